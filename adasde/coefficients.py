@@ -1,0 +1,190 @@
+"""The learned numbers of AdaSDE: a frozen table that validates itself, and its JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adasde.errors import CoefficientsError
+from adasde.files import write_json
+
+SCHEMA_VERSION = 1
+TABLE = ("sigmas", "gamma", "midpoint", "direction_scale", "time_scale", "weights")
+DOCUMENTS = ("model", "provenance", "measured")
+
+
+@dataclass(frozen=True, eq=False)
+class Coefficients:
+    """The table of an N-interval AdaSDE sampler with K points a step (2510.23285; DESIGN 4).
+
+    Attributes:
+        sigmas: [N+1] time grid, strictly decreasing, positive (units of the data).
+        gamma: [N] stochastic coefficient >= 0, 0 at the first step: t^ = (1 + gamma) t.
+        midpoint: [N, K] exponent r in (0, 1): m = s^r t^^(1-r) for the step from t to s.
+        direction_scale: [N, K] lambda > 0 on the direction at m.
+        time_scale: [N, K] mu > 0; the network is told mu * m.
+        weights: [N, K], each row sums to 1.
+        afs: the first evaluation is the analytic first step, d = x / sqrt(1 + t^2).
+        model, provenance, measured: JSON documents kept beside the table: whose coefficients these
+            are (``name``, ``sha256``), how they were made, what was measured with them.
+
+    Tensors (any float dtype, kept as float64 on the CPU, gradients kept) or nested lists are accepted.
+
+    Raises:
+        CoefficientsError: a shape, a range or a value that is not finite, naming the field.
+    """
+
+    sigmas: Tensor
+    gamma: Tensor
+    midpoint: Tensor
+    direction_scale: Tensor
+    time_scale: Tensor
+    weights: Tensor
+    afs: bool
+    model: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in TABLE:
+            object.__setattr__(self, name, _as_float64(name, getattr(self, name)))
+        self._check_shapes()
+        for name, holds, rule in self._rules():
+            value = getattr(self, name)
+            if not (bool(torch.isfinite(value).all()) and bool(holds.all())):
+                raise CoefficientsError(f"{name} must be {rule}, got {value.tolist()}.")
+        if not isinstance(self.afs, bool):
+            raise CoefficientsError(f"afs must be true or false, got {self.afs!r}.")
+
+    def _check_shapes(self) -> None:
+        steps = len(self.sigmas) - 1 if self.sigmas.ndim == 1 else 0
+        points = self.midpoint.shape[-1] if self.midpoint.ndim == 2 else 0
+        if steps < 1 or points < 1:
+            raise CoefficientsError(
+                f"need sigmas [N+1] and midpoint [N, K] with N, K >= 1, got shapes "
+                f"{list(self.sigmas.shape)} and {list(self.midpoint.shape)}."
+            )
+        for name in TABLE[1:]:
+            expected = (steps,) if name == "gamma" else (steps, points)
+            if getattr(self, name).shape != expected:
+                raise CoefficientsError(
+                    f"{name} must have shape {list(expected)} for {steps} steps of {points} point(s), "
+                    f"got {list(getattr(self, name).shape)}."
+                )
+
+    def _rules(self) -> list[tuple[str, Tensor, str]]:
+        """(field, what must hold everywhere, the rule in words)."""
+        decreasing = (self.sigmas > 0) & (torch.diff(self.sigmas, append=self.sigmas.new_zeros(1)) < 0)
+        first_is_zero = torch.cat([self.gamma[:1] == 0, self.gamma[1:] >= 0])
+        return [
+            ("sigmas", decreasing, "finite, positive and strictly decreasing"),
+            ("gamma", first_is_zero, "finite, 0 at the first step and >= 0 at the others"),
+            ("midpoint", (self.midpoint > 0) & (self.midpoint < 1), "finite and inside (0, 1)"),
+            ("direction_scale", self.direction_scale > 0, "finite and > 0"),
+            ("time_scale", self.time_scale > 0, "finite and > 0"),
+            ("weights", (self.weights.sum(1) - 1).abs() < 1e-6, "finite, and each row must sum to 1"),
+        ]
+
+    @property
+    def steps(self) -> int:
+        """Number of intervals N."""
+        return len(self.gamma)
+
+    @property
+    def points(self) -> int:
+        """Number of points K of every step."""
+        return self.midpoint.shape[1]
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations per sample: N (K + 1), one less with the analytic first step."""
+        return self.steps * (self.points + 1) - int(self.afs)
+
+    def check_model(self, sha256: str, *, force: bool = False) -> None:
+        """Refuse another checkpoint than the one these coefficients were distilled for.
+
+        Raises:
+            CoefficientsError: ``model["sha256"]`` is known and differs; ``force=True`` lets it pass.
+        """
+        known = self.model.get("sha256")
+        if known and known != sha256 and not force:
+            raise CoefficientsError(
+                f"these coefficients were distilled for {self.model.get('name', 'a model')!r} with sha256 "
+                f"{known[:12]}…, but the checkpoint has {sha256[:12]}…. Distil again for this checkpoint, "
+                "or use --force (force=True) if you know that they fit."
+            )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the JSON file (schema version 1), whole or not at all; floats survive exactly.
+
+        Raises:
+            DataError: the folder cannot be written or the disk is full.
+        """
+        table: dict[str, Any] = {name: getattr(self, name).tolist() for name in TABLE}
+        documents = {name: getattr(self, name) for name in DOCUMENTS}
+        head = {"schema_version": SCHEMA_VERSION, "nfe": self.nfe, "afs": self.afs}
+        write_json(path, head | table | documents)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Coefficients:
+        """Read a file written by ``save``.
+
+        Raises:
+            CoefficientsError: missing, truncated, another schema version, unknown or missing keys, or
+                a table that is not valid; the message names the file.
+        """
+        try:
+            document = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise CoefficientsError(f"cannot read coefficients {path}: {error.strerror}.") from error
+        except ValueError as error:
+            raise CoefficientsError(
+                f"{path} is not a whole coefficient file ({error}). It was probably cut short or edited: "
+                "copy it again or distil again."
+            ) from error
+        try:
+            return cls._from_document(document)
+        except CoefficientsError as error:
+            raise CoefficientsError(f"{path}: {error}") from error
+
+    @classmethod
+    def _from_document(cls, document: Any) -> Coefficients:
+        if not isinstance(document, dict) or "schema_version" not in document:
+            raise CoefficientsError("this is not a coefficient file: it has no schema_version.")
+        version = document["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise CoefficientsError(
+                f"schema version {version!r} is unknown; this program reads version {SCHEMA_VERSION}. "
+                "Use the version of adasde that wrote the file, or a newer one."
+            )
+        values = {key: value for key, value in document.items() if key not in ("schema_version", "nfe")}
+        names = {item.name for item in fields(cls)}
+        missing, extra = sorted(names - set(DOCUMENTS) - set(values)), sorted(set(values) - names)
+        if missing or extra:
+            raise CoefficientsError(f"missing keys: {missing or 'none'}; unknown keys: {extra or 'none'}.")
+        table = cls(**values)
+        if document.get("nfe", table.nfe) != table.nfe:
+            raise CoefficientsError(f"nfe says {document['nfe']}, but the table needs {table.nfe} evaluations.")
+        return table
+
+
+def neutral(sigmas: Tensor, *, points: int = 1, afs: bool = False) -> Coefficients:
+    """The table that makes AdaSDE exactly DPM-Solver-2 (r = 1/2, no noise, unit scales)."""
+    steps = len(sigmas) - 1
+    ones = torch.ones(steps, points, dtype=torch.float64)
+    return Coefficients(sigmas, torch.zeros(steps), ones / 2, ones, ones, ones / points, afs)
+
+
+def _as_float64(name: str, value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.to(device="cpu", dtype=torch.float64)
+    try:
+        return torch.tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError) as error:
+        raise CoefficientsError(f"{name} must be numbers in a rectangular list: {error}.") from error

@@ -1,0 +1,29 @@
+"""The few exceptions a user can meet. Each message says what, where, and what to do."""
+
+
+class AdaSDEError(Exception):
+    """Base of every failure that the command line explains in one paragraph (exit code 1)."""
+
+
+class ParamsError(AdaSDEError):
+    """A value of ``params.yaml``, or an argument of the same meaning, cannot be used."""
+
+
+class SolverError(ParamsError):
+    """A solver, a schedule or a number of evaluations that does not exist or does not fit."""
+
+
+class CoefficientsError(AdaSDEError):
+    """A coefficient table or its file is broken, out of range, or belongs to another model."""
+
+
+class CheckpointError(AdaSDEError):
+    """Model weights are missing, unreadable, or not the ones that were asked for."""
+
+
+class DataError(AdaSDEError):
+    """A file of the pipeline (shard, statistics, samples, metrics) is missing or damaged."""
+
+
+class DivergenceError(AdaSDEError):
+    """Distillation met a loss or a gradient that is not finite; nothing was written."""

@@ -1,0 +1,103 @@
+"""The only sampling loop, and the two calls most people need: ``solve`` and ``sample``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adasde.coefficients import Coefficients
+from adasde.denoisers import AnalyticFirstStep, Edge
+from adasde.errors import SolverError
+from adasde.noise import SeededNoise
+from adasde.solvers import AdaSDE, History, Interval, Solver, make_solver
+from adasde.types import Denoiser, Noise
+
+
+def integrate(
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
+    solver: Solver,
+    *,
+    afs: bool = False,
+    noise: Noise | None = None,
+) -> Iterator[Tensor]:
+    """Yield the state at every node of ``sigmas`` [N+1], beginning with ``x`` [B, *shape] at sigmas[0].
+
+    Gradients flow (to x, sigmas and a solver's coefficients) unless the caller turns them off.
+    ``noise(step, like)`` serves solvers that inject noise; None means ``SeededNoise(range(B))``.
+
+    Raises:
+        SolverError: ``sigmas`` is not a strictly decreasing positive row of at least two nodes, or the
+            denoiser returned another shape or dtype.
+    """
+    sigmas = checked(sigmas)
+    network: Denoiser = Edge(denoise)
+    if afs:
+        network = AnalyticFirstStep(network, sigmas[0])
+    draw = noise or SeededNoise(range(len(x)))
+    history: History = ()
+    steps = len(sigmas) - 1
+    yield x
+    for i in range(steps):
+        interval = Interval(i, sigmas[i], sigmas[i + 1], steps - 1 - i, lambda like, i=i: draw(i, like))
+        x, history = solver.step(network, x, interval, history)
+        yield x
+
+
+def checked(sigmas: Tensor) -> Tensor:
+    """``sigmas`` as float64 on the CPU, or a SolverError that says where the grid breaks the rules."""
+    grid = torch.as_tensor(sigmas, dtype=torch.float64).cpu()
+    if grid.ndim != 1 or len(grid) < 2:
+        raise SolverError(f"sigmas must be a row of at least two noise levels, got shape {list(grid.shape)}.")
+    next_node = torch.cat([grid[1:], grid.new_zeros(1)])
+    broken = (~(grid > next_node)).nonzero()
+    if len(broken):
+        i = int(broken[0])
+        where = f"sigmas[{i}] = {float(grid[i])!r} and {float(next_node[i])!r} after it" if i + 1 < len(grid) else (
+            f"the last, {float(grid[i])!r}"
+        )
+        raise SolverError(f"sigmas must be positive and strictly decreasing; look at {where}.")
+    return grid
+
+
+@torch.no_grad()
+def solve(
+    denoise: Denoiser,
+    latents: Tensor,
+    sigmas: Tensor,
+    solver: str = "heun",
+    afs: bool = False,
+    **options: Any,
+) -> Tensor:
+    """Sample with a classical solver: ``latents`` ~ N(0, I) [B, *shape] -> the state at sigmas[-1].
+
+    ``options`` are the solver's own (``order``, ``r``, ``lower_order_final``); unknown ones are refused.
+
+    Raises:
+        SolverError: unknown solver or option, or a grid that is not one.
+    """
+    x = latents * checked(sigmas)[0]
+    for state in integrate(denoise, x, sigmas, make_solver(solver, options), afs=afs):
+        x = state
+    return x
+
+
+@torch.no_grad()
+def sample(
+    denoise: Denoiser, latents: Tensor, coefficients: Coefficients, noise: Noise | None = None
+) -> Tensor:
+    """Sample with AdaSDE: ``latents`` ~ N(0, I) [B, *shape] -> x0 estimates (the state at sigma_min).
+
+    ``noise(step, like)`` gives the injected noise; None means ``SeededNoise(range(B))``. Pass
+    ``SeededNoise(seeds)`` together with ``adasde.latents(seeds, shape)`` for images that depend on
+    their own seed alone.
+    """
+    x = latents * coefficients.sigmas[0]
+    solver = AdaSDE(coefficients)
+    for state in integrate(denoise, x, coefficients.sigmas, solver, afs=coefficients.afs, noise=noise):
+        x = state
+    return x

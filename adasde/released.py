@@ -1,0 +1,43 @@
+"""The released implementation's parameters, mapped to coefficients (DESIGN 4; authors' commit d938eb8)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adasde.coefficients import Coefficients
+from adasde.schedules import schedule
+
+
+def from_raw(raw: Mapping[str, Any], config: Mapping[str, Any], sigmas: Tensor | None = None) -> Coefficients:
+    """Coefficients of a released predictor from its raw parameters [N][K] and its settings.
+
+    ``raw`` has ``r_params, scale_dir_params, scale_time_params, weight_s, gamma_params``; ``config`` has
+    ``num_steps`` (points, N + 1), ``schedule_type``, ``schedule_rho``, ``afs``, ``scale_dir``,
+    ``scale_time``, ``gamma`` (its maximum; 0 turns the noise off) and ``gamma_min``. ``sigmas`` replaces
+    the grid, because the release computed its own in float32.
+    """
+    table = {name: torch.as_tensor(values, dtype=torch.float64) for name, values in raw.items()}
+    if sigmas is None:
+        sigmas = schedule(config["schedule_type"], config["num_steps"] - 1, rho=config["schedule_rho"])
+    return Coefficients(
+        sigmas=sigmas,
+        gamma=released_gamma(table["gamma_params"][:, 0], config["gamma_min"], config["gamma"]),
+        midpoint=torch.sigmoid(table["r_params"]),
+        direction_scale=1 + config["scale_dir"] * torch.tanh(table["scale_dir_params"] / 2),
+        time_scale=1 + config["scale_time"] * torch.tanh(table["scale_time_params"] / 2),
+        weights=torch.softmax(table["weight_s"], dim=1),
+        afs=bool(config["afs"]),
+    )
+
+
+def released_gamma(raw: Tensor, lowest: float, highest: float) -> Tensor:
+    """The release's range for gamma, [N]: 0 at the first step, and everywhere when ``highest`` is 0."""
+    if highest == 0:
+        return torch.zeros_like(raw)
+    gamma = lowest + (highest - lowest) * torch.sigmoid((raw + 2 * math.log(1.5)) / 2)
+    return torch.cat([torch.zeros_like(gamma[:1]), gamma[1:]])

@@ -1,0 +1,66 @@
+"""The teacher: a classical solver on a finer grid, read at the student's nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adasde.errors import SolverError
+from adasde.integrate import integrate
+from adasde.schedules import schedule as make_schedule
+from adasde.solvers import make_solver
+from adasde.types import Denoiser
+
+SUBGRID_RHO = 7.0
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """``inserted`` nodes of the student's own schedule go into every interval of the student's grid;
+    each of these finer intervals is then split in ``substeps`` by a polynomial grid with rho = 7, as
+    the released implementation does.
+    """
+
+    solver: str = "dpm2"
+    inserted: int = 3
+    substeps: int = 2
+
+    def __post_init__(self) -> None:
+        if self.inserted < 0 or self.substeps < 1:
+            raise SolverError(
+                f"a teacher needs inserted >= 0 and substeps >= 1, got {self.inserted} and {self.substeps}."
+            )
+        make_solver(self.solver)
+
+    def sigmas(self, coarse: Tensor) -> Tensor:
+        """Split every interval of ``coarse`` [n+1] into ``substeps``: float64 [n * substeps + 1]."""
+        pieces = [
+            make_schedule("polynomial", self.substeps, sigma_min=float(s), sigma_max=float(t), rho=SUBGRID_RHO)
+            for t, s in zip(coarse[:-1], coarse[1:], strict=True)
+        ]
+        return torch.cat([piece[:-1] for piece in pieces] + [coarse[-1:].double()])
+
+    @torch.no_grad()
+    def states(
+        self,
+        denoise: Denoiser,
+        latents: Tensor,
+        *,
+        schedule: str,
+        steps: int,
+        sigma_min: float,
+        sigma_max: float,
+        rho: float,
+    ) -> Tensor:
+        """States [steps + 1, B, *shape] at the nodes of the student's grid, the first at sigma_max.
+
+        ``latents`` ~ N(0, I) [B, *shape]; the other arguments are those of ``adasde.schedule``.
+        """
+        fine_steps = steps * (self.inserted + 1)
+        coarse = make_schedule(schedule, fine_steps, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
+        fine = self.sigmas(coarse)
+        every = (self.inserted + 1) * self.substeps
+        walk = integrate(denoise, latents * fine[0], fine, make_solver(self.solver))
+        return torch.stack([state for i, state in enumerate(walk) if i % every == 0])

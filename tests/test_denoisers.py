@@ -1,0 +1,56 @@
+"""Wrappers: counting, analytic first step, the network's edge."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from closed_form import Gaussian
+from torch import Tensor
+
+from adasde.denoisers import AnalyticFirstStep, Counting, Edge
+from adasde.errors import SolverError
+from adasde.integrate import integrate
+from adasde.schedules import schedule
+from adasde.solvers import SOLVERS, Euler, make_solver
+
+
+@pytest.mark.parametrize("afs", [False, True])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_counted_evaluations_are_what_the_solver_says(name: str, afs: bool) -> None:
+    counting = Counting(Gaussian())
+    for _ in integrate(counting, torch.randn(2, 3), schedule("polynomial", 4), make_solver(name), afs=afs):
+        pass
+    assert counting.nfe == 4 * make_solver(name).evaluations - afs
+
+
+def test_afs_direction_is_that_of_unit_gaussian_data() -> None:
+    sigma = torch.tensor(80.0, dtype=torch.float64)
+    x = torch.randn(3, 4, dtype=torch.float64)
+    analytic = AnalyticFirstStep(Gaussian(), sigma)(x, sigma)
+    torch.testing.assert_close((x - analytic) / sigma, x / (1 + sigma**2).sqrt())
+    close = Gaussian(mean=0.0, std=1.0)(x, sigma)
+    assert float((analytic - close).abs().max()) < 1e-3
+
+
+def test_afs_replaces_only_the_first_node() -> None:
+    first = torch.tensor(80.0, dtype=torch.float64)
+    x = torch.randn(3, 4, dtype=torch.float64)
+    wrapped, other = AnalyticFirstStep(Gaussian(), first), first * 1.01
+    torch.testing.assert_close(wrapped(x, other), Gaussian()(x, other), rtol=0, atol=0)
+
+
+def test_edge_hands_sigma_over_in_the_dtype_of_x() -> None:
+    seen: list[torch.dtype] = []
+
+    def network(x: Tensor, sigma: Tensor) -> Tensor:
+        seen.append(sigma.dtype)
+        return x
+
+    Edge(network)(torch.zeros(2, 3), torch.tensor(1.0, dtype=torch.float64))
+    assert seen == [torch.float32]
+
+
+@pytest.mark.parametrize("wrong", [lambda x, s: x[:1], lambda x, s: x.double()])
+def test_another_shape_or_dtype_is_refused(wrong) -> None:
+    with pytest.raises(SolverError, match=r"the denoiser returned .* for an input \[2, 3\] torch.float32"):
+        list(integrate(wrong, torch.zeros(2, 3), schedule("logsnr", 2), Euler()))

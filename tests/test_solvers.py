@@ -1,0 +1,146 @@
+"""Every solver of the registry: order, dtype, gradients, equivariance; and what a step's formula says."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from closed_form import Gaussian, small_mixture
+from torch import Tensor
+
+from adasde.coefficients import neutral
+from adasde.errors import SolverError
+from adasde.integrate import integrate, solve
+from adasde.schedules import schedule
+from adasde.solvers import DPM2, SOLVERS, AdaSDE, DPMpp, Interval, IPNDM, Solver, make_solver, steps_for_nfe
+
+ORDER = {"euler": 1}  # every other one is of order 2 from a cold start on a grid that is not uniform
+
+
+def last(denoise, x: Tensor, sigmas: Tensor, solver: Solver, afs: bool = False) -> Tensor:
+    return list(integrate(denoise, x, sigmas, solver, afs=afs))[-1]
+
+
+def observed_order(denoise, solver: Solver, exact, steps: tuple[int, int], name: str = "logsnr", rho: float = 1.0):
+    x = 10 * torch.randn(16, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    errors = []
+    for n in steps:
+        grid = schedule(name, n, sigma_min=0.1, sigma_max=10.0, rho=rho)
+        errors.append(float((last(denoise, x, grid, solver) - exact(x)).abs().mean()))
+    return math.log(errors[0] / errors[1]) / math.log(steps[1] / steps[0])
+
+
+@pytest.mark.parametrize("grid", [("logsnr", 1.0), ("polynomial", 7.0)])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_order_on_a_gaussian(name: str, grid: tuple[str, float]) -> None:
+    top, bottom = torch.tensor(10.0, dtype=torch.float64), torch.tensor(0.1, dtype=torch.float64)
+    order = observed_order(
+        Gaussian(), make_solver(name), lambda x: Gaussian().exact(x, top, bottom), (80, 320), *grid
+    )
+    assert order == pytest.approx(ORDER.get(name, 2), abs=0.15) or order > ORDER.get(name, 2)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_order_on_a_mixture(name: str) -> None:
+    mixture = small_mixture()
+    fine = schedule("logsnr", 2000, sigma_min=0.1, sigma_max=10.0, rho=1)
+    order = observed_order(mixture, make_solver(name), lambda x: last(mixture, x, fine, DPM2()), (40, 160))
+    assert order > ORDER.get(name, 2) - 0.15
+
+
+@pytest.mark.parametrize(
+    ("solver", "expected"), [(DPMpp(2), 2), (DPMpp(3, lower_order_final=False), 3), (IPNDM(3), 3), (IPNDM(4), 4)]
+)
+def test_multistep_local_error_with_an_exact_history(solver, expected: int) -> None:
+    """History is explicit, so a step can be judged alone: its local error is O(h^(order+1))."""
+    gaussian, errors = Gaussian(mean=0.0), []
+    uniform_in_log = isinstance(solver, DPMpp)
+    x0 = torch.ones(1, 1, dtype=torch.float64)
+    t0 = torch.tensor(1.0, dtype=torch.float64)
+    for h in (0.02, 0.01):
+        nodes = [t0 * math.exp(-h * i) if uniform_in_log else t0 - h * i for i in range(-4, 2)]
+        states = [gaussian.exact(x0, t0, node) for node in nodes]
+        outputs = [gaussian(x, t) if uniform_in_log else (x - gaussian(x, t)) / t for x, t in zip(states, nodes)]
+        history = tuple(zip(nodes[:4], outputs[:4]))[::-1]
+        step = Interval(9, nodes[4], nodes[5], 9, lambda like: like)
+        x, _ = solver.step(gaussian, states[4], step, history)
+        errors.append(float((x - states[5]).abs()))
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(expected + 1, abs=0.3)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7])
+def test_neutral_coefficients_are_dpm_solver_2_exactly(steps: int) -> None:
+    x = torch.randn(4, 6, dtype=torch.float64)
+    grid = schedule("time_uniform", steps, rho=1)
+    ours = last(small_mixture(), x, grid, AdaSDE(neutral(grid)))
+    torch.testing.assert_close(ours, last(small_mixture(), x, grid, DPM2()), rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("points", [2, 3])
+def test_neutral_points_are_the_same_point(points: int) -> None:
+    x = torch.randn(4, 6, dtype=torch.float64)
+    grid = schedule("time_uniform", 4, rho=1)
+    many = last(small_mixture(), x, grid, AdaSDE(neutral(grid, points=points)))
+    torch.testing.assert_close(many, last(small_mixture(), x, grid, DPM2()), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_state_keeps_its_dtype(name: str, dtype: torch.dtype) -> None:
+    out = solve(Gaussian(), torch.randn(2, 3, dtype=dtype), schedule("polynomial", 5), solver=name, afs=True)
+    assert out.dtype == dtype and bool(torch.isfinite(out).all())
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_gradients_reach_state_and_grid(name: str) -> None:
+    x = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    grid = schedule("polynomial", 3, sigma_min=0.1, sigma_max=5.0).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, g: last(small_mixture_of_3(), x, g, make_solver(name)), (x, grid))
+
+
+def small_mixture_of_3():
+    mixture = small_mixture()
+    return type(mixture)(mixture.means[:, :3], mixture.weights, 0.5)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_shift_and_scale_equivariance(name: str) -> None:
+    """Data a x + b on a grid scaled by a: every state scales and shifts along."""
+    x = torch.randn(3, 4, dtype=torch.float64)
+    grid = schedule("logsnr", 6, sigma_min=0.05, sigma_max=20.0, rho=1)
+    plain = last(Gaussian(0.0, 0.5), 20 * x, grid, make_solver(name))
+    moved = last(Gaussian(1.5, 1.0), 2 * 20 * x + 1.5, 2 * grid, make_solver(name))
+    torch.testing.assert_close(moved, 2 * plain + 1.5, rtol=1e-10, atol=1e-10)
+
+
+def test_dpm2_with_its_point_elsewhere_is_still_of_order_2() -> None:
+    top, bottom = torch.tensor(10.0, dtype=torch.float64), torch.tensor(0.1, dtype=torch.float64)
+    order = observed_order(Gaussian(), DPM2(r=0.3), lambda x: Gaussian().exact(x, top, bottom), (80, 320))
+    assert order == pytest.approx(2, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("solver", "nfe", "afs", "points", "steps"),
+    [("euler", 5, False, 1, 5), ("euler", 5, True, 1, 6), ("heun", 6, False, 1, 3), ("dpm2", 5, True, 1, 3),
+     ("adasde", 5, True, 1, 3), ("adasde", 5, True, 2, 2)],
+)  # fmt: skip
+def test_steps_for_nfe(solver: str, nfe: int, afs: bool, points: int, steps: int) -> None:
+    assert steps_for_nfe(solver, nfe, afs=afs, points=points) == steps
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: steps_for_nfe("dpm2", 5, afs=False), "nfe=5 is impossible; the nearest are 4 and 6"),
+        (lambda: steps_for_nfe("adasde", 4, afs=True), "the first one less under AFS.*nearest are 3 and 5"),
+        (lambda: steps_for_nfe("heun", 0, afs=False), "nearest are 2 and 4"),
+        (lambda: make_solver("huen"), "unknown solver 'huen'.*Did you mean 'heun'"),
+        (lambda: make_solver("ipndm", {"ordr": 3}), "unknown option 'ordr'; known: order. Did you mean 'order'"),
+        (lambda: make_solver("ipndm", {"order": 5}), "ipndm has orders 1 to 4, got order=5"),
+        (lambda: make_solver("dpm2", {"r": 1.0}), "0 < r < 1, got r=1.0"),
+    ],
+)
+def test_refusals_say_what_is_possible(call, message: str) -> None:
+    with pytest.raises(SolverError, match=message):
+        call()
