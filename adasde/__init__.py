@@ -2,7 +2,7 @@
 
 from adasde import released
 from adasde.coefficients import Coefficients, neutral
-
+from adasde.distill import DistillSettings, distill_coefficients
 from adasde.integrate import integrate, sample, solve
 from adasde.noise import SeededNoise, latents
 from adasde.schedules import SCHEDULES, schedule
@@ -13,11 +13,10 @@ __all__ = [
     "SCHEDULES",
     "SOLVERS",
     "Coefficients",
-
+    "DistillSettings",
     "SeededNoise",
     "Teacher",
-
-
+    "distill_coefficients",
     "integrate",
     "latents",
     "neutral",

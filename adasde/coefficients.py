@@ -170,7 +170,9 @@ class Coefficients:
             raise CoefficientsError(f"missing keys: {missing or 'none'}; unknown keys: {extra or 'none'}.")
         table = cls(**values)
         if document.get("nfe", table.nfe) != table.nfe:
-            raise CoefficientsError(f"nfe says {document['nfe']}, but the table needs {table.nfe} evaluations.")
+            raise CoefficientsError(
+                f"nfe says {document['nfe']}, but the table needs {table.nfe} evaluations."
+            )
         return table
 
 

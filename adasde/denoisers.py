@@ -36,8 +36,8 @@ class Edge:
         out = self.denoise(x, sigma.to(x))
         if out.shape != x.shape or out.dtype != x.dtype:
             raise SolverError(
-                f"the denoiser returned {list(out.shape)} {out.dtype} for an input {list(x.shape)} {x.dtype}; "
-                "it must return the clean estimate in the shape and dtype of its input."
+                f"the denoiser returned {list(out.shape)} {out.dtype} for {list(x.shape)} {x.dtype}; "
+                "it must return the clean estimate in its input's shape and dtype."
             )
         return out
 

@@ -25,7 +25,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, target)
+        temporary.replace(target)
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(
@@ -50,7 +50,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
     """Hex SHA-256 of the bytes of a file."""
-    with open(path, "rb") as stream:
+    with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

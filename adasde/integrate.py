@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ def integrate(
     steps = len(sigmas) - 1
     yield x
     for i in range(steps):
-        interval = Interval(i, sigmas[i], sigmas[i + 1], steps - 1 - i, lambda like, i=i: draw(i, like))
+        interval = Interval(i, sigmas[i], sigmas[i + 1], steps - 1 - i, partial(draw, i))
         x, history = solver.step(network, x, interval, history)
         yield x
 
@@ -57,8 +58,10 @@ def checked(sigmas: Tensor) -> Tensor:
     broken = (~(grid > next_node)).nonzero()
     if len(broken):
         i = int(broken[0])
-        where = f"sigmas[{i}] = {float(grid[i])!r} and {float(next_node[i])!r} after it" if i + 1 < len(grid) else (
-            f"the last, {float(grid[i])!r}"
+        where = (
+            f"sigmas[{i}] = {float(grid[i])!r} and {float(next_node[i])!r} after it"
+            if i + 1 < len(grid)
+            else (f"the last, {float(grid[i])!r}")
         )
         raise SolverError(f"sigmas must be positive and strictly decreasing; look at {where}.")
     return grid

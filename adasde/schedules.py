@@ -70,7 +70,9 @@ def schedule(
     if not (math.isfinite(rho) and rho > 0):
         raise SolverError(f"rho must be a positive number, got {rho}.")
     if not 0 < sigma_min < sigma_max < math.inf:
-        raise SolverError(f"need 0 < sigma_min < sigma_max, got sigma_min={sigma_min}, sigma_max={sigma_max}.")
+        raise SolverError(
+            f"need 0 < sigma_min < sigma_max, got sigma_min={sigma_min}, sigma_max={sigma_max}."
+        )
     sigmas = function(torch.linspace(0, 1, steps + 1, dtype=torch.float64), sigma_min, sigma_max, rho)
     sigmas[0], sigmas[-1] = sigma_max, sigma_min
     if not bool((sigmas[:-1] > sigmas[1:]).all()):

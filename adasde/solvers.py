@@ -63,7 +63,9 @@ class Euler:
     evaluations: ClassVar[int] = 1
     order: ClassVar[int] = 1
 
-    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> tuple[Tensor, History]:
+    def step(
+        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
+    ) -> tuple[Tensor, History]:
         t, s = interval.start, interval.end
         return x + (s - t) * direction(denoise, x, t), history
 
@@ -75,7 +77,9 @@ class Heun:
     evaluations: ClassVar[int] = 2
     order: ClassVar[int] = 2
 
-    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> tuple[Tensor, History]:
+    def step(
+        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
+    ) -> tuple[Tensor, History]:
         t, s = interval.start, interval.end
         d = direction(denoise, x, t)
         d_next = direction(denoise, x + (s - t) * d, s)
@@ -95,7 +99,9 @@ class DPM2:
         if not 0 < self.r < 1:
             raise SolverError(f"dpm2 needs 0 < r < 1, got r={self.r}.")
 
-    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> tuple[Tensor, History]:
+    def step(
+        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
+    ) -> tuple[Tensor, History]:
         t, s = interval.start, interval.end
         middle = between(t, s, self.r)
         d = direction(denoise, x, t)
@@ -119,7 +125,9 @@ class DPMpp:
     def __post_init__(self) -> None:
         check_order("dpmpp", self.order, 3)
 
-    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> tuple[Tensor, History]:
+    def step(
+        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
+    ) -> tuple[Tensor, History]:
         t, s = interval.start, interval.end
         history = ((t, denoise(x, t)), *history)[: self.order]
         final_order = interval.remaining + 1 if self.lower_order_final else self.order
@@ -162,7 +170,8 @@ class IPNDM:
     """Improved pseudo-numerical method: Adams-Bashforth with the weights of equal steps.
 
     Liu et al., 2202.09778, with lower orders instead of Runge-Kutta for the first steps (Zhang and Chen,
-    2204.13902). The weights ignore the grid's spacing, so the order on a smooth grid is 2, whatever the weights.
+    2204.13902). The weights ignore the grid's spacing,
+    so that the order on a smooth grid is 2, whatever the weights.
     """
 
     order: int = 3
@@ -172,7 +181,9 @@ class IPNDM:
     def __post_init__(self) -> None:
         check_order("ipndm", self.order, 4)
 
-    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> tuple[Tensor, History]:
+    def step(
+        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
+    ) -> tuple[Tensor, History]:
         t, s = interval.start, interval.end
         history = ((t, direction(denoise, x, t)), *history)[: self.order]
         weights = ADAMS_BASHFORTH[len(history)]
@@ -190,7 +201,9 @@ class AdaSDE:
     def evaluations(self) -> int:
         return self.coefficients.points + 1
 
-    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> tuple[Tensor, History]:
+    def step(
+        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
+    ) -> tuple[Tensor, History]:
         table, i, t, s = self.coefficients, interval.index, interval.start, interval.end
         x, t = inject(x, t, table.gamma[i], interval.noise)
         d = direction(denoise, x, t)

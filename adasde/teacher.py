@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -37,8 +38,10 @@ class Teacher:
     def sigmas(self, coarse: Tensor) -> Tensor:
         """Split every interval of ``coarse`` [n+1] into ``substeps``: float64 [n * substeps + 1]."""
         pieces = [
-            make_schedule("polynomial", self.substeps, sigma_min=float(s), sigma_max=float(t), rho=SUBGRID_RHO)
-            for t, s in zip(coarse[:-1], coarse[1:], strict=True)
+            make_schedule(
+                "polynomial", self.substeps, sigma_min=float(s), sigma_max=float(t), rho=SUBGRID_RHO
+            )
+            for t, s in pairwise(coarse)
         ]
         return torch.cat([piece[:-1] for piece in pieces] + [coarse[-1:].double()])
 

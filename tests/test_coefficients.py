@@ -125,14 +125,14 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path, kind: str, message: s
 
 def test_another_checkpoint_is_refused_unless_forced() -> None:
     example().check_model("ab" * 32)
-    with pytest.raises(CoefficientsError, match="distilled for 'digits' with sha256 abab.*--force"):
+    with pytest.raises(CoefficientsError, match=r"distilled for 'digits' with sha256 abab.*--force"):
         example().check_model("cd" * 32)
     example().check_model("cd" * 32, force=True)
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot write .*coefficients.json"):
+    with pytest.raises(DataError, match=r"cannot write .*coefficients.json"):
         example().save(tmp_path / "file" / "coefficients.json")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -52,5 +52,5 @@ def test_edge_hands_sigma_over_in_the_dtype_of_x() -> None:
 
 @pytest.mark.parametrize("wrong", [lambda x, s: x[:1], lambda x, s: x.double()])
 def test_another_shape_or_dtype_is_refused(wrong) -> None:
-    with pytest.raises(SolverError, match=r"the denoiser returned .* for an input \[2, 3\] torch.float32"):
+    with pytest.raises(SolverError, match=r"the denoiser returned .* for \[2, 3\] torch.float32"):
         list(integrate(wrong, torch.zeros(2, 3), schedule("logsnr", 2), Euler()))

@@ -41,7 +41,9 @@ def test_agrees_with_the_release_which_computes_in_float32(key: str) -> None:
     sigma_min=st.floats(1e-3, 0.01),
     sigma_max=st.floats(20, 200),
 )
-def test_monotone_with_exact_ends(name: str, steps: int, rho: float, sigma_min: float, sigma_max: float) -> None:
+def test_monotone_with_exact_ends(
+    name: str, steps: int, rho: float, sigma_min: float, sigma_max: float
+) -> None:
     grid = schedule(name, steps, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
     assert grid.dtype == torch.float64 and grid.shape == (steps + 1,)
     assert float(grid[0]) == sigma_max and float(grid[-1]) == sigma_min
@@ -60,7 +62,10 @@ def test_polynomial_is_uniform_in_the_root() -> None:
         ({"name": "logsnr", "steps": 0}, "at least 1 step, got steps=0"),
         ({"name": "logsnr", "steps": 3, "rho": -1.0}, "rho must be a positive number, got -1.0"),
         ({"name": "logsnr", "steps": 3, "sigma_min": 90.0}, "sigma_min=90.0, sigma_max=80.0"),
-        ({"name": "time_uniform", "steps": 30, "sigma_min": 0.1, "sigma_max": 10.0, "rho": 1.0}, "wider range of sigma"),
+        (
+            {"name": "time_uniform", "steps": 30, "sigma_min": 0.1, "sigma_max": 10.0, "rho": 1.0},
+            "wider range of sigma",
+        ),
     ],
 )
 def test_refusals_name_the_value(arguments: dict, message: str) -> None:

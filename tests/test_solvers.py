@@ -13,7 +13,7 @@ from adasde.coefficients import neutral
 from adasde.errors import SolverError
 from adasde.integrate import integrate, solve
 from adasde.schedules import schedule
-from adasde.solvers import DPM2, SOLVERS, AdaSDE, DPMpp, Interval, IPNDM, Solver, make_solver, steps_for_nfe
+from adasde.solvers import DPM2, IPNDM, SOLVERS, AdaSDE, DPMpp, Interval, Solver, make_solver, steps_for_nfe
 
 ORDER = {"euler": 1}  # every other one is of order 2 from a cold start on a grid that is not uniform
 
@@ -22,7 +22,9 @@ def last(denoise, x: Tensor, sigmas: Tensor, solver: Solver, afs: bool = False) 
     return list(integrate(denoise, x, sigmas, solver, afs=afs))[-1]
 
 
-def observed_order(denoise, solver: Solver, exact, steps: tuple[int, int], name: str = "logsnr", rho: float = 1.0):
+def observed_order(
+    denoise, solver: Solver, exact, steps: tuple[int, int], name: str = "logsnr", rho: float = 1.0
+):
     x = 10 * torch.randn(16, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     errors = []
     for n in steps:
@@ -50,7 +52,8 @@ def test_order_on_a_mixture(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("solver", "expected"), [(DPMpp(2), 2), (DPMpp(3, lower_order_final=False), 3), (IPNDM(3), 3), (IPNDM(4), 4)]
+    ("solver", "expected"),
+    [(DPMpp(2), 2), (DPMpp(3, lower_order_final=False), 3), (IPNDM(3), 3), (IPNDM(4), 4)],
 )
 def test_multistep_local_error_with_an_exact_history(solver, expected: int) -> None:
     """History is explicit, so a step can be judged alone: its local error is O(h^(order+1))."""
@@ -61,8 +64,9 @@ def test_multistep_local_error_with_an_exact_history(solver, expected: int) -> N
     for h in (0.02, 0.01):
         nodes = [t0 * math.exp(-h * i) if uniform_in_log else t0 - h * i for i in range(-4, 2)]
         states = [gaussian.exact(x0, t0, node) for node in nodes]
-        outputs = [gaussian(x, t) if uniform_in_log else (x - gaussian(x, t)) / t for x, t in zip(states, nodes)]
-        history = tuple(zip(nodes[:4], outputs[:4]))[::-1]
+        pairs = list(zip(states, nodes, strict=True))
+        outputs = [gaussian(x, t) if uniform_in_log else (x - gaussian(x, t)) / t for x, t in pairs]
+        history = tuple(zip(nodes[:4], outputs[:4], strict=True))[::-1]
         step = Interval(9, nodes[4], nodes[5], 9, lambda like: like)
         x, _ = solver.step(gaussian, states[4], step, history)
         errors.append(float((x - states[5]).abs()))
@@ -96,7 +100,9 @@ def test_state_keeps_its_dtype(name: str, dtype: torch.dtype) -> None:
 def test_gradients_reach_state_and_grid(name: str) -> None:
     x = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
     grid = schedule("polynomial", 3, sigma_min=0.1, sigma_max=5.0).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x, g: last(small_mixture_of_3(), x, g, make_solver(name)), (x, grid))
+    assert torch.autograd.gradcheck(
+        lambda x, g: last(small_mixture_of_3(), x, g, make_solver(name)), (x, grid)
+    )
 
 
 def small_mixture_of_3():
@@ -136,7 +142,10 @@ def test_steps_for_nfe(solver: str, nfe: int, afs: bool, points: int, steps: int
         (lambda: steps_for_nfe("adasde", 4, afs=True), "the first one less under AFS.*nearest are 3 and 5"),
         (lambda: steps_for_nfe("heun", 0, afs=False), "nearest are 2 and 4"),
         (lambda: make_solver("huen"), "unknown solver 'huen'.*Did you mean 'heun'"),
-        (lambda: make_solver("ipndm", {"ordr": 3}), "unknown option 'ordr'; known: order. Did you mean 'order'"),
+        (
+            lambda: make_solver("ipndm", {"ordr": 3}),
+            "unknown option 'ordr'; known: order. Did you mean 'order'",
+        ),
         (lambda: make_solver("ipndm", {"order": 5}), "ipndm has orders 1 to 4, got order=5"),
         (lambda: make_solver("dpm2", {"r": 1.0}), "0 < r < 1, got r=1.0"),
     ],

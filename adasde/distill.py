@@ -1,0 +1,267 @@
+"""Distillation: learn the coefficient table so that few steps end where the teacher's many steps end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adasde.coefficients import Coefficients
+from adasde.errors import CoefficientsError, DivergenceError, ParamsError
+from adasde.integrate import integrate
+from adasde.noise import SeededNoise, latents
+from adasde.parametrisation import Parametrisation
+from adasde.schedules import schedule as make_schedule
+from adasde.schedules import unknown
+from adasde.solvers import AdaSDE, steps_for_nfe
+from adasde.teacher import Teacher
+from adasde.types import Denoiser
+
+Features = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """The numbers of the recipe.
+
+    Attributes:
+        points: K, evaluations of each step after the first.
+        gamma_max: highest stochastic coefficient that may be learned; 0 turns the noise off.
+        scale_dir, scale_time: how far lambda and mu may leave 1.
+        trajectories: teacher trajectories seen in all (they repeat when fewer are stored).
+        batch: trajectories of one optimiser step.
+        lr, lr_final: Adam's rate at the start and, along a cosine, at the end.
+        inner_weight: weight of the mean squared error at the inner nodes, each over 1 + sigma^2.
+        pixel_weight: weight of the mean squared error at the last node.
+        feature_weight: weight of the mean squared feature error at the last node (the paper's alpha).
+        max_gradient: gradients are scaled down to this norm.
+    """
+
+    points: int = 1
+    gamma_max: float = 0.02
+    scale_dir: float = 0.05
+    scale_time: float = 0.2
+    trajectories: int = 10_000
+    batch: int = 32
+    lr: float = 0.1
+    lr_final: float = 0.01
+    inner_weight: float = 1.0
+    pixel_weight: float = 1.0
+    feature_weight: float = 1.0
+    max_gradient: float = 1.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Teacher trajectories: ``states`` [N+1, B, *shape] at the student's nodes, and their B seeds."""
+
+    seeds: Sequence[int]
+    states: Tensor
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One optimiser step.
+
+    ``losses``: mean squared error at the nodes 1..N before the step; ``feature_loss``: that of the
+    features at the last node, None without an extractor; ``coefficients``: the table after the step.
+    """
+
+    iteration: int
+    total: int
+    losses: tuple[float, ...]
+    feature_loss: float | None
+    coefficients: Coefficients
+
+
+def distill(
+    denoise: Denoiser,
+    batches: Iterable[Batch],
+    sigmas: Tensor,
+    *,
+    settings: DistillSettings,
+    afs: bool = True,
+    features: Features | None = None,
+) -> Iterator[Progress]:
+    """Train a table on the grid ``sigmas`` [N+1]; the last ``Progress`` carries the result.
+
+    The student walks from the teacher's start through all its steps, and the errors flow back through
+    the whole walk: a step learns what later steps make of its result. (The release trains every step
+    for itself, 2510.23285, algorithm 1.) ``features`` sees the last state as it is, not clipped to the
+    range of images, so that there is a gradient everywhere.
+
+    Raises:
+        DivergenceError: a loss or a gradient is not finite; the message has the step and the table.
+    """
+    table = start_table(sigmas, settings=settings, afs=afs)
+    total = iterations(settings)
+    optimiser = torch.optim.Adam(table.parameters(), lr=settings.lr)
+    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, total, eta_min=settings.lr_final)
+    for iteration, batch in zip(range(1, total + 1), batches, strict=False):
+        current = checked_table(table, iteration)
+        nodes, feature = errors_of(
+            denoise, batch, current, features=features if settings.feature_weight else None
+        )
+        loss = weighted(nodes, feature, current.sigmas, settings)
+        optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(table.parameters(), settings.max_gradient)
+        if not bool(torch.isfinite(loss)) or not bool(torch.isfinite(norm)):
+            raise diverged(iteration, nodes, feature, current)
+        optimiser.step()
+        rate.step()
+        with torch.no_grad():
+            after = checked_table(table, iteration)
+        losses = tuple(nodes.detach().tolist())
+        yield Progress(iteration, total, losses, None if feature is None else float(feature.detach()), after)
+
+
+def iterations(settings: DistillSettings) -> int:
+    """Optimiser steps that the recipe takes."""
+    return max(1, settings.trajectories // settings.batch)
+
+
+def start_table(sigmas: Tensor, *, settings: DistillSettings, afs: bool) -> Parametrisation:
+    """The module to train, at its fixed, stable start."""
+    table = Parametrisation(
+        sigmas,
+        points=settings.points,
+        afs=afs,
+        gamma_max=settings.gamma_max,
+        scale_dir=settings.scale_dir,
+        scale_time=settings.scale_time,
+    )
+    table.to_start()
+    return table
+
+
+def errors_of(
+    denoise: Denoiser, batch: Batch, table: Coefficients, *, features: Features | None
+) -> tuple[Tensor, Tensor | None]:
+    """Mean squared errors [N] of the student at the nodes 1..N, and of its features at the last."""
+    targets = batch.states[1:]
+    walk = integrate(
+        denoise, batch.states[0], table.sigmas, AdaSDE(table), afs=table.afs, noise=SeededNoise(batch.seeds)
+    )
+    states = list(walk)[1:]
+    nodes = [(state - target).square().mean() for state, target in zip(states, targets, strict=True)]
+    if features is None:
+        return torch.stack(nodes), None
+    with torch.no_grad():
+        wanted = features(targets[-1])
+    return torch.stack(nodes), (features(states[-1]) - wanted).square().mean()
+
+
+def weighted(nodes: Tensor, feature: Tensor | None, sigmas: Tensor, settings: DistillSettings) -> Tensor:
+    """The scalar that is minimised."""
+    scale = (1 + sigmas[1:-1].detach() ** 2).to(nodes)
+    loss = settings.pixel_weight * nodes[-1] + settings.inner_weight * (nodes[:-1] / scale).sum()
+    return loss if feature is None else loss + settings.feature_weight * feature
+
+
+def checked_table(table: Parametrisation, iteration: int) -> Coefficients:
+    """The table of now, or a DivergenceError where its parameters have left all bounds."""
+    try:
+        return table()
+    except CoefficientsError as error:
+        raise DivergenceError(f"distillation diverged at iteration {iteration}: {error} {ADVICE}") from error
+
+
+def diverged(iteration: int, nodes: Tensor, feature: Tensor | None, table: Coefficients) -> DivergenceError:
+    """The error for a loss or gradient that is not finite."""
+    numbers = {
+        name: getattr(table, name).tolist() for name in ("gamma", "midpoint", "direction_scale", "time_scale")
+    }
+    loss = nodes.tolist() if feature is None else [*nodes.tolist(), float(feature.detach())]
+    return DivergenceError(
+        f"distillation diverged at iteration {iteration}: the loss {loss} or its gradient is not finite, "
+        f"with coefficients {numbers}. {ADVICE}"
+    )
+
+
+ADVICE = "Nothing was written. Lower distill.lr, or look for NaN in the trajectories and the denoiser."
+
+
+def batches_of(states: Tensor, seeds: Sequence[int], size: int, *, seed: int) -> Iterator[Batch]:
+    """Endless batches of ``size`` of the trajectories ``states`` [N+1, T, *shape], drawn by ``seed``."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        rows = torch.randint(len(seeds), (size,), generator=generator)
+        yield Batch([seeds[row] for row in rows.tolist()], states[:, rows.to(states.device)])
+
+
+def distill_coefficients(
+    denoise: Denoiser,
+    shape: tuple[int, ...],
+    nfe: int,
+    *,
+    schedule: str = "time_uniform",
+    rho: float = 1.0,
+    sigma_min: float = 0.002,
+    sigma_max: float = 80.0,
+    afs: bool = True,
+    teacher: Teacher | None = None,
+    pool: int = 2048,
+    chunk: int = 256,
+    features: Features | None = None,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+    **settings: Any,
+) -> Coefficients:
+    """The whole recipe on any callable denoiser: teacher trajectories, then distillation.
+
+    Args:
+        denoise: ``D(x, sigma) -> x0`` for x [B, *shape] in ``dtype`` on ``device``.
+        shape: of one sample, for instance ``(3, 32, 32)``.
+        nfe: network evaluations per sample that the result may spend.
+        schedule, rho, sigma_min, sigma_max: the grid, as in ``adasde.schedule``.
+        afs: save the first evaluation by the analytic first step.
+        teacher: which solver makes the targets; None means the default ``Teacher()``.
+        pool: number of teacher trajectories; ``chunk`` of them are computed together.
+        features: differentiable features of the last state; None leaves their loss out.
+        seed: picks trajectories, their order and the injected noise. Same seed, same result.
+        settings: fields of ``DistillSettings``.
+
+    Raises:
+        SolverError: ``nfe`` does not fit, or a grid that is none.
+        ParamsError: an unknown name among ``settings``.
+        DivergenceError: a loss or gradient that is not finite.
+    """
+    recipe = recipe_from(settings)
+    steps = steps_for_nfe("adasde", nfe, afs=afs, points=recipe.points)
+    sigmas = make_schedule(schedule, steps, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
+    seeds = range(seed << 32, (seed << 32) + pool)
+    pieces = [
+        (teacher or Teacher()).states(
+            denoise,
+            latents(seeds[first : first + chunk], shape, dtype=dtype, device=device),
+            schedule=schedule,
+            steps=steps,
+            sigma_min=sigma_min,
+            sigma_max=sigma_max,
+            rho=rho,
+        )
+        for first in range(0, pool, chunk)
+    ]
+    batches = batches_of(torch.cat(pieces, dim=1), seeds, recipe.batch, seed=seed)
+    result = None
+    for progress in distill(denoise, batches, sigmas, settings=recipe, afs=afs, features=features):
+        result = progress.coefficients
+    assert result is not None  # there is at least one iteration
+    made = {"seed": seed, "pool": pool, "schedule": schedule, "rho": rho, "settings": asdict(recipe)}
+    return Coefficients(
+        **{item.name: getattr(result, item.name) for item in fields(result)} | {"provenance": made}
+    )
+
+
+def recipe_from(settings: dict[str, Any]) -> DistillSettings:
+    """``DistillSettings`` from keyword arguments; an unknown name is a ParamsError with the nearest one."""
+    names = [item.name for item in fields(DistillSettings)]
+    for name in settings:
+        if name not in names:
+            raise ParamsError(unknown("setting of the distillation", name, names))
+    return DistillSettings(**settings)

@@ -1,0 +1,157 @@
+"""Distillation on closed-form denoisers: it learns, it is deterministic, it stops where it must."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from closed_form import Gaussian, small_mixture
+from torch import Tensor
+
+import adasde
+from adasde.distill import (
+    Batch,
+    DistillSettings,
+    Parametrisation,
+    batches_of,
+    distill,
+    errors_of,
+    start_table,
+)
+from adasde.errors import DivergenceError, ParamsError, SolverError
+from adasde.schedules import schedule
+
+QUICK = {"trajectories": 1920, "batch": 32, "pool": 128}
+
+
+def end_error(table: adasde.Coefficients, dtype: torch.dtype = torch.float64) -> float:
+    """Mean squared distance to a fine solution, from latents that training never saw."""
+    start = adasde.latents(range(10_000, 10_256), (6,), dtype=dtype)
+    exact = adasde.solve(small_mixture(), start, schedule("polynomial", 200), "dpm2")
+    return float((adasde.sample(small_mixture(), start, table) - exact).square().mean())
+
+
+@pytest.mark.parametrize("nfe", [3, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_beats_its_start_and_the_classical_solver(nfe: int, dtype: torch.dtype) -> None:
+    learned = adasde.distill_coefficients(small_mixture(), (6,), nfe, dtype=dtype, **QUICK)
+    grid = learned.sigmas
+    start = start_table(grid, settings=DistillSettings(), afs=True)().sigmas
+    assert learned.nfe == nfe
+    error = end_error(learned)
+    assert error < 0.5 * end_error(adasde.neutral(start, afs=True))
+    with torch.no_grad():
+        assert error < 0.8 * end_error(start_table(grid, settings=DistillSettings(), afs=True)())
+
+
+@pytest.mark.parametrize(("points", "afs", "nfe"), [(2, True, 5), (1, False, 4)])
+def test_more_points_and_no_afs(points: int, afs: bool, nfe: int) -> None:
+    learned = adasde.distill_coefficients(small_mixture(), (6,), nfe, afs=afs, points=points, **QUICK)
+    assert (learned.nfe, learned.points, learned.afs) == (nfe, points, afs)
+    first = next(iter(run(learned.sigmas, DistillSettings(points=points), afs))).coefficients
+    assert end_error(learned) < end_error(first)
+
+
+def run(grid: Tensor, settings: DistillSettings, afs: bool = True, denoise=None, features=None):
+    states = adasde.Teacher().states(
+        small_mixture(), adasde.latents(range(64), (6,)), schedule="time_uniform", steps=len(grid) - 1,
+        sigma_min=0.002, sigma_max=80.0, rho=1.0,
+    )  # fmt: skip
+    batches = batches_of(states, range(64), settings.batch, seed=0)
+    return distill(denoise or small_mixture(), batches, grid, settings=settings, afs=afs, features=features)
+
+
+def test_same_seed_same_table_other_seed_other_table() -> None:
+    tables = [adasde.distill_coefficients(small_mixture(), (6,), 5, seed=seed, **QUICK) for seed in (3, 3, 4)]
+    torch.testing.assert_close(tables[0].midpoint, tables[1].midpoint, rtol=0, atol=0)
+    assert not torch.equal(tables[0].midpoint, tables[2].midpoint)
+    torch.testing.assert_close(tables[0].midpoint, tables[2].midpoint, rtol=0, atol=0.1)
+
+
+def test_progress_counts_and_reports_every_node() -> None:
+    settings = DistillSettings(trajectories=320, batch=32)
+    seen = list(run(schedule("time_uniform", 3, rho=1), settings, features=lambda x: x[:, :2] ** 2))
+    assert [progress.iteration for progress in seen] == list(range(1, 11)) and seen[0].total == 10
+    assert all(len(progress.losses) == 3 and progress.feature_loss is not None for progress in seen)
+
+
+def test_feature_loss_is_differentiated_through_the_whole_walk() -> None:
+    grid = schedule("time_uniform", 2, rho=1)
+    settings = DistillSettings(pixel_weight=0.0, inner_weight=0.0)
+    table = start_table(grid, settings=settings, afs=True)
+    batch = Batch(range(8), torch.randn(3, 8, 6, dtype=torch.float64) * grid[:, None, None])
+    _, feature = errors_of(small_mixture(), batch, table(), features=lambda x: x)
+    assert feature is not None
+    feature.backward()
+    assert float(table.midpoint.grad[0].abs()) > 0 and float(table.midpoint.grad[1].abs()) > 0
+
+
+def test_gamma_is_learned_where_it_is_allowed() -> None:
+    grid = schedule("time_uniform", 3, rho=1)
+    table = list(run(grid, DistillSettings(gamma_max=0.05, trajectories=640)))[-1].coefficients
+    off = list(run(grid, DistillSettings(gamma_max=0.0, trajectories=640)))[-1].coefficients
+    assert float(off.gamma.abs().max()) == 0.0
+    assert float(table.gamma[0]) == 0.0 and 0 <= float(table.gamma.max()) <= 0.05
+
+
+def breaks_at(call: int):
+    calls = 0
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        out = small_mixture()(x, sigma)
+        return out * float("nan") if calls >= call else out
+
+    return denoise
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_loss_and_table() -> None:
+    steps = run(schedule("time_uniform", 3, rho=1), DistillSettings(), denoise=breaks_at(12))
+    with pytest.raises(
+        DivergenceError, match=r"iteration 3: the loss \[.*nan.*'midpoint': .*Nothing was written"
+    ):
+        list(steps)
+
+
+def test_gradient_that_is_not_finite_stops_too() -> None:
+    grid = schedule("time_uniform", 2, rho=1)
+    # sqrt has an infinite slope at 0: the loss is finite, its gradient is not
+    steps = run(grid, DistillSettings(feature_weight=1.0), features=lambda x: (0 * x).sqrt())
+    with pytest.raises(DivergenceError, match="iteration 1"):
+        list(steps)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"nfe": 4}, SolverError, "nfe=4 is impossible; the nearest are 3 and 5"),
+        (
+            {"nfe": 5, "learning_rate": 1.0},
+            ParamsError,
+            "unknown setting of the distillation 'learning_rate'",
+        ),
+        ({"nfe": 5, "schedule": "cosine"}, SolverError, "unknown schedule 'cosine'"),
+    ],
+)
+def test_refusals(arguments: dict, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        adasde.distill_coefficients(Gaussian(), (2,), **arguments)
+
+
+@pytest.mark.slow
+def test_no_seed_of_twenty_diverges() -> None:
+    errors = [
+        end_error(adasde.distill_coefficients(small_mixture(), (6,), 7, seed=seed, **QUICK))
+        for seed in range(20)
+    ]
+    middle = sorted(errors)[10]
+    assert max(errors) < 2 * middle
+
+
+def test_start_is_the_same_for_everyone() -> None:
+    grid = schedule("time_uniform", 4, rho=1)
+    tables: list[Parametrisation] = [
+        start_table(grid, settings=DistillSettings(), afs=True) for _ in range(2)
+    ]
+    torch.testing.assert_close(tables[0]().midpoint, tables[1]().midpoint, rtol=0, atol=0)
+    assert tables[0]().midpoint.flatten().tolist() == pytest.approx([0.2, 0.45, 0.45, 0.2])
