@@ -3,14 +3,57 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from adasde.coefficients import Coefficients
+from adasde.errors import AdaSDEError, CheckpointError
 from adasde.schedules import schedule
+from adasde.unpickling import PersistentObject, load_pickle
+
+RAW = ("r_params", "scale_dir_params", "scale_time_params", "weight_s", "gamma_params")
+CONFIG = (
+    "num_steps",
+    "schedule_type",
+    "schedule_rho",
+    "afs",
+    "scale_dir",
+    "scale_time",
+    "gamma",
+    "gamma_min",
+)
+
+
+def load_predictor(path: str | os.PathLike[str]) -> Coefficients:
+    """Read a predictor ``.pkl`` of the authors' release; nothing that the file carries is executed.
+
+    Raises:
+        CheckpointError: unreadable, asks for a name that is not harmless, or not an AdaSDE predictor.
+    """
+    document = load_pickle(path)
+    wrapped = document.get("model") if isinstance(document, dict) else None
+    if not isinstance(wrapped, PersistentObject):
+        raise CheckpointError(f"{path} is a pickle, but not a released predictor: it has no 'model' object.")
+    state = wrapped.state
+    parameters = state.get("_parameters") or {}
+    missing = [name for name in RAW if name not in parameters] + [
+        name for name in CONFIG if name not in state
+    ]
+    if missing:
+        raise CheckpointError(
+            f"{path} holds a {wrapped.class_name}, not an AdaSDE predictor: it lacks {', '.join(missing)}."
+        )
+    try:
+        table = from_raw({name: parameters[name] for name in RAW}, {name: state[name] for name in CONFIG})
+    except (AdaSDEError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: the predictor's numbers cannot be used: {error}") from error
+    made = {"released": wrapped.class_name, "dataset": str(state.get("dataset_name"))}
+    return replace(table, provenance=made)
 
 
 def from_raw(raw: Mapping[str, Any], config: Mapping[str, Any], sigmas: Tensor | None = None) -> Coefficients:
@@ -21,7 +64,7 @@ def from_raw(raw: Mapping[str, Any], config: Mapping[str, Any], sigmas: Tensor |
     ``scale_time``, ``gamma`` (its maximum; 0 turns the noise off) and ``gamma_min``. ``sigmas`` replaces
     the grid, because the release computed its own in float32.
     """
-    table = {name: torch.as_tensor(values, dtype=torch.float64) for name, values in raw.items()}
+    table = {name: torch.as_tensor(values).detach().double() for name, values in raw.items()}
     if sigmas is None:
         sigmas = schedule(config["schedule_type"], config["num_steps"] - 1, rho=config["schedule_rho"])
     return Coefficients(

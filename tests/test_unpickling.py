@@ -1,0 +1,132 @@
+"""Released predictors as pickles: read as data, and hostile ones refused with nothing executed.
+
+The real files cannot be shipped; these are written with the same structure as the release's: a dict whose
+``model`` is a persistent object that carries source code, and parameters over storages saved as bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+
+from adasde.errors import CheckpointError
+from adasde.released import from_raw, load_predictor
+
+PREDICTORS = json.loads((Path(__file__).parent / "data" / "released_predictors.json").read_text())
+NAME, ENTRY = next(iter(PREDICTORS.items()))
+
+
+@pytest.fixture
+def reconstruct(monkeypatch):
+    """A stand-in for NVIDIA's function, so that pickles can name it."""
+    module = types.ModuleType("torch_utils.persistence")
+
+    def _reconstruct_persistent_obj(meta):
+        raise AssertionError("must not be called")
+
+    _reconstruct_persistent_obj.__module__ = module.__name__
+    _reconstruct_persistent_obj.__qualname__ = "_reconstruct_persistent_obj"
+    module._reconstruct_persistent_obj = _reconstruct_persistent_obj
+    monkeypatch.setitem(sys.modules, "torch_utils", types.ModuleType("torch_utils"))
+    monkeypatch.setitem(sys.modules, "torch_utils.persistence", module)
+    return _reconstruct_persistent_obj
+
+
+class Calls:
+    """Pickles as a call of ``function``."""
+
+    def __init__(self, function, *arguments) -> None:
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self):
+        return self.function, self.arguments
+
+
+def predictor(reconstruct, path: Path, **changes) -> Path:
+    parameters = {key: torch.nn.Parameter(torch.tensor(raw)) for key, raw in ENTRY["raw_parameters"].items()}
+    state = {**ENTRY["config"], "_parameters": parameters, "_buffers": {}, "training": False} | changes
+    meta = {
+        "type": "class",
+        "version": 6,
+        "module_src": "raise SystemExit('executed')",
+        "class_name": "Predictor",
+    }
+    path.write_bytes(pickle.dumps({"model": Calls(reconstruct, meta | {"state": state})}))
+    return path
+
+
+def test_a_predictor_is_read_without_running_its_source(reconstruct, tmp_path: Path) -> None:
+    table = load_predictor(predictor(reconstruct, tmp_path / "network-snapshot.pkl"))
+    expected = from_raw(ENTRY["raw_parameters"], ENTRY["config"])
+    for name in ("sigmas", "gamma", "midpoint", "direction_scale", "time_scale", "weights"):
+        torch.testing.assert_close(getattr(table, name), getattr(expected, name), rtol=1e-6, atol=1e-9)
+    assert table.nfe == expected.nfe and table.provenance["dataset"] == "cifar10"
+
+
+@pytest.mark.parametrize(
+    ("make", "asked_for"),
+    [
+        (lambda flag: Calls(os.system, f"touch {flag}"), "system"),
+        (lambda flag: Calls(eval, f"open({str(flag)!r}, 'w')"), "builtins.eval"),
+        (lambda flag: Calls(exec, f"open({str(flag)!r}, 'w')"), "builtins.exec"),
+        (lambda flag: Calls(getattr, os, "system"), "builtins.getattr"),
+        (lambda flag: Calls(open, str(flag), "w"), "open"),
+        (lambda flag: Calls(torch.load, str(flag)), "torch.serialization.load"),
+        (lambda flag: {"model": [Calls(os.mkdir, str(flag))]}, "mkdir"),
+    ],
+)
+def test_hostile_pickles_are_refused_by_name(make, asked_for: str, tmp_path: Path) -> None:
+    flag, path = tmp_path / "executed", tmp_path / "hostile.pkl"
+    try:
+        path.write_bytes(pickle.dumps(make(flag)))
+    except TypeError:  # modules cannot be pickled: name one by hand
+        path.write_bytes(b"cbuiltins\ngetattr\n(cos\nsystem\nVx\ntR.")
+    with pytest.raises(
+        CheckpointError, match=rf"hostile.pkl: the pickle asks for .*{asked_for}.*nothing was exec"
+    ):
+        load_predictor(path)
+    assert not flag.exists()
+
+
+def test_a_hostile_pickle_inside_a_storage_is_refused_too(tmp_path: Path) -> None:
+    flag, path = tmp_path / "executed", tmp_path / "nested.pkl"
+    inner = pickle.dumps(Calls(os.mkdir, str(flag)))
+    path.write_bytes(pickle.dumps(Calls(torch.storage._load_from_bytes, inner)))
+    with pytest.raises(CheckpointError, match=r"nested.pkl is not a pickle that can be read"):
+        load_predictor(path)
+    assert not flag.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (pickle.dumps({"weights": 1}), "not a released predictor: it has no 'model' object"),
+        (pickle.dumps([1, 2])[:-4], "is not a pickle that can be read"),
+        (b"", "is not a pickle that can be read"),
+        (b"\x80\x04Q.", "is not a pickle that can be read"),
+    ],
+)
+def test_files_that_are_no_predictors(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "other.pkl"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        load_predictor(path)
+
+
+def test_another_network_is_named(reconstruct, tmp_path: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match="holds a Predictor, not an AdaSDE predictor: it lacks r_params"
+    ):
+        load_predictor(predictor(reconstruct, tmp_path / "net.pkl", _parameters={}))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"cannot read .*absent.pkl: No such file"):
+        load_predictor(tmp_path / "absent.pkl")
