@@ -1,29 +1,57 @@
-"""AdaSDE: few-step sampling of frozen diffusion models with a handful of learned numbers per step."""
+"""AdaSDE: few-step sampling of frozen diffusion models with a handful of learned numbers per step.
 
-from adasde import released
-from adasde.coefficients import Coefficients, neutral
-from adasde.distill import DistillSettings, distill_coefficients
-from adasde.integrate import integrate, sample, solve
-from adasde.noise import SeededNoise, latents
-from adasde.schedules import SCHEDULES, schedule
-from adasde.solvers import SOLVERS, steps_for_nfe
-from adasde.teacher import Teacher
+The names below are loaded at their first use (PEP 562), so that the command line answers without torch.
+"""
 
-__all__ = [
-    "SCHEDULES",
-    "SOLVERS",
-    "Coefficients",
-    "DistillSettings",
-    "SeededNoise",
-    "Teacher",
-    "distill_coefficients",
-    "integrate",
-    "latents",
-    "neutral",
-    "released",
-    "sample",
-    "schedule",
-    "solve",
-    "steps_for_nfe",
-]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adasde import released as released
+    from adasde.coefficients import Coefficients as Coefficients
+    from adasde.coefficients import neutral as neutral
+    from adasde.distill import DistillSettings as DistillSettings
+    from adasde.distill import distill_coefficients as distill_coefficients
+    from adasde.integrate import sample as sample
+    from adasde.integrate import solve as solve
+    from adasde.noise import SeededNoise as SeededNoise
+    from adasde.noise import latents as latents
+    from adasde.schedules import SCHEDULES as SCHEDULES
+    from adasde.schedules import schedule as schedule
+    from adasde.solvers import SOLVERS as SOLVERS
+    from adasde.solvers import steps_for_nfe as steps_for_nfe
+    from adasde.teacher import Teacher as Teacher
+
 __version__ = "0.1.0"
+_HOME = {
+    "Coefficients": "coefficients",
+    "DistillSettings": "distill",
+    "SCHEDULES": "schedules",
+    "SOLVERS": "solvers",
+    "SeededNoise": "noise",
+    "Teacher": "teacher",
+    "distill_coefficients": "distill",
+    "latents": "noise",
+    "neutral": "coefficients",
+    "sample": "integrate",
+    "schedule": "schedules",
+    "solve": "integrate",
+    "steps_for_nfe": "solvers",
+}
+__all__ = [*_HOME, "released"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "released":
+        return import_module("adasde.released")
+    if name not in _HOME:
+        raise AttributeError(f"module 'adasde' has no attribute {name!r}")
+    value = getattr(import_module(f"adasde.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

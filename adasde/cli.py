@@ -1,0 +1,285 @@
+"""The command line: one command a stage. Everything heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from adasde.errors import AdaSDEError
+
+if TYPE_CHECKING:
+    from adasde.params import Params
+
+DEBUG = "ADASDE_DEBUG"
+GROUP = "adasde.commands"
+DATA = Path("data")
+
+
+class Commands(TyperGroup):
+    """Turns the failures a user can meet into one paragraph on stderr and an exit code.
+
+    0: done; 1: explained failure; 2: wrong usage; 130: interrupted. ADASDE_DEBUG=1 shows tracebacks.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _leave("interrupted. Nothing was left half-written; the same command carries on.", 130)
+        except AdaSDEError as error:
+            _leave(str(error), 1)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("adasde"):
+                raise
+            _leave(f"{error.name} is not installed. Install it with: pip install 'adasde[pipeline]'.", 1)
+        except OSError as error:
+            _leave(f"{error.filename or 'a file'}: {error.strerror or error}.", 1)
+
+
+def _leave(message: str, code: int) -> NoReturn:
+    if os.environ.get(DEBUG) == "1" and code == 1:
+        import traceback
+
+        traceback.print_exc()
+    typer.secho(f"error: {message}", fg="red", err=True)
+    raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Sample a frozen diffusion model in 3 to 10 network evaluations, with distilled coefficients.",
+    epilog="All numbers come from params.yaml. Example: adasde fetch && adasde teacher --nfe 5",
+)
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="File with all numbers.", metavar="FILE")]
+Nfe = Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations per image.", metavar="N")]
+Checkpoint = Annotated[Path, typer.Option(help="Folder written by fetch.", metavar="FOLDER")]
+Out = Annotated[Path | None, typer.Option(help="Folder to write.", metavar="FOLDER")]
+Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on stdout.")]
+
+PARAMS = Path("params.yaml")
+CHECKPOINT = DATA / "checkpoint"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from adasde import __version__
+
+        print(f"adasde {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+def _params(path: Path) -> Params:
+    from adasde.params import load_params
+
+    return load_params(path)
+
+
+def _tell(stage: str, summary: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"stage": stage, **summary}))
+        return
+    rest = ", ".join(f"{key} {value}" for key, value in summary.items() if key != "out")
+    print(f"{stage}: {summary['out']} ({rest})")
+
+
+@app.command(epilog="Example: adasde fetch --out data/checkpoint")
+def fetch(out: Out = None, params: ParamsFile = PARAMS, as_json: Json = False) -> None:
+    """Copy the model's checkpoint, verified, into a folder."""
+    values = _params(params)
+    from adasde import stages
+
+    _tell("fetch", stages.fetch(values, out=out or CHECKPOINT), as_json)
+
+
+@app.command(epilog="Example: adasde reference --checkpoint data/checkpoint --out data/reference")
+def reference(
+    checkpoint: Checkpoint = CHECKPOINT,
+    out: Out = None,
+    metrics: Annotated[
+        Path | None, typer.Option(help="File for the model's own FID.", metavar="FILE")
+    ] = None,
+    params: ParamsFile = PARAMS,
+    as_json: Json = False,
+) -> None:
+    """Real images, their statistics, and what the model reaches with many steps."""
+    values = _params(params)
+    from adasde import stages
+
+    target = metrics or DATA / "metrics/floor.json"
+    _tell(
+        "reference",
+        stages.reference(values, checkpoint, out=out or DATA / "reference", metrics=target),
+        as_json,
+    )
+
+
+@app.command(epilog="Example: adasde teacher --nfe 5 --checkpoint data/checkpoint --out data/teacher/nfe5")
+def teacher(
+    nfe: Nfe,
+    checkpoint: Checkpoint = CHECKPOINT,
+    out: Out = None,
+    params: ParamsFile = PARAMS,
+    as_json: Json = False,
+) -> None:
+    """Compute the teacher's trajectories; a run that was stopped carries on from whole shards."""
+    values = _params(params)
+    from adasde import stages
+
+    _tell(
+        "teacher",
+        stages.teacher(values, nfe, checkpoint=checkpoint, out=out or _folder("teacher", nfe)),
+        as_json,
+    )
+
+
+@app.command(epilog="Example: adasde distill --nfe 5 --teacher data/teacher/nfe5 --out data/distill/nfe5")
+def distill(
+    nfe: Nfe,
+    checkpoint: Checkpoint = CHECKPOINT,
+    teacher: Annotated[Path | None, typer.Option(help="Folder written by teacher.", metavar="FOLDER")] = None,
+    out: Out = None,
+    params: ParamsFile = PARAMS,
+    as_json: Json = False,
+) -> None:
+    """Learn the coefficients: writes coefficients.json and loss.csv."""
+    values = _params(params)
+    from adasde import stages
+
+    source = teacher or _folder("teacher", nfe)
+    target = out or _folder("distill", nfe)
+    _tell("distill", stages.distill(values, nfe, checkpoint=checkpoint, teacher=source, out=target), as_json)
+
+
+@app.command(epilog="Example: adasde sample --nfe 5 --coefficients data/distill/nfe5/coefficients.json")
+def sample(
+    nfe: Nfe,
+    checkpoint: Checkpoint = CHECKPOINT,
+    coefficients: Annotated[
+        Path | None, typer.Option(help="File written by distill.", metavar="FILE")
+    ] = None,
+    out: Out = None,
+    params: ParamsFile = PARAMS,
+    force: Annotated[bool, typer.Option(help="Accept the coefficients of another checkpoint.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the images of AdaSDE and of every baseline, from the same seeds."""
+    values = _params(params)
+    from adasde import stages
+
+    source = coefficients or _folder("distill", nfe) / "coefficients.json"
+    target = out or _folder("samples", nfe)
+    summary = stages.sample(values, nfe, checkpoint=checkpoint, coefficients=source, out=target, force=force)
+    _tell("sample", summary, as_json)
+
+
+@app.command(
+    epilog="Example: adasde evaluate --nfe 5 --samples data/samples/nfe5 --out data/metrics/nfe5.json"
+)
+def evaluate(
+    nfe: Nfe,
+    checkpoint: Checkpoint = CHECKPOINT,
+    samples: Annotated[Path | None, typer.Option(help="Folder written by sample.", metavar="FOLDER")] = None,
+    reference: Annotated[Path, typer.Option(help="Folder written by reference.", metavar="FOLDER")] = DATA
+    / "reference",
+    out: Annotated[Path | None, typer.Option(help="File to write.", metavar="FILE")] = None,
+    params: ParamsFile = PARAMS,
+    as_json: Json = False,
+) -> None:
+    """FID, KID, precision and recall of every row of samples."""
+    values = _params(params)
+    from adasde import stages
+
+    summary = stages.evaluate(
+        values,
+        nfe,
+        checkpoint=checkpoint,
+        samples=samples or _folder("samples", nfe),
+        reference=reference,
+        out=out or DATA / f"metrics/nfe{nfe}.json",
+    )
+    _tell("evaluate", summary, as_json)
+
+
+@app.command(epilog="Example: adasde report --data data --out report")
+def report(
+    data: Annotated[
+        Path, typer.Option(help="Folder with the outputs of all stages.", metavar="FOLDER")
+    ] = DATA,
+    out: Annotated[Path, typer.Option(help="Folder to write.", metavar="FOLDER")] = Path("report"),
+    params: ParamsFile = PARAMS,
+    as_json: Json = False,
+) -> None:
+    """The table, the pictures, and a page with both."""
+    values = _params(params)
+    from adasde.report import Results, report, results_table
+
+    summary = report(values, data, out=out)
+    if not as_json:
+        from rich.console import Console
+
+        Console().print(results_table(Results.from_json(json.loads((out / "results.json").read_text()))))
+    _tell("report", summary, as_json)
+
+
+@app.command(epilog="Example: adasde train-digits --out digits")
+def train_digits(
+    out: Annotated[Path, typer.Option(help="Checkpoint folder to write.", metavar="FOLDER")] = Path("digits"),
+    seed: Annotated[int, typer.Option(min=0, help="The shipped weights have seed 0.")] = 0,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Fewer, for a quick look.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train the embedded model and its feature extractor from scratch (one thread, deterministic)."""
+    from adasde import stages
+
+    _tell("train-digits", stages.train_digits(out, seed=seed, iterations=iterations), as_json)
+
+
+def _folder(stage: str, nfe: int) -> Path:
+    return DATA / stage / f"nfe{nfe}"
+
+
+def _load_commands() -> None:
+    """Add the commands of other packages: entry points that are functions of the app."""
+    for point in entry_points(group=GROUP):
+        try:
+            point.load()(app)
+        except ImportError as error:
+            typer.secho(
+                f"warning: the commands of {point.value} are not there: {error}", fg="yellow", err=True
+            )
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)  # so that temporary files are removed on the way out
+
+
+_load_commands()
+
+
+def main() -> None:
+    """Entry point of the ``adasde`` program."""
+    signal.signal(signal.SIGTERM, _terminate)
+    app()

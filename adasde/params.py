@@ -1,0 +1,288 @@
+"""The schema of ``params.yaml``: one place for every number, refused before anything runs if it is wrong.
+
+A section that may differ between numbers of network evaluations (NFE) carries ``per_nfe``: a map from
+NFE to the keys that change there. ``params.for_nfe(5)`` gives the values that hold at 5 evaluations.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from itertools import chain
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from adasde.errors import ParamsError, SolverError
+from adasde.params_io import explain, read_yaml
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**48)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+STUDENT = "AdaSDE"
+"""The label of the distilled sampler's row."""
+
+
+def _known_schedule(name: str) -> str:
+    from adasde.schedules import SCHEDULES, unknown
+
+    if name not in SCHEDULES:
+        raise ValueError(unknown("schedule", name, SCHEDULES))
+    return name
+
+
+def _known_solver(name: str) -> str:
+    from adasde.solvers import make_solver
+
+    try:
+        make_solver(name)
+    except SolverError as error:
+        raise ValueError(str(error)) from error
+    return name
+
+
+ScheduleName = Annotated[str, AfterValidator(_known_schedule)]
+SolverName = Annotated[str, AfterValidator(_known_solver)]
+
+
+class Section(BaseModel):
+    """A mapping of params.yaml: unknown keys and wrong types are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class PerNfe(Section):
+    """A section whose values may differ between numbers of evaluations."""
+
+    per_nfe: dict[PositiveInt, dict[str, Any]] = {}
+
+    def for_nfe(self, nfe: int) -> Self:
+        """The section with the overrides for ``nfe`` applied and none left."""
+        values = self.model_dump(exclude={"per_nfe"}) | self.per_nfe.get(nfe, {})
+        return type(self).model_validate(values)
+
+    @model_validator(mode="after")
+    def _check_overrides(self) -> Self:
+        for nfe in self.per_nfe:
+            try:
+                self.for_nfe(nfe)
+            except ValidationError as error:
+                details: Any = [
+                    {**item, "loc": ("per_nfe", nfe, *item["loc"])}
+                    for item in error.errors(include_url=False)
+                ]
+                raise ValidationError.from_exception_data("per_nfe", details) from error
+        return self
+
+
+class Grid(PerNfe):
+    """The student's time grid, as in ``adasde.schedule``."""
+
+    name: ScheduleName = "time_uniform"
+    rho: Positive = 1.0
+    sigma_min: Positive = 0.002
+    sigma_max: Positive = 80.0
+
+    @model_validator(mode="after")
+    def _check_ends(self) -> Self:
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min ({self.sigma_min}) must be below sigma_max ({self.sigma_max})")
+        return self
+
+
+class TeacherParams(PerNfe):
+    """The classical solver on a finer grid whose states the student learns to hit."""
+
+    solver: SolverName = "dpm2"
+    inserted: Annotated[int, Field(ge=0, le=1000)] = 3
+    substeps: Annotated[int, Field(ge=1, le=1000)] = 2
+    trajectories: PositiveInt = 10000
+    shard: PositiveInt = 2500
+    batch: PositiveInt = 500
+
+
+class DistillParams(PerNfe):
+    """The recipe, field by field that of ``adasde.distill.DistillSettings``."""
+
+    points: Annotated[int, Field(ge=1, le=16)] = 1
+    gamma_max: Annotated[float, Field(ge=0, le=1)] = 0.02
+    scale_dir: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    scale_time: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    trajectories: PositiveInt = 10000
+    batch: PositiveInt = 32
+    lr: Annotated[float, Field(gt=0, le=10)] = 0.1
+    lr_final: Annotated[float, Field(ge=0, le=10)] = 0.01
+    inner_weight: Weight = 1.0
+    pixel_weight: Weight = 1.0
+    feature_weight: Weight = 1.0
+    max_gradient: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _same_points_everywhere(self) -> Self:
+        if any("points" in override for override in self.per_nfe.values()):
+            raise ValueError("points fixes the teacher's grid and cannot differ between budgets")
+        return self
+
+
+class SampleParams(Section):
+    """Which images are made: ``ranges`` disjoint ranges of ``images`` consecutive seeds."""
+
+    images: Annotated[int, Field(ge=2)] = 1000
+    ranges: PositiveInt = 3
+    first_seed: Seed = 1_000_000
+    batch: PositiveInt = 1000
+
+    @property
+    def count(self) -> int:
+        """Number of all images of a row."""
+        return self.images * self.ranges
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of all images, range after range."""
+        return range(self.first_seed, self.first_seed + self.count)
+
+
+class EvaluateParams(Section):
+    """How images are judged."""
+
+    kid_subsets: PositiveInt = 10
+    kid_subset_size: Annotated[int, Field(ge=2)] = 500
+    neighbourhood: PositiveInt = 3
+    floor_steps: PositiveInt = 50
+
+
+class Baseline(PerNfe):
+    """A classical solver to compare with, at the grid and AFS setting it likes best."""
+
+    solver: SolverName
+    afs: bool = False
+    schedule: ScheduleName = "time_uniform"
+    rho: Positive = 1.0
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        from adasde.solvers import make_solver, steps_for_nfe
+
+        try:
+            make_solver(self.solver, self.options)
+            for nfe in self.per_nfe:
+                steps_for_nfe(self.solver, nfe, afs=self.per_nfe[nfe].get("afs", self.afs))
+        except (SolverError, TypeError) as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def steps(self, nfe: int) -> int | None:
+        """Intervals that spend ``nfe`` evaluations, or None where this solver cannot spend just that."""
+        from adasde.solvers import steps_for_nfe
+
+        try:
+            return steps_for_nfe(self.solver, nfe, afs=self.for_nfe(nfe).afs)
+        except SolverError:
+            return None
+
+
+def row_file(label: str) -> str:
+    """The file of a row of samples: ``DPM-Solver++(2M) + AFS`` -> ``dpm-solverpp-2m-afs.safetensors``."""
+    words = re.sub(r"[^a-z0-9]+", "-", label.lower().replace("++", "pp")).strip("-")
+    return f"{words}.safetensors"
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    model: Annotated[str, Field(min_length=1)]
+    nfe: Annotated[list[PositiveInt], Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    afs: bool = True
+    schedule: Grid = Grid()
+    teacher: TeacherParams = TeacherParams()
+    distill: DistillParams = DistillParams()
+    sample: SampleParams = SampleParams()
+    evaluate: EvaluateParams = EvaluateParams()
+    baselines: dict[str, Baseline] = {}
+
+    @model_validator(mode="after")
+    def _check_budgets(self) -> Self:
+        if len(set(self.nfe)) < len(self.nfe):
+            raise ValueError(f"nfe names a number twice: {self.nfe}")
+        try:
+            for nfe in chain(self.nfe, self.distill.per_nfe):
+                self.steps(nfe)
+        except SolverError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @model_validator(mode="after")
+    def _check_rows(self) -> Self:
+        files = [row_file(label) for label in (STUDENT, *self.baselines)]
+        if len(set(files)) < len(files):
+            labels = ", ".join(self.baselines)
+            raise ValueError(f"two rows of baselines are too alike, or called {STUDENT}: {labels}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_images(self) -> Self:
+        settings, sample = self.evaluate, self.sample
+        needed = max(settings.kid_subset_size, settings.neighbourhood + 1)
+        if needed > sample.images:
+            raise ValueError(
+                f"sample.images = {sample.images} is too few for evaluate.kid_subset_size = "
+                f"{settings.kid_subset_size} and evaluate.neighbourhood = {settings.neighbourhood}; "
+                f"it must be at least {needed}"
+            )
+        training = self.training_seeds
+        if training.start < sample.seeds.stop and sample.seeds.start < training.stop:
+            raise ValueError(
+                f"the samples' seeds {sample.first_seed} to {sample.seeds.stop - 1} overlap the "
+                f"teacher's, {training.start} to {training.stop - 1}; move sample.first_seed"
+            )
+        return self
+
+    @property
+    def training_seeds(self) -> range:
+        """Seeds of the teacher's trajectories: another block of 2^32 for every ``seed``."""
+        start = self.seed << 32
+        return range(start, start + self.teacher.trajectories)
+
+    def steps(self, nfe: int) -> int:
+        """Intervals of the student that spends ``nfe`` evaluations.
+
+        Raises:
+            SolverError: no number of intervals does; names the nearest NFE that are possible.
+        """
+        from adasde.solvers import steps_for_nfe
+
+        return steps_for_nfe("adasde", nfe, afs=self.afs, points=self.distill.for_nfe(nfe).points)
+
+    def for_nfe(self, nfe: int) -> Params:
+        """These params with every ``per_nfe`` of the student resolved; ``nfe`` is then ``[nfe]``.
+
+        Raises:
+            SolverError: ``nfe`` does not fit the student (see ``steps``).
+        """
+        self.steps(nfe)
+        sections = {name: getattr(self, name).for_nfe(nfe) for name in ("schedule", "teacher", "distill")}
+        rows = {label: row.for_nfe(nfe) for label, row in self.baselines.items() if row.steps(nfe)}
+        return self.model_copy(update={"nfe": [nfe], "baselines": rows, **sections})
+
+
+def load_params(path: str | os.PathLike[str] = "params.yaml") -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or says something that cannot be used; the message
+            names the file, and for each key its value, what is allowed, and the nearest valid name.
+    """
+    return check_params(read_yaml(path), source=str(path))
+
+
+def check_params(values: Any, *, source: str = "params") -> Params:
+    """The same for a mapping already read; ``source`` is what the messages call it (ParamsError)."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise ParamsError(explain(error, Params, source=source)) from error

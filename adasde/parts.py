@@ -1,0 +1,145 @@
+"""A folder of files that are made one by one, so that a killed run carries on from the whole ones.
+
+Its manifest is rewritten after every file and holds, for each, the SHA-256 of its bytes and a fingerprint
+(a hash of everything that the content depends on). A file counts as made only if both agree.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from adasde.errors import DataError
+from adasde.files import sha256_file, write_json
+from adasde.tensorfile import save_tensors
+
+MANIFEST = "manifest.json"
+VERSION = 1
+
+
+class Parts:
+    """The files of ``folder`` by name; each entry has ``sha256``, ``fingerprint`` and what is known of it.
+
+    ``kind`` says what the folder is for; ``about`` is a JSON value for people: what the files were made from.
+    """
+
+    def __init__(
+        self, folder: Path, entries: dict[str, dict[str, Any]], *, kind: str, about: Any = None
+    ) -> None:
+        self.folder = folder
+        self.entries = entries
+        self.kind = kind
+        self.about = about
+
+    @classmethod
+    def resume(cls, folder: Path, wanted: Mapping[str, str], *, kind: str, about: Any = None) -> Parts:
+        """Keep the whole files that ``wanted`` (name -> fingerprint) asks for, and remove all others.
+
+        Raises:
+            DataError: the folder was not made by a run of this ``kind`` (nothing is removed then), or
+                cannot be changed.
+        """
+        try:
+            before = cls.load(folder)
+        except DataError:
+            before = cls(folder, {}, kind="")
+        if before.kind != kind:
+            _refuse_foreign(folder, {MANIFEST} | set(wanted) if not before.kind else set())
+        same = {n: entry for n, entry in before.entries.items() if entry["fingerprint"] == wanted.get(n)}
+        kept = {name: entry for name, entry in same.items() if _is_whole(folder / name, entry["sha256"])}
+        _remove_all_but(folder, {*kept, MANIFEST} if kept else set())
+        parts = cls(folder, kept, kind=kind, about=about)
+        if len(kept) < len(before.entries):
+            parts._save()
+        return parts
+
+    @classmethod
+    def load(cls, folder: Path) -> Parts:
+        """Read the manifest; the files themselves are checked by ``verify``.
+
+        Raises:
+            DataError: no manifest (the stage did not finish its first file), or one that is not ours.
+        """
+        path = folder / MANIFEST
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            if document["version"] != VERSION:
+                raise ValueError(f"its version {document['version']!r} is not {VERSION}")
+            entries = {name: dict(entry) for name, entry in document["files"].items()}
+            if not all({"sha256", "fingerprint"} <= set(entry) for entry in entries.values()):
+                raise ValueError("an entry has no hash")
+            return cls(folder, entries, kind=document["kind"], about=document["about"])
+        except FileNotFoundError as error:
+            raise DataError(f"{path} does not exist. Run the stage that makes {folder} first.") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{path} is damaged ({error}). Run the stage that makes {folder} again."
+            ) from error
+
+    def add(
+        self, name: str, tensors: Mapping[str, Tensor], *, fingerprint: str, about: dict[str, Any]
+    ) -> None:
+        """Write one file whole and enter it in the manifest (DataError where that is impossible)."""
+        save_tensors(self.folder / name, tensors)
+        entry = about | {"sha256": sha256_file(self.folder / name), "fingerprint": fingerprint}
+        self.entries = dict(sorted((self.entries | {name: entry}).items()))
+        self._save()
+
+    def verify(self, wanted: Mapping[str, str] | None = None) -> None:
+        """Check every file against its hash, and against ``wanted`` (name -> fingerprint) if given.
+
+        Raises:
+            DataError: names the file that is missing, altered, or made from other parameters.
+        """
+        for name, fingerprint in (wanted or {}).items():
+            if self.entries.get(name, {}).get("fingerprint") != fingerprint:
+                other = "was made from other parameters, another checkpoint or by other code"
+                why = other if name in self.entries else "is missing"
+                raise DataError(f"{self.folder / name} {why}. Run the stage that makes {self.folder} again.")
+        for name, entry in self.entries.items():
+            if not _is_whole(self.folder / name, entry["sha256"]):
+                raise DataError(
+                    f"{self.folder / name} is missing or damaged: its SHA-256 is not the one in {MANIFEST}. "
+                    f"Run the stage that makes {self.folder} again; it remakes this file alone."
+                )
+
+    def _save(self) -> None:
+        head = {"version": VERSION, "kind": self.kind, "about": self.about}
+        write_json(self.folder / MANIFEST, head | {"files": self.entries})
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    try:
+        return sha256_file(path) == sha256
+    except OSError:
+        return False
+
+
+def _refuse_foreign(folder: Path, allowed: set[str]) -> None:
+    """A folder that is not known as ours may only hold what a killed run of ours can leave."""
+    if not folder.is_dir():
+        return
+    names = sorted(path.name for path in folder.iterdir())
+    foreign = [name for name in names if name not in allowed and not name.endswith(".tmp")]
+    if foreign:
+        raise DataError(
+            f"{folder} holds files that were not made here ({', '.join(foreign[:3])}); this stage would "
+            "remove them. Name a new or empty folder with --out."
+        )
+
+
+def _remove_all_but(folder: Path, keep: set[str]) -> None:
+    if not folder.is_dir():
+        return
+    try:
+        for path in folder.iterdir():
+            if path.name in keep:
+                continue
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    except OSError as error:
+        raise DataError(f"cannot remove {error.filename} from {folder}: {error.strerror}.") from error

@@ -1,0 +1,177 @@
+"""The pictures of the report, drawn without a display and with the same bytes every time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from adasde.coefficients import Coefficients
+from adasde.files import atomic
+from adasde.params import STUDENT
+from adasde.report.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ACCENT = "#d1495b"
+FLOOR = "#666666"
+FEATURES = "#222222"
+PALETTE = ("#2e6f95", "#e08e2b", "#4f8a5b", "#7b5ea7", "#3aa6a0", "#a0632f", "#8a8d91")
+AFS = " + AFS"
+GAP = 1
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG whole; DataError where that is impossible."""
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150, metadata={"Software": None})
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure that belongs to no window and changes no global state."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def fid_figure(results: Results) -> Figure:
+    """FID over NFE on a logarithmic axis, a line a solver; dashed with the analytic first step."""
+    figure = new_figure(8.5, 5.2)
+    axes = figure.subplots()
+    bases = list(dict.fromkeys(label.removesuffix(AFS) for label in results.rows if label != STUDENT))
+    for label in sorted(results.rows, key=lambda label: label == STUDENT):
+        nfe, mean, spread = zip(*results.series(label), strict=True)
+        shown = np.minimum(spread, 0.9 * np.array(mean))  # a bar down to zero has no place on this axis
+        axes.errorbar(nfe, mean, yerr=shown, capsize=2, elinewidth=1, label=label, **_look(label, bases))
+    floor = results.teacher["fid"]["mean"]
+    axes.axhline(floor, color=FLOOR, linestyle=":", label=f"Heun, {results.teacher['nfe']} NFE")
+    axes.set(yscale="log", xlabel="network evaluations per image (NFE)", ylabel="FID (lower is better)")
+    axes.set_xticks(results.nfe)
+    _plain_numbers(axes)
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: labels[i] != STUDENT)
+    place: dict[str, Any] = {"loc": "outside right center", "frameon": False}
+    figure.legend([handles[i] for i in order], [labels[i] for i in order], **place)
+    _plain(axes)
+    return figure
+
+
+def _look(label: str, bases: Sequence[str]) -> dict[str, Any]:
+    if label == STUDENT:
+        return {"color": ACCENT, "linewidth": 3, "marker": "o", "markersize": 8, "zorder": 5}
+    colour = PALETTE[bases.index(label.removesuffix(AFS)) % len(PALETTE)]
+    dash = "--" if label.endswith(AFS) else "-"
+    return {"color": colour, "linewidth": 1.4, "linestyle": dash, "marker": "."}
+
+
+def _plain_numbers(axes: Axes) -> None:
+    """Write 0.5 and 20 on the logarithmic axis, not powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def coefficients_figure(tables: Mapping[int, Coefficients]) -> Figure:
+    """The learned numbers step by step: noise, midpoint, direction scale, time scale; a line per NFE."""
+    figure = new_figure(9, 6)
+    grid = figure.subplots(2, 2)
+    panels = [
+        ("gamma", "noise injection γ", None),
+        ("midpoint", "midpoint exponent r", 0.5),
+        ("direction_scale", "direction scale λ", 1.0),
+        ("time_scale", "time scale μ", 1.0),
+    ]
+    for axes, (name, title, neutral) in zip(grid.flat, panels, strict=True):
+        for i, (nfe, table) in enumerate(tables.items()):
+            values = getattr(table, name).reshape(table.steps, -1).numpy()
+            steps = np.arange(1, table.steps + 1)
+            for k in range(values.shape[1]):
+                label = f"{nfe} NFE" if k == 0 else None
+                axes.plot(
+                    steps,
+                    values[:, k],
+                    marker="o",
+                    color=PALETTE[i % len(PALETTE)],
+                    label=label,
+                    alpha=1 - 0.3 * bool(k),
+                )
+        if neutral is not None:
+            axes.axhline(neutral, color=FLOOR, linestyle=":", linewidth=1)
+        axes.set(title=title, xlabel="step")
+        axes.set_xticks(range(1, max(table.steps for table in tables.values()) + 1))
+        _plain(axes)
+    grid.flat[0].legend(frameon=False)
+    return figure
+
+
+def losses_figure(losses: Mapping[int, Mapping[str, np.ndarray]]) -> Figure:
+    """Loss of every node over the iterations, one panel per NFE; faint: raw, full: running mean.
+
+    ``losses[nfe]``: the columns of ``loss.csv``, each [iterations].
+    """
+    figure = new_figure(3.4 * max(2, len(losses)), 3.2)
+    row = figure.subplots(1, len(losses), squeeze=False)[0]
+    for axes, (nfe, columns) in zip(row, losses.items(), strict=True):
+        for i, name in enumerate(name for name in columns if name != "iteration"):
+            colour = FEATURES if name == "features" else PALETTE[i % len(PALETTE)]
+            axes.plot(columns["iteration"], columns[name], color=colour, alpha=0.2, linewidth=0.7)
+            smooth = _running_mean(columns["iteration"], columns[name])
+            axes.plot(*smooth, color=colour, label=name.replace("_", " "))
+        axes.set(title=f"{nfe} NFE", xlabel="iteration", yscale="log")
+        _plain(axes)
+    row[0].set_ylabel("loss")
+    entries = {
+        label: line for axes in row for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    order = sorted(entries)  # features, node 1, node 2 ...
+    figure.legend([entries[label] for label in order], order, loc="outside right center", frameon=False)
+    return figure
+
+
+def _running_mean(iterations: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    window = max(1, len(values) // 20)
+    smooth = np.convolve(values, np.ones(window) / window, mode="valid")
+    return iterations[window - 1 :], smooth
+
+
+def samples_figure(rows: Sequence[tuple[str, Tensor]], *, title: str) -> Figure:
+    """One row of images a solver, one column a seed, enlarged without smoothing.
+
+    ``rows``: (label, uint8 images [columns, C, H, W]); the same seeds in the same order everywhere.
+    """
+    sheet = contact_sheet([images for _, images in rows])
+    height, width = sheet.shape[:2]
+    pitch = (height + GAP) / len(rows)
+    inches = 8 * height / width
+    figure = new_figure(10, inches + 0.4)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0.19, 0, 0.8, inches / (inches + 0.4)))
+    axes.imshow(sheet, interpolation="nearest", cmap="gray", vmin=0, vmax=255)
+    axes.set_xticks([])
+    axes.set_yticks(
+        [pitch * (i + 0.5) - (GAP + 1) / 2 for i in range(len(rows))], [label for label, _ in rows]
+    )
+    axes.tick_params(length=0, labelsize=9)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, loc="left", fontsize=11)
+    return figure
+
+
+def contact_sheet(rows: Sequence[Tensor]) -> np.ndarray:
+    """Rows of images [n, C, H, W] on white: uint8 [rows (H + gap), n (W + gap), 3], without 3 for C = 1."""
+    pad = ((0, 0), (0, GAP), (0, GAP), (0, 0))
+    tiles = [np.pad(row.permute(0, 2, 3, 1).numpy(), pad, constant_values=255) for row in rows]
+    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in tiles], axis=0)[:-GAP, :-GAP]
+    return sheet[:, :, 0] if sheet.shape[2] == 1 else sheet
+
+
+def _plain(axes: Axes) -> None:
+    axes.grid(True, which="major", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,126 @@
+"""The stage ``report``: everything that the other stages left, as pictures, one page and one JSON file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adasde.coefficients import Coefficients
+from adasde.errors import DataError
+from adasde.files import write_json, write_text
+from adasde.params import Params
+from adasde.parts import Parts
+from adasde.progress import track
+from adasde.report.page import page
+from adasde.report.plots import coefficients_figure, fid_figure, losses_figure, samples_figure, save_figure
+from adasde.report.results import Results, collect
+from adasde.report.table import cell_text
+from adasde.tensorfile import load_images
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS = 16
+"""Seeds shown side by side."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of the report, not drawn yet."""
+
+    file: str
+    heading: str
+    caption: str
+    draw: Callable[[], Figure]
+
+
+def report(params: Params, data: Path, *, out: Path) -> dict[str, Any]:
+    """Write ``out``/{index.html, *.png, results.json} from the outputs of the stages under ``data``.
+
+    Raises:
+        DataError: an input is missing, damaged or does not belong to the others; nothing is written then.
+    """
+    results = collect(data / "metrics", params.nfe)
+    fid, *others = _charts(results, data)
+    pictures = [fid, *(_samples(results, nfe, data) for nfe in results.nfe), *others]
+    with track(len(pictures), "report", "pictures") as advance:
+        for picture in pictures:
+            save_figure(picture.draw(), out / picture.file)
+            advance()
+    write_json(out / "results.json", results.to_json())
+    inlined = [(picture.heading, picture.caption, out / picture.file) for picture in pictures]
+    write_text(out / "index.html", page(results, inlined))
+    _remove_others(out, {picture.file for picture in pictures})
+    return {"out": str(out / "index.html"), "results": str(out / "results.json")}
+
+
+def _charts(results: Results, data: Path) -> list[Picture]:
+    """FID over NFE, coefficients, losses."""
+    tables = {nfe: Coefficients.load(data / f"distill/nfe{nfe}/coefficients.json") for nfe in results.nfe}
+    losses = {nfe: read_losses(data / f"distill/nfe{nfe}/loss.csv") for nfe in results.nfe}
+    return [
+        Picture(
+            "fid.png",
+            "FID over network evaluations",
+            "Mean over the seed ranges, bars: standard deviation. Dashed: with the analytic first step.",
+            lambda: fid_figure(results),
+        ),
+        Picture(
+            "coefficients.png",
+            "What was learned",
+            "The coefficients of every step. Dotted: the neutral value, which makes AdaSDE DPM-Solver-2.",
+            lambda: coefficients_figure(tables),
+        ),
+        Picture(
+            "losses.png",
+            "Distillation",
+            "Mean squared error at every node of the student's grid, and of the features; bold: mean.",
+            lambda: losses_figure(losses),
+        ),
+    ]
+
+
+def _samples(results: Results, nfe: int, data: Path) -> Picture:
+    """The first images of every row at ``nfe``, below those of the many-step sampler."""
+    folder = data / f"samples/nfe{nfe}"
+    files = {entry["label"]: folder / name for name, entry in Parts.load(folder).entries.items()}
+    floor = load_images(data / "reference/floor.safetensors")[:COLUMNS]
+    rows = [(f"Heun, {results.teacher['nfe']} NFE", floor)]
+    for label in results.labels:
+        if nfe in results.rows[label] and label in files:
+            rows.append(
+                (f"{label}\nFID {cell_text(results.rows[label][nfe])}", load_images(files[label])[:COLUMNS])
+            )
+    title = f"{nfe} evaluations per image; every column is one seed"
+    return Picture(
+        f"samples-nfe{nfe}.png",
+        f"Samples at {nfe} NFE",
+        "Every column starts from the same noise; the top row shows where many small steps end.",
+        lambda: samples_figure(rows, title=title),
+    )
+
+
+def read_losses(path: Path) -> dict[str, np.ndarray]:
+    """The columns of ``loss.csv``; DataError where it is missing or damaged."""
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            head, *rows = csv.reader(stream)
+        table = np.array([[float(cell) for cell in row] for row in rows])
+        columns = dict(zip(head, table.T, strict=True))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}). Run the stage distill again.") from error
+    if "iteration" not in columns or len(columns) < 2:
+        raise DataError(f"{path} holds no losses. Run the stage distill again.")
+    return columns
+
+
+def _remove_others(out: Path, keep: set[str]) -> None:
+    """Pictures of budgets that are no longer asked for."""
+    for path in out.glob("samples-nfe*.png"):
+        if path.name not in keep:
+            path.unlink()

@@ -1,0 +1,13 @@
+"""The stages of the pipeline: plain functions from paths and params to files.
+
+Each checks its inputs first, writes only whole files, and returns what it did as a small mapping. None
+knows who calls it: a person on the command line, DVC, or a flow.
+"""
+
+from adasde.stages.evaluate import evaluate
+from adasde.stages.learn import distill, teacher
+from adasde.stages.prepare import fetch, reference
+from adasde.stages.sample import sample
+from adasde.stages.train import train_digits
+
+__all__ = ["distill", "evaluate", "fetch", "reference", "sample", "teacher", "train_digits"]

@@ -1,0 +1,51 @@
+"""The numbers of every row of samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adasde.errors import DataError
+from adasde.files import write_json
+from adasde.models import load_model
+from adasde.params import STUDENT, Params, row_file
+from adasde.parts import Parts
+from adasde.progress import track
+from adasde.stages.common import Summary
+from adasde.stages.judge import Judge
+from adasde.tensorfile import load_images
+
+
+def evaluate(
+    params: Params, nfe: int, *, checkpoint: Path, samples: Path, reference: Path, out: Path
+) -> Summary:
+    """Write FID (mean, spread, values), KID, precision, recall and measured NFE of every row to ``out``.
+
+    Raises:
+        CheckpointError: the extractor cannot be loaded.
+        DataError: samples or reference are missing, damaged, or made from other seeds or weights.
+    """
+    parts = Parts.load(samples)
+    parts.verify()
+    _check_origin(parts, params, checkpoint=checkpoint)
+    judge = Judge.load(params, checkpoint=checkpoint, folder=reference)
+    rows = {}
+    with track(len(parts.entries), f"evaluate@{nfe}", "rows") as advance:
+        for label in (STUDENT, *params.baselines):
+            if entry := parts.entries.get(row_file(label)):
+                rows[label] = judge.row(load_images(samples / row_file(label)), nfe=entry["nfe"])
+                advance(note=label)
+    write_json(out, judge.document(rows) | {"nfe": nfe})
+    best = min(rows, key=lambda label: rows[label]["fid"]["mean"])
+    return {"out": str(out), "rows": len(rows), "best": best, "fid": rows[best]["fid"]["mean"]}
+
+
+def _check_origin(parts: Parts, params: Params, *, checkpoint: Path) -> None:
+    """Refuse samples of other seeds or weights than those that the numbers would claim."""
+    seeds = params.sample.seeds
+    wanted = {"seeds": [seeds.start, seeds.stop], "sha256": load_model(checkpoint).sha256}
+    for name, value in wanted.items():
+        if (parts.about or {}).get(name) != value:
+            raise DataError(
+                f"{parts.folder} was sampled with other {name} than params.yaml and the checkpoint say. "
+                "Run the stage sample again."
+            )

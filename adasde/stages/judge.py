@@ -1,0 +1,98 @@
+"""The evaluation protocol applied to one row of images: FID per seed range, and the other metrics."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from adasde.errors import DataError
+from adasde.features import load_features
+from adasde.files import sha256_file
+from adasde.metrics import Protocol, Statistics, evaluate, image_features
+from adasde.params import Params
+from adasde.tensorfile import load_images
+from adasde.types import FeatureExtractor
+
+STATISTICS = "statistics.npz"
+REAL = "images.safetensors"
+FLOOR = "floor.safetensors"
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Loaded once: the extractor, the real images' features and moments, and the protocol."""
+
+    params: Params
+    extractor: FeatureExtractor
+    real: Tensor
+    reference: Statistics
+    protocol: Protocol
+
+    @classmethod
+    def load(cls, params: Params, *, checkpoint: Path, folder: Path) -> Judge:
+        """``folder`` holds what the stage ``reference`` wrote.
+
+        Raises:
+            CheckpointError: the extractor cannot be loaded.
+            DataError: the reference is missing or damaged.
+        """
+        extractor = load_features(checkpoint)
+        real = image_features(load_images(folder / REAL), extractor)
+        reference = Statistics.load(folder / STATISTICS)
+        sample, settings = params.sample, params.evaluate
+        protocol = Protocol(
+            images=sample.images,
+            first_seeds=tuple(sample.seeds[:: sample.images]),
+            class_policy="none",
+            extractor=extractor.name,
+            extractor_sha256=extractor.sha256,
+            reference_sha256=sha256_file(folder / STATISTICS),
+            kid_subsets=settings.kid_subsets,
+            kid_subset_size=settings.kid_subset_size,
+            neighbourhood=settings.neighbourhood,
+        )
+        return cls(params, extractor, real, reference, protocol)
+
+    def row(self, images: Tensor, *, nfe: int) -> dict[str, Any]:
+        """The numbers of uint8 images [ranges * images, C, H, W].
+
+        ``fid`` has the mean, the standard deviation (``spread``) and the values over the seed ranges; the
+        other metrics are means over the ranges.
+
+        Raises:
+            DataError: another number of images than the protocol's, or metrics that cannot be computed.
+        """
+        settings, sample = self.params.evaluate, self.params.sample
+        if len(images) != sample.count:
+            raise DataError(f"the protocol wants {sample.count} images, got {len(images)}: sample again.")
+        measured = [
+            evaluate(
+                features,
+                self.real,
+                reference=self.reference,
+                kid_subsets=settings.kid_subsets,
+                kid_subset_size=settings.kid_subset_size,
+                neighbourhood=settings.neighbourhood,
+            )
+            for features in image_features(images, self.extractor).split(sample.images)
+        ]
+        values = [float(entry["fid"]) for entry in measured]
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        others = {
+            name: statistics.fmean(float(entry[name]) for entry in measured)
+            for name in ("kid", "precision", "recall")
+        }
+        return {
+            "fid": {"mean": statistics.fmean(values), "spread": spread, "values": values},
+            **others,
+            "nfe": nfe,
+        }
+
+    def document(self, rows: dict[str, Any]) -> dict[str, Any]:
+        """A metrics file: the rows, and the protocol that they were measured under."""
+        protocol = {"protocol": asdict(self.protocol), "protocol_hash": self.protocol.hash}
+        return {"model": self.params.model, **protocol, "rows": rows}

@@ -1,0 +1,146 @@
+"""Teacher trajectories, and the coefficients distilled from them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+import adasde
+from adasde.coefficients import Coefficients
+from adasde.distill import DistillSettings, Progress, iterations
+from adasde.distill import distill as train
+from adasde.files import sha256_json, write_text
+from adasde.models import load_model
+from adasde.noise import latents
+from adasde.params import Params
+from adasde.progress import track
+from adasde.stages.common import Summary, in_chunks, made_with, student_grid
+from adasde.teacher import Teacher
+from adasde.trajectories import Trajectories, shards, write_trajectories
+from adasde.types import Model
+
+
+def teacher(params: Params, nfe: int, *, checkpoint: Path, out: Path) -> Summary:
+    """Write the teacher's states at the student's nodes as shards; whole shards that fit are kept.
+
+    Raises:
+        SolverError: ``nfe`` does not fit the student.
+        CheckpointError: the model cannot be loaded.
+        DataError: ``out`` cannot be written, or holds files of somebody else.
+    """
+    recipe = params.for_nfe(nfe)
+    model = load_model(checkpoint)
+    grid, settings, steps = recipe.schedule, recipe.teacher, recipe.steps(nfe)
+    solver = Teacher(solver=settings.solver, inserted=settings.inserted, substeps=settings.substeps)
+
+    def states(seeds: range) -> Tensor:
+        return solver.states(
+            model.denoise,
+            latents(seeds, model.shape),
+            schedule=grid.name,
+            steps=steps,
+            sigma_min=grid.sigma_min,
+            sigma_max=grid.sigma_max,
+            rho=grid.rho,
+        )
+
+    plan = shards(recipe.training_seeds, settings.shard)
+    with track(settings.trajectories, f"teacher@{nfe}", "trajectories") as advance:
+        made = write_trajectories(
+            out,
+            plan,
+            made_from=teacher_origin(params, nfe, model=model),
+            states=lambda seeds: in_chunks(seeds, settings.batch, states, advance=advance, dim=1),
+            reused=advance,
+        )
+    return {"out": str(out), "made": made, "reused": len(plan) - made}
+
+
+def teacher_origin(params: Params, nfe: int, *, model: Model) -> dict[str, Any]:
+    """All that a trajectory depends on, beside its seed."""
+    recipe = params.for_nfe(nfe)
+    settings = recipe.teacher.model_dump(include={"solver", "inserted", "substeps", "batch"})
+    return {
+        **made_with(model, "teacher.py"),
+        "steps": recipe.steps(nfe),
+        "schedule": recipe.schedule.model_dump(exclude={"per_nfe"}),
+        "teacher": settings,
+    }
+
+
+def distill(params: Params, nfe: int, *, checkpoint: Path, teacher: Path, out: Path) -> Summary:
+    """Write ``out``/coefficients.json and ``out``/loss.csv (see ``_as_csv``).
+
+    Raises:
+        DataError: a shard is missing, damaged or made otherwise, or ``out`` cannot be written.
+        DivergenceError: the loss is not finite; nothing is written.
+    """
+    recipe = params.for_nfe(nfe)
+    model = load_model(checkpoint)
+    origin = teacher_origin(params, nfe, model=model)
+    stored = Trajectories.open(teacher, shards(recipe.training_seeds, recipe.teacher.shard), made_from=origin)
+    settings = DistillSettings(**recipe.distill.model_dump(exclude={"per_nfe"}))
+    features = None
+    if settings.feature_weight > 0:
+        from adasde.features import load_features
+
+        features = load_features(checkpoint)
+    total = iterations(settings)
+    batches = stored.batches(settings.batch, seed=recipe.seed, count=total)
+    steps = train(
+        model.denoise,
+        batches,
+        student_grid(params, nfe),
+        settings=settings,
+        afs=recipe.afs,
+        features=features,
+    )
+    history = list(_watched(steps, total=total, name=f"distill@{nfe}"))
+    write_text(out / "loss.csv", _as_csv(history))
+    _documented(history[-1].coefficients, recipe, nfe, model=model, origin=origin).save(
+        out / "coefficients.json"
+    )
+    return {"out": str(out), "iterations": len(history), "last_loss": history[-1].losses[-1]}
+
+
+def _watched(steps: Iterable[Progress], *, total: int, name: str) -> Iterator[Progress]:
+    with track(total, name, "iterations") as advance:
+        for progress in steps:
+            yield progress
+            advance(1, note=f"loss {progress.losses[-1]:.2g}")
+
+
+def _as_csv(history: list[Progress]) -> str:
+    """Columns: iteration, node_1 ... node_N and, with an extractor, features."""
+    names = [f"node_{i}" for i in range(1, len(history[0].losses) + 1)]
+    with_features = history[0].feature_loss is not None
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["iteration", *names, *["features"] * with_features])
+    for progress in history:
+        values = [*progress.losses, progress.feature_loss] if with_features else progress.losses
+        writer.writerow([progress.iteration, *(f"{value:.9g}" for value in values)])
+    return text.getvalue()
+
+
+def _documented(
+    table: Coefficients, recipe: Params, nfe: int, *, model: Model, origin: dict[str, Any]
+) -> Coefficients:
+    """The table with whose it is and how it was made; nothing that changes from run to run."""
+    params = recipe.model_dump(include={"seed", "afs", "schedule", "teacher", "distill"})
+    for name in ("schedule", "teacher", "distill"):
+        del params[name]["per_nfe"]
+    seeds = recipe.training_seeds
+    provenance = {
+        "params": params,
+        "seeds": [seeds.start, seeds.stop],
+        "teacher": sha256_json(origin),
+        "version": adasde.__version__,
+    }
+    return replace(table, model={"name": model.name, "sha256": model.sha256}, provenance=provenance)

@@ -1,0 +1,81 @@
+"""What comes first: the checkpoint, the real images and what the model itself can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+import adasde
+from adasde import checkpoints
+from adasde.denoisers import Counting
+from adasde.features import load_features
+from adasde.files import write_json
+from adasde.metrics import Statistics, image_features, to_uint8
+from adasde.models import load_model
+from adasde.models.data import real_images
+from adasde.noise import latents
+from adasde.params import Params
+from adasde.progress import track
+from adasde.schedules import schedule
+from adasde.stages.common import Summary, in_chunks
+from adasde.stages.judge import FLOOR, REAL, STATISTICS, Judge
+from adasde.tensorfile import save_tensors
+from adasde.types import Model
+
+FLOOR_SOLVER, FLOOR_SCHEDULE, FLOOR_RHO = "heun", "polynomial", 7.0
+"""The many-step sampler: EDM's deterministic one (Karras et al., 2206.00364)."""
+
+
+def fetch(params: Params, *, out: Path) -> Summary:
+    """Copy the verified checkpoint of ``params.model`` into ``out``.
+
+    Raises:
+        CheckpointError: there is no such model, or its files are damaged.
+        DataError: ``out`` cannot be written.
+    """
+    checkpoints.fetch(params.model, out)
+    return {"out": str(out), "model": params.model}
+
+
+def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> Summary:
+    """Write ``out``/{images, floor}.safetensors and statistics.npz, and the floor's numbers to ``metrics``.
+
+    The floor is Heun's method with ``evaluate.floor_steps`` intervals on the seeds of all samples: what
+    the model itself can do.
+
+    Raises:
+        CheckpointError: the model or its extractor cannot be loaded, or no real images belong to it.
+        DataError: ``out`` or ``metrics`` cannot be written.
+    """
+    model = load_model(checkpoint)
+    real = real_images(model.name)
+    moments = Statistics.of(image_features(real, load_features(checkpoint)))
+    save_tensors(out / REAL, {"images": real})
+    moments.save(out / STATISTICS)
+    images, nfe = _floor(params, model)
+    save_tensors(out / FLOOR, {"images": images})
+    judge = Judge.load(params, checkpoint=checkpoint, folder=out)
+    row = judge.row(images, nfe=nfe)
+    write_json(metrics, judge.document({f"Heun, {params.evaluate.floor_steps} steps": row}))
+    return {"out": str(out), "metrics": str(metrics), "fid": row["fid"]["mean"], "nfe": nfe}
+
+
+def _floor(params: Params, model: Model) -> tuple[Tensor, int]:
+    """Images uint8 [n, C, H, W] of the many-step sampler and its evaluations per image."""
+    grid, settings, steps = params.schedule, params.sample, params.evaluate.floor_steps
+    sigmas = schedule(
+        FLOOR_SCHEDULE, steps, sigma_min=grid.sigma_min, sigma_max=grid.sigma_max, rho=FLOOR_RHO
+    )
+    counting = Counting(model.denoise)
+    with track(2 * steps * settings.count, "reference", "evaluations") as advance:
+
+        def watched(x: Tensor, sigma: Tensor) -> Tensor:
+            advance(len(x))
+            return counting(x, sigma)
+
+        def draw(seeds: range) -> Tensor:
+            return to_uint8(adasde.solve(watched, latents(seeds, model.shape), sigmas, solver=FLOOR_SOLVER))
+
+        images = in_chunks(settings.seeds, settings.batch, draw)
+    return images, counting.nfe // -(-settings.count // settings.batch)

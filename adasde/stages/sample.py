@@ -1,0 +1,145 @@
+"""Images of AdaSDE and of every baseline, all from the same seeds."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+import adasde
+from adasde.coefficients import TABLE, Coefficients
+from adasde.denoisers import Counting
+from adasde.errors import CoefficientsError
+from adasde.files import sha256_json, write_json
+from adasde.metrics import to_uint8
+from adasde.models import load_model
+from adasde.noise import SeededNoise, latents
+from adasde.params import STUDENT, Baseline, Params, row_file
+from adasde.parts import Parts
+from adasde.progress import Advance, track
+from adasde.schedules import schedule
+from adasde.stages.common import Summary, chunks, in_chunks, made_with
+from adasde.types import Denoiser, Model
+
+
+@dataclass(frozen=True)
+class Row:
+    """One solver: ``draw(denoise, latents, seeds)`` gives x0; ``settings`` is all that it depends on."""
+
+    label: str
+    settings: dict[str, Any]
+    draw: Callable[[Denoiser, Tensor, range], Tensor]
+
+    @property
+    def file(self) -> str:
+        """Name of the row's file."""
+        return row_file(self.label)
+
+
+def sample(
+    params: Params, nfe: int, *, checkpoint: Path, coefficients: Path, out: Path, force: bool = False
+) -> Summary:
+    """Write one file of uint8 images a row into ``out``, and wall times beside it, in ``<out>.timing.json``.
+
+    Rows that are there, made from the same settings, weights and seeds, are kept with their times.
+
+    Raises:
+        CoefficientsError: the file is broken, for another NFE, or (without ``force``) another checkpoint.
+        DataError: ``out`` cannot be written, or holds files of somebody else.
+    """
+    recipe = params.for_nfe(nfe)
+    model = load_model(checkpoint)
+    table = Coefficients.load(coefficients)
+    table.check_model(model.sha256, force=force)
+    if table.nfe != nfe:
+        raise CoefficientsError(
+            f"{coefficients} spends {table.nfe} evaluations, not {nfe}: name the file for {nfe}."
+        )
+    rows = [_student(table)]
+    rows += [_baseline(label, row, recipe, nfe=nfe) for label, row in recipe.baselines.items()]
+    settings = recipe.sample
+    about = {
+        **made_with(model, "coefficients.py", "denoisers.py"),
+        "seeds": [settings.first_seed, settings.seeds.stop],
+        "batch": settings.batch,
+    }
+    with track(len(rows) * settings.count, f"sample@{nfe}", "images") as advance:
+        made = _fill(out, rows, recipe, model=model, about=about, advance=advance)
+    return {"out": str(out), "made": made, "reused": len(rows) - made, "timing": str(timing_file(out))}
+
+
+def timing_file(folder: Path) -> Path:
+    """Where the wall times of a samples folder are: beside it, because they differ from run to run."""
+    return folder.with_name(folder.name + ".timing.json")
+
+
+def _student(table: Coefficients) -> Row:
+    def draw(denoise: Denoiser, latent: Tensor, seeds: range) -> Tensor:
+        return adasde.sample(denoise, latent, table, SeededNoise(seeds))
+
+    numbers = {name: getattr(table, name).tolist() for name in TABLE}
+    return Row(STUDENT, {"solver": "adasde", "afs": table.afs, **numbers}, draw)
+
+
+def _baseline(label: str, row: Baseline, recipe: Params, *, nfe: int) -> Row:
+    steps = row.steps(nfe)
+    assert steps is not None  # for_nfe kept the rows that fit
+    grid = recipe.schedule
+    sigmas = schedule(row.schedule, steps, sigma_min=grid.sigma_min, sigma_max=grid.sigma_max, rho=row.rho)
+
+    def draw(denoise: Denoiser, latent: Tensor, seeds: range) -> Tensor:
+        return adasde.solve(denoise, latent, sigmas, solver=row.solver, afs=row.afs, **row.options)
+
+    settings = row.model_dump(exclude={"per_nfe"}) | {"sigmas": sigmas.tolist()}
+    return Row(label, settings, draw)
+
+
+def _fill(
+    out: Path, rows: list[Row], recipe: Params, *, model: Model, about: dict[str, Any], advance: Advance
+) -> int:
+    """Make the rows that are not there yet; returns how many."""
+    wanted = {row.file: sha256_json([about, row.settings]) for row in rows}
+    times = _known_times(timing_file(out), {row.label: wanted[row.file] for row in rows})
+    usable = {row.file: wanted[row.file] if row.label in times else "its time is not known" for row in rows}
+    parts = Parts.resume(out, usable, kind="samples", about=about)
+    missing = [row for row in rows if row.file not in parts.entries]
+    advance((len(rows) - len(missing)) * recipe.sample.count)
+    for row in missing:
+        images, spent = _draw(row, recipe, model=model, advance=advance)
+        about_row = {"label": row.label, "nfe": spent["nfe"]}
+        parts.add(row.file, {"images": images}, fingerprint=wanted[row.file], about=about_row)
+        times[row.label] = spent | {"fingerprint": wanted[row.file]}
+        write_json(timing_file(out), {row.label: times[row.label] for row in rows if row.label in times})
+    return len(missing)
+
+
+def _known_times(path: Path, fingerprints: dict[str, str]) -> dict[str, Any]:
+    """The entries of an earlier timing file that still hold."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        same = {
+            label for label, mark in fingerprints.items() if known.get(label, {}).get("fingerprint") == mark
+        }
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return {label: known[label] for label in same}
+
+
+def _draw(row: Row, recipe: Params, *, model: Model, advance: Advance) -> tuple[Tensor, dict[str, Any]]:
+    """All images of one row, uint8 [n, C, H, W], with the wall time and evaluations they took."""
+    settings = recipe.sample
+    counting = Counting(model.denoise)
+    pieces = list(chunks(settings.seeds, settings.batch))
+    started = time.perf_counter()
+
+    def draw(seeds: range) -> Tensor:
+        return to_uint8(row.draw(counting, latents(seeds, model.shape), seeds))
+
+    images = in_chunks(settings.seeds, settings.batch, draw, advance=advance)
+    seconds = round(time.perf_counter() - started, 4)
+    return images, {"seconds": seconds, "images": settings.count, "nfe": counting.nfe // len(pieces)}

@@ -1,0 +1,104 @@
+"""Teacher trajectories on disk: shards of safetensors, and batches of them in a seeded order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adasde.distill import Batch
+from adasde.errors import DataError
+from adasde.files import sha256_json
+from adasde.parts import Parts
+from adasde.tensorfile import load_tensors
+
+
+def shards(seeds: range, size: int) -> dict[str, range]:
+    """File name -> the seeds in it: ``size`` consecutive seeds a shard, fewer in the last."""
+    starts = range(0, len(seeds), size)
+    return {
+        f"shard-{index:05d}.safetensors": seeds[start : start + size] for index, start in enumerate(starts)
+    }
+
+
+def fingerprints(plan: dict[str, range], made_from: dict[str, Any]) -> dict[str, str]:
+    """File name -> hash of its seeds and of the JSON value ``made_from``: all that the states depend on."""
+    return {name: sha256_json([made_from, seeds.start, seeds.stop]) for name, seeds in plan.items()}
+
+
+def write_trajectories(
+    folder: Path,
+    plan: dict[str, range],
+    *,
+    made_from: dict[str, Any],
+    states: Callable[[range], Tensor],
+    reused: Callable[[int], None],
+) -> int:
+    """Make the shards of ``plan`` that are not there yet; returns how many were made.
+
+    ``states(seeds)`` computes [N+1, B, *shape]; ``reused(count)`` is told of trajectories that were there.
+
+    Raises:
+        DataError: the folder cannot be written or holds somebody else's files.
+    """
+    wanted = fingerprints(plan, made_from)
+    parts = Parts.resume(folder, wanted, kind="trajectories", about=made_from)
+    missing = [name for name in plan if name not in parts.entries]
+    reused(sum(len(plan[name]) for name in parts.entries))
+    for name in missing:
+        seeds = plan[name]
+        tensors = {"states": states(seeds), "seeds": torch.tensor(seeds, dtype=torch.int64)}
+        parts.add(name, tensors, fingerprint=wanted[name], about={"seeds": [seeds.start, seeds.stop]})
+    return len(missing)
+
+
+class Trajectories:
+    """Shards that were checked when opened; at most two of them are in memory at a time."""
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self.folder = folder
+        self.names = tuple(names)
+
+    @classmethod
+    def open(cls, folder: Path, plan: dict[str, range], *, made_from: dict[str, Any]) -> Trajectories:
+        """Check that the folder holds the whole shards of ``plan``, made from ``made_from``.
+
+        Raises:
+            DataError: names the file that is missing, damaged, or made from other parameters.
+        """
+        Parts.load(folder).verify(fingerprints(plan, made_from))
+        return cls(folder, list(plan))
+
+    def batches(self, size: int, *, seed: int, count: int) -> Iterator[Batch]:
+        """``count`` batches of ``size`` trajectories; the same for the same seed.
+
+        Every pass takes the shards, and the trajectories inside each, in a new order drawn from
+        ``seed``; trajectories that do not fill a batch begin the next one.
+        """
+        stream = self._stream(torch.Generator().manual_seed(seed))
+        seeds, states = next(stream)
+        for _ in range(count):
+            while len(seeds) < size:
+                more_seeds, more_states = next(stream)
+                seeds, states = torch.cat([seeds, more_seeds]), torch.cat([states, more_states], dim=1)
+            yield Batch(seeds[:size].tolist(), states[:, :size])
+            seeds, states = seeds[size:], states[:, size:]
+
+    def _stream(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            for index in torch.randperm(len(self.names), generator=generator).tolist():
+                seeds, states = self._load(self.names[index])
+                order = torch.randperm(len(seeds), generator=generator)
+                yield seeds[order], states[:, order]
+
+    def _load(self, name: str) -> tuple[Tensor, Tensor]:
+        tensors = load_tensors(self.folder / name)
+        try:
+            return tensors["seeds"], tensors["states"]
+        except KeyError as error:
+            raise DataError(
+                f"{self.folder / name} has no tensor {error}: it is not a shard of trajectories."
+            ) from error

@@ -1,0 +1,62 @@
+"""Fixtures: one thread, params of a few seconds, a project folder in which the stages have run."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from command import ROOT, adasde
+from tiny import STAGES, tiny_values, write_params
+
+from adasde.params import Params, check_params
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _environment() -> None:
+    """Small networks are fastest on one thread; children of the tests inherit the environment."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.setdefault("MPLCONFIGDIR", str(ROOT / ".cache/matplotlib"))  # nothing outside the project
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def values() -> dict[str, Any]:
+    """A fresh copy of the tiny params.yaml."""
+    return tiny_values()
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    """The tiny params, checked."""
+    return check_params(tiny_values())
+
+
+@pytest.fixture(scope="session")
+def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every stage has run with the tiny params; do not change it, copy it."""
+    from adasde.features import fidelity
+    from adasde.report.plots import new_figure
+
+    fidelity()  # imported here once, not in every child; as are the fonts
+    importlib.import_module("sklearn.datasets")
+    new_figure(1, 1).savefig(io.BytesIO(), format="png")
+    folder = tmp_path_factory.mktemp("finished")
+    write_params(folder, tiny_values())
+    for command in STAGES.values():
+        ended = adasde(command, folder)
+        assert ended.code == 0, (command, ended.err)
+    return folder
+
+
+@pytest.fixture
+def project(finished_project: Path, tmp_path: Path) -> Path:
+    """A copy of ``finished_project`` that a test may change."""
+    folder = tmp_path / "project"
+    shutil.copytree(finished_project, folder)
+    return folder

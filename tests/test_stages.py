@@ -1,0 +1,177 @@
+"""What the stages write: deterministic bytes, honest numbers, work that is not done twice."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command import adasde as command
+from command import tree
+from tiny import OUTPUTS, STAGES, tiny_values, write_params
+
+import adasde
+from adasde.coefficients import Coefficients
+from adasde.denoisers import Counting
+from adasde.metrics import to_uint8
+from adasde.models import load_model
+from adasde.noise import SeededNoise, latents
+from adasde.params import Params, check_params
+from adasde.parts import Parts
+from adasde.stages.common import chunks, student_grid
+from adasde.tensorfile import load_tensors
+
+
+def test_every_output_has_the_same_bytes_when_made_again(finished_project: Path, tmp_path: Path) -> None:
+    write_params(tmp_path, tiny_values())
+    for stage in ("fetch", "reference", "teacher", "distill", "sample"):
+        assert command(STAGES[stage], tmp_path).code == 0
+    first, again = tree(finished_project), tree(tmp_path)
+    assert len(again) > 15
+    assert again == {name: data for name, data in first.items() if name in again}
+
+
+def test_nothing_but_the_declared_outputs_is_written(finished_project: Path) -> None:
+    declared = [output for outputs in OUTPUTS.values() for output in outputs]
+    for path in finished_project.rglob("*"):
+        name = str(path.relative_to(finished_project))
+        known = any(name == output or name.startswith(f"{output}/") for output in declared)
+        assert known or path.is_dir() or name == "params.yaml", name
+
+
+def test_the_shards_hold_the_teacher_s_states(finished_project: Path, params: Params) -> None:
+    model = load_model("digits")
+    tensors = load_tensors(finished_project / "data/teacher/nfe3/shard-00001.safetensors")
+    assert tensors["seeds"].tolist() == list(range(16, 32))
+    assert tensors["states"].shape == (3, 16, 1, 8, 8)
+    assert torch.equal(tensors["states"][0, :8], 80 * latents(range(16, 24), model.shape))
+    fine = adasde.schedule("time_uniform", 4, rho=1.0)
+    ends = adasde.solve(model.denoise, latents(range(16, 24), model.shape), fine, solver="dpm2")
+    torch.testing.assert_close(tensors["states"][-1, :8], ends)
+    assert student_grid(params, 3).tolist() == pytest.approx(fine[::2].tolist())
+
+
+def test_the_coefficient_file_says_whose_it_is_and_how_it_was_made(finished_project: Path) -> None:
+    table = Coefficients.load(finished_project / "data/distill/nfe3/coefficients.json")
+    assert (table.nfe, table.afs, table.steps) == (3, True, 2)
+    assert table.model == {"name": "digits", "sha256": load_model("digits").sha256}
+    made = table.provenance
+    assert made["params"]["distill"]["batch"] == 16
+    assert made["seeds"] == [0, 48]
+    assert made["version"] == adasde.__version__
+
+
+def test_the_losses_have_a_column_for_every_node_and_fall_into_floats(finished_project: Path) -> None:
+    with (finished_project / "data/distill/nfe3/loss.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["iteration", "node_1", "node_2", "features"]
+    assert [int(row["iteration"]) for row in rows] == [1, 2, 3, 4]
+    assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+
+
+def test_without_the_feature_loss_no_extractor_is_needed(project: Path) -> None:
+    values = tiny_values()
+    values["distill"]["feature_weight"] = 0.0
+    write_params(project, values)
+    (project / "data/checkpoint/features.safetensors").unlink()
+    assert command(STAGES["distill"], project).code == 0
+    assert (project / "data/distill/nfe3/loss.csv").read_text().startswith("iteration,node_1,node_2\n")
+
+
+def test_rows_are_the_images_of_their_seeds(finished_project: Path) -> None:
+    folder = finished_project / "data/samples/nfe3"
+    parts = Parts.load(folder)
+    assert {entry["label"]: name for name, entry in parts.entries.items()} == {
+        "AdaSDE": "adasde.safetensors",
+        "DDIM (Euler)": "ddim-euler.safetensors",
+        "Heun + AFS": "heun-afs.safetensors",
+    }
+    assert {entry["nfe"] for entry in parts.entries.values()} == {3}
+    model = load_model("digits")
+    table = Coefficients.load(finished_project / "data/distill/nfe3/coefficients.json")
+    seeds = range(1_000_007, 1_000_010)
+    direct = adasde.sample(model.denoise, latents(seeds, model.shape), table, SeededNoise(seeds))
+    stored = load_tensors(folder / "adasde.safetensors")["images"]
+    assert stored.shape == (80, 1, 8, 8)
+    difference = stored[7:10].int() - to_uint8(direct).int()
+    assert difference.abs().max() <= 1
+
+
+def test_a_changed_baseline_is_the_only_row_made_again(project: Path) -> None:
+    values = tiny_values()
+    values["baselines"]["DDIM (Euler)"]["rho"] = 2.0
+    del values["baselines"]["Heun + AFS"]
+    write_params(project, values)
+    times = json.loads((project / "data/samples/nfe3.timing.json").read_text())
+    ended = command([*STAGES["sample"], "--json"], project)
+    assert json.loads(ended.out) | {"out": "", "timing": ""} == {
+        "stage": "sample", "out": "", "timing": "", "made": 1, "reused": 1
+    }  # fmt: skip
+    assert sorted(path.name for path in (project / "data/samples/nfe3").iterdir()) == [
+        "adasde.safetensors",
+        "ddim-euler.safetensors",
+        "manifest.json",
+    ]
+    again = json.loads((project / "data/samples/nfe3.timing.json").read_text())
+    assert list(again) == ["AdaSDE", "DDIM (Euler)"]
+    assert again["AdaSDE"] == times["AdaSDE"]
+    assert again["DDIM (Euler)"]["fingerprint"] != times["DDIM (Euler)"]["fingerprint"]
+
+
+def test_rows_without_a_known_time_are_made_again(project: Path) -> None:
+    (project / "data/samples/nfe3.timing.json").unlink()
+    ended = command([*STAGES["sample"], "--json"], project)
+    assert json.loads(ended.out)["made"] == 3
+    times = json.loads((project / "data/samples/nfe3.timing.json").read_text())
+    assert all(
+        entry["seconds"] > 0 and entry["images"] == 80 and entry["nfe"] == 3 for entry in times.values()
+    )
+
+
+def test_the_metrics_have_mean_spread_and_protocol(finished_project: Path) -> None:
+    document = json.loads((finished_project / "data/metrics/nfe3.json").read_text())
+    assert list(document["rows"]) == ["AdaSDE", "DDIM (Euler)", "Heun + AFS"]
+    for row in document["rows"].values():
+        assert len(row["fid"]["values"]) == 2
+        assert row["fid"]["mean"] == pytest.approx(np.mean(row["fid"]["values"]))
+        assert row["fid"]["spread"] == pytest.approx(np.std(row["fid"]["values"], ddof=1))
+        assert 0 <= row["precision"] <= 1 and 0 <= row["recall"] <= 1
+        assert row["nfe"] == 3
+    floor = json.loads((finished_project / "data/metrics/floor.json").read_text())
+    assert floor["protocol_hash"] == document["protocol_hash"]
+    assert floor["protocol"]["first_seeds"] == [1_000_000, 1_000_040]
+    assert floor["rows"]["Heun, 6 steps"]["nfe"] == 12
+
+
+def test_the_nfe_is_counted_not_computed(params: Params) -> None:
+    values = tiny_values()
+    values["baselines"] = {"iPNDM": {"solver": "ipndm"}, "iPNDM + AFS": {"solver": "ipndm", "afs": True}}
+    rows = check_params(values).for_nfe(3).baselines
+    model = load_model("digits")
+    for row in rows.values():
+        counting = Counting(model.denoise)
+        steps = row.steps(3)
+        assert steps is not None
+        grid = adasde.schedule(row.schedule, steps, rho=row.rho)
+        adasde.solve(counting, latents(range(2), model.shape), grid, solver=row.solver, afs=row.afs)
+        assert counting.nfe == 3
+
+
+def test_chunks_cover_the_seeds_in_order() -> None:
+    assert [list(piece) for piece in chunks(range(10, 15), 2)] == [[10, 11], [12, 13], [14]]
+
+
+def test_files_made_by_other_code_are_made_again(project: Path) -> None:
+    def before() -> None:
+        from adasde.stages import common
+
+        common.CODE = (*common.CODE, "files.py")
+
+    ended = command([*STAGES["teacher"], "--json"], project, before=before)
+    assert json.loads(ended.out)["made"] == 3
+    ended = command(STAGES["distill"], project)
+    assert ended.code == 1
+    assert "another checkpoint or by other code" in ended.err
