@@ -25,7 +25,7 @@ Features = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class DistillSettings:
-    """The numbers of the recipe.
+    """The numbers of the recipe; the defaults are those that measured best on the digits model.
 
     Attributes:
         points: K, evaluations of each step after the first.
@@ -42,15 +42,15 @@ class DistillSettings:
 
     points: int = 1
     gamma_max: float = 0.02
-    scale_dir: float = 0.05
-    scale_time: float = 0.2
-    trajectories: int = 10_000
-    batch: int = 32
-    lr: float = 0.1
-    lr_final: float = 0.01
-    inner_weight: float = 1.0
-    pixel_weight: float = 1.0
-    feature_weight: float = 1.0
+    scale_dir: float = 0.3
+    scale_time: float = 0.5
+    trajectories: int = 16_000
+    batch: int = 128
+    lr: float = 0.05
+    lr_final: float = 0.002
+    inner_weight: float = 0.0
+    pixel_weight: float = 0.1
+    feature_weight: float = 0.3
     max_gradient: float = 1.0
 
 

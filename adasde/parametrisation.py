@@ -10,6 +10,9 @@ from adasde.coefficients import Coefficients
 OUTER_MIDPOINT, INNER_MIDPOINT = 0.2, 0.45
 """Where distillation starts: r of the first and last interval, and of those between."""
 
+START_GAMMA = 0.3
+"""Raw gamma at the start: at 0 it would have no gradient, because noise of either sign does the same."""
+
 
 class Parametrisation(nn.Module):
     """Raw parameters [N, K] (gamma [N]) in the spirit of the release's, but neutral at zero.
@@ -59,3 +62,4 @@ class Parametrisation(nn.Module):
         start[0] = start[-1] = OUTER_MIDPOINT
         spread = torch.linspace(-0.5, 0.5, points, dtype=torch.float64) if points > 1 else torch.zeros(1)
         self.midpoint.copy_(torch.logit(start) + spread)
+        self.gamma.fill_(START_GAMMA)

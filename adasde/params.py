@@ -108,15 +108,15 @@ class DistillParams(PerNfe):
 
     points: Annotated[int, Field(ge=1, le=16)] = 1
     gamma_max: Annotated[float, Field(ge=0, le=1)] = 0.02
-    scale_dir: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    scale_time: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    trajectories: PositiveInt = 10000
-    batch: PositiveInt = 32
-    lr: Annotated[float, Field(gt=0, le=10)] = 0.1
-    lr_final: Annotated[float, Field(ge=0, le=10)] = 0.01
-    inner_weight: Weight = 1.0
-    pixel_weight: Weight = 1.0
-    feature_weight: Weight = 1.0
+    scale_dir: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    scale_time: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    trajectories: PositiveInt = 16000
+    batch: PositiveInt = 128
+    lr: Annotated[float, Field(gt=0, le=10)] = 0.05
+    lr_final: Annotated[float, Field(ge=0, le=10)] = 0.002
+    inner_weight: Weight = 0.0
+    pixel_weight: Weight = 0.1
+    feature_weight: Weight = 0.3
     max_gradient: Positive = 1.0
 
     @model_validator(mode="after")

@@ -1,0 +1,173 @@
+"""Model cards and verified weights.
+
+A checkpoint is a folder with card.json, model.safetensors and features.safetensors. The packaged ones lie
+in ``adasde/models/weights/<name>/``; ``fetch`` makes the same folder elsewhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from adasde.errors import CheckpointError
+from adasde.files import atomic, sha256_file, write_json
+
+CARD = "card.json"
+VERSION = 1
+REMEDY = "Make it again with 'adasde fetch' (the packaged weights) or 'adasde train-digits'."
+
+
+@dataclass(frozen=True)
+class Part:
+    """One weights file of a checkpoint: ``about`` is what its family needs to build the network."""
+
+    file: str
+    sha256: str
+    bytes: int
+    family: str
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a checkpoint without opening its weights."""
+
+    name: str
+    data: str
+    license: str
+    shape: tuple[int, ...]  # of one sample
+    sigma_min: float
+    sigma_max: float
+    model: Part
+    features: Part
+
+    @property
+    def parts(self) -> tuple[Part, Part]:
+        """Both weights files."""
+        return self.model, self.features
+
+
+def weights_folder() -> Path:
+    """Where the packaged checkpoints lie."""
+    return Path(__file__).parent / "models" / "weights"
+
+
+def cards() -> dict[str, Card]:
+    """The packaged checkpoints by name."""
+    return {path.parent.name: read_card(path.parent) for path in sorted(weights_folder().glob(f"*/{CARD}"))}
+
+
+def find(spec: str | os.PathLike[str]) -> Path:
+    """The folder of a checkpoint: a packaged one by its name, or any other by its path.
+
+    Raises:
+        CheckpointError: neither a packaged name nor an existing folder.
+    """
+    names = sorted(path.parent.name for path in weights_folder().glob(f"*/{CARD}"))
+    if spec in names:
+        return weights_folder() / str(spec)
+    folder = Path(spec)
+    if folder.is_dir():
+        return folder
+    close = difflib.get_close_matches(str(spec), names, 1, 0.5)
+    guess = f" Did you mean {close[0]!r}?" if close else ""
+    kind = "is a file, not a checkpoint folder" if folder.exists() else "is no packaged model and no folder"
+    raise CheckpointError(
+        f"the model {str(spec)!r} {kind}.{guess} Packaged: {', '.join(names)}; "
+        "or give the folder that 'adasde fetch --out FOLDER' wrote."
+    )
+
+
+def read_card(folder: Path) -> Card:
+    """Read ``folder``'s card.
+
+    Raises:
+        CheckpointError: there is none, or it is not a card of this version.
+    """
+    path = folder / CARD
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if fields.pop("version") != VERSION:
+            raise ValueError(f"its version is not {VERSION}")
+        model, features = (Part(**fields.pop(role)) for role in ("model", "features"))
+        fields["shape"] = tuple(fields["shape"])
+        return Card(model=model, features=features, **fields)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} is not a checkpoint: it has no {CARD}. {REMEDY}") from error
+    except KeyError as error:
+        raise CheckpointError(f"the model card {path} lacks {error}. {REMEDY}") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"the model card {path} cannot be read ({error}). {REMEDY}") from error
+
+
+def verified(folder: Path, part: Part) -> Path:
+    """The path of one weights file, after comparing its SHA-256 with the card's.
+
+    Raises:
+        CheckpointError: the file is missing, unreadable or not the one of the card.
+    """
+    path = folder / part.file
+    try:
+        found = sha256_file(path)
+    except OSError as error:
+        raise CheckpointError(f"the weights {path} cannot be read ({error.strerror}). {REMEDY}") from error
+    if found != part.sha256:
+        raise CheckpointError(
+            f"the weights {path} ({path.stat().st_size} bytes) are not those of the card: their sha256 is "
+            f"{found[:12]}…, expected {part.sha256[:12]}… ({part.bytes} bytes). {REMEDY}"
+        )
+    return path
+
+
+def read_weights(folder: Path, part: Part) -> dict[str, Tensor]:
+    """The verified tensors of one part.
+
+    Raises:
+        CheckpointError: as ``verified``, or the file is no safetensors file.
+    """
+    path = verified(folder, part)
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"the weights {path} cannot be read ({error}). {REMEDY}") from error
+
+
+def fetch(name: str, out: str | os.PathLike[str]) -> None:
+    """Copy the packaged checkpoint ``name`` into the folder ``out``; the card comes last.
+
+    Raises:
+        CheckpointError: no such name, or the packaged files are damaged.
+        DataError: ``out`` cannot be written.
+    """
+    source = find(name)
+    card = read_card(source)
+    for file in [*(verified(source, part) for part in card.parts), source / CARD]:
+        with atomic(Path(out) / file.name) as temporary:
+            temporary.write_bytes(file.read_bytes())
+
+
+def write_part(folder: Path, role: str, part: Mapping[str, Any], *, head: Mapping[str, Any]) -> None:
+    """Describe the file ``<role>.safetensors`` in ``folder``'s card; ``head`` holds the card's own fields.
+
+    ``part`` has ``family`` and ``about``. What the card says of the other role is kept.
+
+    Raises:
+        DataError: the card cannot be written.
+    """
+    path = folder / f"{role}.safetensors"
+    try:
+        kept = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        kept = {}
+    others = {other: kept[other] for other in ("model", "features") if other in kept}
+    facts = {"file": path.name, "sha256": sha256_file(path), "bytes": path.stat().st_size}
+    write_json(folder / CARD, {"version": VERSION, **head, **others, role: {**facts, **part}})

@@ -1,0 +1,118 @@
+"""Feature extractors for FID, KID, precision and recall, and their registration with torch-fidelity."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+from types import ModuleType
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from adasde.checkpoints import find, read_card, read_weights
+from adasde.models import build
+from adasde.models.data import to_float
+
+LAYER = "features"
+
+
+class FeatureNetwork(Protocol):
+    """A network of which a layer serves as features."""
+
+    def features(self, images: Tensor) -> Tensor:
+        """Normalised features [B, F] of ``images`` [B, C, H, W] in [-1, 1]."""
+        ...
+
+
+class Features:
+    """``features(images) -> [B, F]`` float32 for images [B, C, H, W] in [-1, 1]; nothing is clamped."""
+
+    def __init__(self, network: FeatureNetwork, *, name: str, sha256: str) -> None:
+        self.network = network
+        self.name = name
+        self.sha256 = sha256
+
+    def __call__(self, images: Tensor, /) -> Tensor:
+        """Features of float images, with gradients where the images have them."""
+        return self.network.features(images)
+
+
+def load_features(spec: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Features:
+    """The feature extractor of a packaged model (by name) or of a checkpoint folder.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or its files are damaged.
+    """
+    folder = find(spec)
+    card = read_card(folder)
+    network = build(card, card.features, read_weights(folder, card.features)).to(device)
+    return Features(cast(FeatureNetwork, network), name=card.name, sha256=card.features.sha256)
+
+
+@cache
+def fidelity() -> ModuleType:
+    """Import torch-fidelity with the extractor ``digits`` registered.
+
+    A torchvision of another build than torch's lacks the ``nms`` operators that its import asks for;
+    they are declared first, unused.
+    """
+    try:
+        import torchvision  # noqa: F401  # pyright: ignore[reportMissingImports]
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+        _declare_nms()
+    import torch_fidelity
+
+    torch_fidelity.register_feature_extractor("digits", _fidelity_extractor(torch_fidelity))
+    return torch_fidelity
+
+
+@cache
+def _declare_nms() -> torch.library.Library:
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for operator in ("nms", "qnms"):
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library
+
+
+def _fidelity_extractor(torch_fidelity: Any) -> type:
+    class DigitsExtractor(torch_fidelity.FeatureExtractorBase):
+        """uint8 images -> (features [B, F] float64,); the weights' path is a checkpoint folder."""
+
+        def __init__(
+            self,
+            name: str,
+            features_list: list[str],
+            feature_extractor_weights_path: str | None = None,
+            **_: Any,
+        ) -> None:
+            super().__init__(name, features_list)
+            extractor = load_features(feature_extractor_weights_path or "digits")
+            self.extractor = extractor
+            self.name = f"{name}-{extractor.sha256[:16]}"  # part of the keys of torch-fidelity's cache
+
+        @staticmethod
+        def get_provided_features_list() -> tuple[str, ...]:
+            return (LAYER,)
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric: str) -> str:
+            return LAYER
+
+        @staticmethod
+        def can_be_compiled() -> bool:
+            return False
+
+        @staticmethod
+        def get_dummy_input_for_compile() -> Tensor:
+            return torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+
+        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+            return (self.extractor(to_float(images)).double(),)
+
+    return DigitsExtractor

@@ -1,0 +1,63 @@
+"""Pre-trained models, each brought to ``D(x, sigma)`` in EDM's coordinates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adasde.checkpoints import Card, Part, find, read_card, read_weights
+from adasde.errors import CheckpointError
+from adasde.models.classifier import DigitClassifier
+from adasde.models.edm import Preconditioned
+from adasde.models.mlp import ResidualMLP
+from adasde.types import Model
+
+
+def _residual_mlp(card: Card, about: Mapping[str, Any]) -> nn.Module:
+    return Preconditioned(ResidualMLP(card.shape, width=about["width"], depth=about["depth"]))
+
+
+def _digit_classifier(card: Card, about: Mapping[str, Any]) -> nn.Module:
+    return DigitClassifier()
+
+
+FAMILIES: dict[str, Callable[[Card, Mapping[str, Any]], nn.Module]] = {
+    "residual-mlp": _residual_mlp,
+    "digit-classifier": _digit_classifier,
+}
+"""Family name of a card -> the network without weights."""
+
+
+def build(card: Card, part: Part, weights: dict[str, Tensor]) -> nn.Module:
+    """The frozen network of one part of a checkpoint, in evaluation mode.
+
+    Raises:
+        CheckpointError: the family is unknown, or the weights do not fit it.
+    """
+    if part.family not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise CheckpointError(f"{card.name!r} is of the unknown family {part.family!r}; known: {known}.")
+    try:
+        network = FAMILIES[part.family](card, part.about)
+        network.load_state_dict(weights)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the weights of {card.name!r} ({part.file}) do not fit the family {part.family!r}: {error}"
+        ) from error
+    return network.eval().requires_grad_(False)
+
+
+def load_model(spec: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Model:
+    """Load a frozen model: the name of a packaged one, or a checkpoint folder (see ``checkpoints``).
+
+    Raises:
+        CheckpointError: there is no such model, or its files are damaged or of another checkpoint.
+    """
+    folder = find(spec)
+    card = read_card(folder)
+    network = build(card, card.model, read_weights(folder, card.model)).to(device)
+    return Model(card.name, network, card.shape, card.sigma_min, card.sigma_max, card.model.sha256)

@@ -1,0 +1,196 @@
+"""The embedded denoiser: preconditioning, dtypes, quality, speed of training's own parts, determinism."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from adasde.checkpoints import CARD, cards, read_card
+from adasde.errors import CheckpointError
+from adasde.models import load_model
+from adasde.models.data import digits, real_images
+from adasde.models.edm import Preconditioned, training_loss
+from adasde.models.training import (
+    ClassifierTraining,
+    DenoiserTraining,
+    augment,
+    cosine_rate,
+    sample_sigmas,
+    train_classifier,
+    train_denoiser,
+)
+
+NAMES = sorted(cards())
+
+
+class Recorder(nn.Module):
+    """A network that keeps what it was given and returns a constant."""
+
+    def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
+        self.x, self.c_noise = x, c_noise
+        return torch.full_like(x, 0.5)
+
+
+def test_preconditioning_is_edms() -> None:
+    network, data = Recorder(), 0.5
+    denoise = Preconditioned(network, data)
+    x = torch.randn(3, 1, 2, 2, dtype=torch.float64)
+    result = denoise(x, torch.tensor(2.0))
+    assert torch.allclose(network.x.double(), x / (4 + data**2) ** 0.5, atol=1e-7)
+    assert torch.allclose(network.c_noise, torch.tensor([2.0]).log() / 4)
+    expected = data**2 / (4 + data**2) * x + 2 * data / (4 + data**2) ** 0.5 * 0.5
+    assert result.dtype == torch.float64
+    assert torch.allclose(result, expected, rtol=1e-12)
+
+
+def test_the_loss_of_the_right_answer_is_zero_and_its_weight_edms() -> None:
+    images, noise, sigma = torch.zeros(2, 1, 2, 2), torch.randn(2, 1, 2, 2), torch.tensor([0.1, 3.0])
+    assert training_loss(lambda x, s: images, images, noise, sigma, 0.5) == 0
+    off_by_one = training_loss(lambda x, s: images + 1, images, noise, sigma, 0.5)
+    assert torch.allclose(off_by_one, ((sigma**2 + 0.25) / (sigma * 0.5) ** 2).mean())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_keeps_shape_and_dtype_and_batch_items_apart(name: str) -> None:
+    model = load_model(name)
+    x = torch.randn(4, *model.shape, generator=torch.Generator().manual_seed(0))
+    for dtype in (torch.float32, torch.float64):
+        result = model.denoise(x.to(dtype), torch.tensor(1.5, dtype=dtype))
+        assert result.shape == x.shape and result.dtype == dtype
+    together = model.denoise(x, torch.tensor(1.5))
+    assert torch.allclose(together[:1], model.denoise(x[:1], torch.tensor(1.5)), atol=1e-5)
+    levels = model.denoise(x, torch.tensor([1.5, 1.5, 0.1, 0.1]))
+    assert torch.allclose(levels[:2], together[:2], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_is_frozen_and_differentiable_in_x_and_sigma(name: str) -> None:
+    model = load_model(name)
+    x = torch.randn(2, *model.shape, requires_grad=True)
+    sigma = torch.tensor(0.7, requires_grad=True)
+    model.denoise(x, sigma).square().sum().backward()
+    assert x.grad is not None and x.grad.abs().sum() > 0
+    assert sigma.grad is not None and sigma.grad.abs() > 0
+    assert isinstance(model.denoise, nn.Module)
+    assert not model.denoise.training
+    assert not any(parameter.requires_grad for parameter in model.denoise.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_denoising_real_images_beats_the_linear_denoiser(name: str) -> None:
+    """The linear (Wiener) denoiser is optimal for a Gaussian of the data's covariance."""
+    model = load_model(name)
+    clean = real_images(name).float() / 127.5 - 1
+    flat = clean.flatten(1).double()
+    values, vectors = torch.linalg.eigh(torch.cov(flat.T))
+    generator = torch.Generator().manual_seed(0)
+    for sigma, share in ((0.1, 0.7), (0.3, 0.7), (1.0, 0.8), (3.0, 1.0)):
+        x = clean + sigma * torch.randn(clean.shape, generator=generator)
+        shrink = vectors * (values / (values + sigma**2)) @ vectors.T
+        linear = flat.mean(0) + (x.flatten(1).double() - flat.mean(0)) @ shrink
+        error = (model.denoise(x, torch.tensor(sigma)) - clean).square().mean()
+        assert error < share * (linear - flat).square().mean(), sigma
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_at_the_ends_of_the_range_the_answer_is_the_image_and_the_mean(name: str) -> None:
+    model = load_model(name)
+    clean = real_images(name)[:200].float() / 127.5 - 1
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    low, high = torch.tensor(model.sigma_min), torch.tensor(model.sigma_max)
+    assert (model.denoise(clean + low * noise, low) - clean).abs().max() < 6 * model.sigma_min
+    mean = (real_images(name).float() / 127.5 - 1).mean(0)
+    assert (model.denoise(clean + high * noise, high) - mean).square().mean().sqrt() < 0.15
+
+
+def test_real_images() -> None:
+    images, labels = digits()
+    assert images.shape == (1797, 1, 8, 8) and images.min() == -1 and images.max() == 1
+    assert labels.bincount().min() > 170
+    stored = real_images("digits")
+    assert stored.dtype == torch.uint8 and stored.min() == 0 and stored.max() == 255
+    assert (stored.float() / 127.5 - 1 - images).abs().max() <= 1 / 255 + 1e-6
+    with pytest.raises(CheckpointError, match="no real images come with the model 'letters'"):
+        real_images("letters")
+
+
+def test_sigmas_are_log_normal_and_cover_the_range() -> None:
+    settings = DenoiserTraining()
+    logs = sample_sigmas(4000, settings.p_mean, settings.p_std, torch.Generator().manual_seed(0)).log()
+    assert abs(logs.mean() - settings.p_mean) < 0.01 and abs(logs.std() - settings.p_std) < 0.02
+
+
+def test_the_rate_warms_up_and_ends_at_zero() -> None:
+    assert cosine_rate(0, 100, 10) == pytest.approx(0.1)
+    assert cosine_rate(50, 100, 10) == pytest.approx(0.5)
+    assert cosine_rate(100, 100, 10) == pytest.approx(0)
+
+
+def test_augmentation_without_strength_changes_nothing() -> None:
+    images = digits()[0][:5]
+    generator = torch.Generator().manual_seed(0)
+    assert torch.allclose(augment(images, ClassifierTraining(noise=0, shift=0), generator), images, atol=1e-5)
+    assert (augment(images, ClassifierTraining(noise=0), generator) - images).abs().mean() > 0.02
+
+
+def test_training_is_deterministic_reports_progress_and_makes_a_checkpoint(tmp_path: Path) -> None:
+    denoiser, classifier = (
+        DenoiserTraining(iterations=5, batch=32),
+        ClassifierTraining(iterations=5, batch=32),
+    )
+    seen: list[tuple[int, int]] = []
+    before, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    for folder in ("first", "second", "other"):
+        seed = 1 if folder == "other" else 0
+        train_denoiser(
+            tmp_path / folder, seed=seed, settings=denoiser, progress=lambda *done: seen.append(done)
+        )
+        train_classifier(tmp_path / folder, seed=seed, settings=classifier)
+    assert torch.equal(before, torch.random.get_rng_state()) and threads == torch.get_num_threads()
+    assert seen == [(done, 5) for done in range(1, 6)] * 3
+    for file in (CARD, "model.safetensors", "features.safetensors"):
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+        assert (tmp_path / "first" / file).read_bytes() != (tmp_path / "other" / file).read_bytes()
+    assert load_model(tmp_path / "first").shape == (1, 8, 8)
+
+
+def test_the_shipped_weights_come_from_the_defaults() -> None:
+    card = cards()["digits"]
+    assert card.model.about["training"] == asdict(DenoiserTraining())
+    assert card.features.about["training"] == asdict(ClassifierTraining())
+    assert card.model.about["seed"] == card.features.about["seed"] == 0
+
+
+def test_half_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    train_denoiser(tmp_path, settings=DenoiserTraining(iterations=1, batch=2))
+    assert "features" not in json.loads((tmp_path / CARD).read_text())
+    with pytest.raises(CheckpointError, match=r"lacks 'features'.*train-digits"):
+        read_card(tmp_path)
+
+
+def test_loading_needs_torch_numpy_and_safetensors_only() -> None:
+    script = """
+        import sys
+        blocked = {"sklearn", "scipy", "torch_fidelity", "torchvision", "PIL", "pydantic", "yaml", "tqdm"}
+        class Block:
+            def find_spec(self, name, path=None, target=None):
+                if name.split(".")[0] in blocked:
+                    raise ImportError(f"blocked: {name}")
+        sys.meta_path.insert(0, Block())
+        import adasde.metrics, adasde.models.training
+        from adasde.features import load_features
+        from adasde.models import load_model
+        import torch
+        load_features("digits")(load_model("digits").denoise(torch.zeros(1, 1, 8, 8), torch.tensor(1.0)))
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, env=environment)
