@@ -1,0 +1,1 @@
+"""Orchestration: the only place that knows Prefect, MLflow and DVC."""

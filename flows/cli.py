@@ -1,0 +1,122 @@
+"""The orchestration commands of ``adasde``; nothing heavy is imported before one is run."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adasde.errors import AdaSDEError
+
+if TYPE_CHECKING:
+    from flows.pipeline import Summary
+
+Project = Annotated[Path, typer.Option("--project", help="A folder of the project.", metavar="FOLDER")]
+Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on stdout.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command(epilog="Example: adasde run")(run)
+
+
+def run(project: Project = Path(), as_json: Json = False) -> None:
+    """Bring every stage up to date, then track and register the coefficients in MLflow."""
+    from flows import environment
+    from flows.lock import only_run
+
+    began = time.monotonic()
+    require_pipeline()
+    folder = environment.find_project(project)
+    os.chdir(folder)
+    environment.apply(folder)
+    with only_run(folder):
+        pass  # refused now rather than after the server has started
+    summary = _run_flow(folder)
+    _show(folder, summary, seconds=time.monotonic() - began, as_json=as_json)
+
+
+def require_pipeline() -> None:
+    """Refuse to start without the tools of the pipeline.
+
+    Raises:
+        AdaSDEError: names what is not installed, and the command that installs it.
+    """
+    missing = [name for name in ("dvc", "mlflow", "prefect") if find_spec(name) is None]
+    if missing:
+        raise AdaSDEError(
+            f"this command needs {', '.join(missing)}, which the plain package does not bring. "
+            "Install them with: pip install 'adasde[pipeline]'"
+        )
+
+
+def _run_flow(project: Path) -> Summary:
+    from adasde.params import load_params
+    from flows.graph import require_params
+    from flows.observer import Bars, PlainLines, observed_by
+    from flows.server import TemporaryServer, configured
+
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # the observer speaks instead
+    with ExitStack() as stack:
+        bars = stack.enter_context(Bars(sys.stderr)) if sys.stderr.isatty() else None
+        stack.enter_context(observed_by(bars or PlainLines(sys.stderr)))
+        server = None if configured() else TemporaryServer(project)
+        if server:
+            os.environ["PREFECT_API_URL"] = server.url
+        load_params(project / "params.yaml")
+        require_params(project)
+        import mlflow  # noqa: F401 (while the server starts)
+
+        from flows.pipeline import pipeline
+
+        if server:
+            server.wait()
+        return pipeline(str(project))
+
+
+def _show(project: Path, summary: Summary, *, seconds: float, as_json: bool) -> None:
+    import json
+
+    from flows.results import read_results
+
+    results = read_results(project)
+    if as_json:
+        runs = [vars(tracked) for tracked in summary.tracked]
+        print(json.dumps({"stages": dict(summary.outcomes), "runs": runs, "results": results.to_json()}))
+        return
+    from rich.console import Console
+
+    from adasde.report.table import results_table
+
+    console = Console()
+    console.print()
+    console.print(results_table(results))
+    for line in closing_lines(summary, seconds=seconds):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def closing_lines(summary: Summary, *, seconds: float) -> list[str]:
+    """What was done, and where to look next."""
+    new = sum(tracked.new for tracked in summary.tracked)
+    uri = os.environ["MLFLOW_TRACKING_URI"].replace(f"sqlite:///{Path.cwd()}/", "sqlite:///")
+    command = f"DO_NOT_TRACK=true {_program('mlflow')} ui --backend-store-uri {uri}"
+    models = ", ".join(f"{tracked.model} (version {tracked.version})" for tracked in summary.tracked)
+    return [
+        f"{summary.count('ran')} stages ran, {summary.count('unchanged')} were unchanged; "
+        f"{new} new MLflow runs; {seconds:.0f} s",
+        "Report:      report/index.html",
+        f"MLflow:      {command if uri.startswith('sqlite:') else uri}",
+        f"Registered:  {models}; for instance models:/{summary.tracked[0].model}@challenger",
+    ]
+
+
+def _program(name: str) -> Path:
+    """A program of this installation, as it is called from the present folder."""
+    path = Path(sys.executable).with_name(name)
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

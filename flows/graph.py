@@ -1,0 +1,121 @@
+"""DVC's own graph of stages, which of them are unchanged, and the hashes of what they made."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adasde.errors import AdaSDEError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of dvc.yaml by its full name (``distill@5``) and the stages that it needs the outputs of."""
+
+    name: str
+    needs: tuple[str, ...]
+
+
+def read_stages(project: Path) -> dict[str, Stage]:
+    """Every stage by name, each after those that it needs.
+
+    Raises:
+        AdaSDEError: dvc.yaml or params.yaml cannot be read.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from networkx import lexicographical_topological_sort
+
+    try:
+        with Repo(str(project)) as repo:
+            graph = repo.index.graph  # an edge leads from a stage to what it needs
+            order = lexicographical_topological_sort(graph.reverse(), key=lambda stage: stage.name)
+            return {
+                stage.name: Stage(stage.name, tuple(n.name for n in graph.successors(stage)))
+                for stage in order
+            }
+    except DvcException as error:
+        raise AdaSDEError(f"DVC cannot read the stages of {project}: {error}") from error
+
+
+def require_params(project: Path) -> None:
+    """Check that params.yaml has every key that dvc.yaml names; DVC knows no defaults.
+
+    Raises:
+        AdaSDEError: names those that are missing.
+    """
+    stages = _read_yaml(project / "dvc.yaml")["stages"].values()
+    wanted = dict.fromkeys(key for stage in stages for key in stage.get("params", ()))
+    there = _read_yaml(project / "params.yaml")
+    missing = [key for key in wanted if not _has(there, key)]
+    if missing:
+        raise AdaSDEError(
+            f"{project / 'params.yaml'} lacks {', '.join(missing)}, which stages of dvc.yaml depend on. "
+            f"Write it out, be it empty to take the defaults (`{missing[-1]}: {{}}`)."
+        )
+
+
+def _has(values: Any, dotted: str) -> bool:
+    """Whether nested mappings have the key ``a.b.c``."""
+    for key in dotted.split("."):
+        if not isinstance(values, dict) or key not in values:
+            return False
+        values = values[key]
+    return True
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise AdaSDEError(f"{path} is damaged: {error}") from error
+
+
+def unchanged(project: Path, stages: Mapping[str, Stage], *, env: Mapping[str, str]) -> set[str]:
+    """Names of the stages that are as dvc.lock has them, and so is everything that they need.
+
+    Raises:
+        AdaSDEError: ``dvc status`` fails; its words are in the message.
+    """
+    command = [sys.executable, "-m", "dvc", "status", "--json"]
+    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AdaSDEError(f"`dvc status` failed in {project}: {done.stderr.strip() or done.stdout.strip()}")
+    return settled(stages, json.loads(done.stdout))
+
+
+def settled(stages: Mapping[str, Stage], changed: Mapping[str, Any]) -> set[str]:
+    """Stages that are not ``changed`` and need none that is; ``stages`` as ``read_stages`` orders them."""
+    names: set[str] = set()
+    for stage in stages.values():
+        if stage.name not in changed and names.issuperset(stage.needs):
+            names.add(stage.name)
+    return names
+
+
+def output_hashes(project: Path) -> dict[str, dict[str, str]]:
+    """Stage name -> {path of an output: its MD5} as dvc.lock has them (a folder's ends in ``.dir``)."""
+    if not (project / "dvc.lock").is_file():
+        return {}
+    lock = _read_yaml(project / "dvc.lock")
+    return {
+        name: {out["path"]: out["md5"] for out in entry.get("outs", [])}
+        for name, entry in lock["stages"].items()
+    }
+
+
+def belonging(hashes: Mapping[str, Mapping[str, str]], nfe: int) -> dict[str, str]:
+    """Path -> MD5 of the outputs of stages that serve every NFE or this one, the report left out."""
+    return {
+        path: md5
+        for stage, outs in hashes.items()
+        if stage.endswith(f"@{nfe}") or ("@" not in stage and stage != "report")
+        for path, md5 in outs.items()
+    }

@@ -1,0 +1,25 @@
+"""What people look at in Prefect: the results table and the pictures, as artifacts of the flow run."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+from prefect.artifacts import create_image_artifact, create_markdown_artifact
+
+from flows.results import markdown_table, read_results
+
+
+def publish(project: Path) -> None:
+    """Create the artifacts ``results`` (a table) and ``fid`` (FID over NFE) from the report."""
+    create_markdown_artifact(
+        markdown_table(read_results(project)), key="results", description="FID, mean ± spread, best in bold"
+    )
+    create_image_artifact(
+        data_uri(project / "report" / "fid.png"), key="fid", description="FID over network evaluations"
+    )
+
+
+def data_uri(picture: Path) -> str:
+    """A PNG file as text that needs no other file."""
+    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()

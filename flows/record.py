@@ -1,0 +1,192 @@
+"""What one MLflow run shows of the outputs of one NFE: numbers, files and where they come from."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adasde.errors import DataError
+from flows import graph
+from flows.results import markdown_table, read_results
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+    from adasde.params import Params
+
+BUNDLE = "coefficients"
+"""The folder of a run that becomes the registered version."""
+
+BATCH = 1000
+SETUP = ("params.yaml", "dvc.yaml", "dvc.lock", "requirements.lock")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The outputs of the pipeline that belong to one NFE.
+
+    Attributes:
+        hashes: stage name -> path -> MD5, of all stages.
+    """
+
+    project: Path
+    params: Params
+    nfe: int
+    hashes: Mapping[str, Mapping[str, str]]
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The metrics file."""
+        return read_json(self.project / f"data/metrics/nfe{self.nfe}.json")
+
+    @cached_property
+    def timing(self) -> dict[str, Any]:
+        """Solver label -> wall time and measured evaluations."""
+        return read_json(self.project / f"data/samples/nfe{self.nfe}.timing.json")
+
+    @property
+    def distilled(self) -> Path:
+        """The folder with coefficients.json and loss.csv."""
+        return self.project / f"data/distill/nfe{self.nfe}"
+
+    @property
+    def student(self) -> dict[str, Any]:
+        """The numbers of the distilled solver."""
+        return self.metrics["rows"]["AdaSDE"]
+
+    def scores(self) -> dict[str, str]:
+        """Metrics and protocol as the tags of a registered version."""
+        values = {name: f"{value:.6g}" for name, value in numbers(self.student).items()}
+        return values | {"protocol_hash": self.metrics["protocol_hash"], "nfe": str(self.nfe)}
+
+    def tags(self) -> dict[str, str]:
+        """Where the outputs come from: commit, dvc.lock, MD5 of each stage's outputs, protocol."""
+        lock = hashlib.md5((self.project / "dvc.lock").read_bytes()).hexdigest()
+        belonging = graph.belonging(self.hashes, self.nfe)
+        return {
+            "model": self.params.model,
+            "nfe": str(self.nfe),
+            "dvc_lock_md5": lock,
+            "protocol_hash": self.metrics["protocol_hash"],
+            "mlflow.note.content": markdown_table(read_results(self.project)),
+            **git_tags(self.project),
+            **{f"md5/{path}": md5 for path, md5 in belonging.items()},
+        }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file of the pipeline (DataError where it is missing or damaged)."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}). Delete it and run the pipeline again.") from error
+
+
+def numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a row of metrics, flat: ``{"fid": {"mean", "spread"}}`` -> ``fid``, ``fid_spread``."""
+    flat: dict[str, float] = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            flat[name], flat[f"{name}_spread"] = value["mean"], value["spread"]
+        elif isinstance(value, int | float):
+            flat[name] = value
+    return flat
+
+
+def git_tags(project: Path) -> dict[str, str]:
+    """The commit, and whether files differ from it; nothing outside git."""
+    try:
+        commit = _git(project, "rev-parse", "HEAD")
+        changed = _git(project, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"git_commit": commit, "mlflow.source.git.commit": commit, "git_dirty": str(bool(changed)).lower()}
+
+
+def _git(project: Path, *words: str) -> str:
+    command = ["git", "-C", str(project), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def slug(label: str) -> str:
+    """A solver's label as part of a metric's name: ``DPM-Solver++(2M) + AFS`` -> ``DPM-Solverpp-2M-AFS``."""
+    words = "".join(c if c.isalnum() else " " for c in label.replace("++", "pp").replace("-", "_"))
+    return "-".join(words.replace("_", "-").split())
+
+
+def log_numbers(client: MlflowClient, run_id: str, outputs: Outputs) -> None:
+    """Params, metrics of the student and of every baseline, FID by seed range, loss by node."""
+    from mlflow.entities import Param
+
+    values = outputs.params.for_nfe(outputs.nfe).model_dump(exclude={"baselines", "nfe"})
+    params = [Param(name, str(value)) for name, value in flatten(values)]
+    metrics = [*_metrics(outputs), *_losses(outputs.distilled / "loss.csv")]
+    client.log_batch(run_id, params=[*params, Param("nfe", str(outputs.nfe))])
+    for start in range(0, len(metrics), BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """``{"distill": {"lr": 0.1}}`` -> ``("distill.lr", 0.1)``; empty mappings vanish."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _metrics(outputs: Outputs) -> Iterator[Metric]:
+    now = int(time.time() * 1000)
+    for label, row in outputs.metrics["rows"].items():
+        suffix = "" if row is outputs.student else f"/{slug(label)}"
+        timing = outputs.timing.get(label, {})
+        values = numbers(row) | ({"wall_seconds": timing["seconds"]} if "seconds" in timing else {})
+        for name, value in values.items():
+            yield _metric(f"{name}{suffix}", value, now)
+    for index, value in enumerate(outputs.student["fid"]["values"]):
+        yield _metric("fid_by_seed_range", value, now, step=index)
+
+
+def _losses(path: Path) -> Iterator[Metric]:
+    now = int(time.time() * 1000)
+    with path.open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            step = int(row.pop("iteration"))
+            for node, loss in row.items():
+                yield _metric(f"loss/{node}", float(loss), now, step=step)
+
+
+def _metric(name: str, value: float, when: int, *, step: int = 0) -> Metric:
+    from mlflow.entities import Metric
+
+    return Metric(name, value, when, step)
+
+
+def log_files(client: MlflowClient, run_id: str, outputs: Outputs) -> None:
+    """The bundle that is registered, loss curves, plots, sample grid, and what the run was made from."""
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder) / BUNDLE
+        bundle.mkdir()
+        coefficients = outputs.distilled / "coefficients.json"
+        (bundle / coefficients.name).write_bytes(coefficients.read_bytes())
+        (bundle / "metrics.json").write_text(json.dumps(outputs.metrics, indent=1), encoding="utf-8")
+        client.log_artifacts(run_id, str(bundle), BUNDLE)
+    client.log_artifact(run_id, str(outputs.distilled / "loss.csv"), "distill")
+    for name in SETUP:
+        if (outputs.project / name).is_file():
+            client.log_artifact(run_id, str(outputs.project / name), "setup")
+    report = outputs.project / "report"
+    others = {f"samples-nfe{nfe}.png" for nfe in outputs.params.nfe if nfe != outputs.nfe}
+    for path in sorted(report.iterdir()):
+        if path.name not in others:
+            client.log_artifact(run_id, str(path), "report")

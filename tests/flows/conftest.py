@@ -1,0 +1,28 @@
+"""Fixtures: projects with DVC's real graph and toy commands."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from projects import ROOT, Project, make_project
+
+
+@pytest.fixture(scope="session")
+def make_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
+    """Makes projects whose stages have the real graph and toy commands."""
+
+    def make() -> Project:
+        project = make_project(tmp_path_factory.mktemp("toy"), nfe=[3, 5])
+        shutil.copy(Path(__file__).with_name("toy.py"), project.root)
+        document = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+        for stage in document["stages"].values():
+            stage["cmd"] = stage["cmd"].replace("adasde ", "python toy.py ", 1)
+            stage["deps"] = [path for path in stage["deps"] if not path.startswith("adasde/")]
+        (project.root / "dvc.yaml").write_text(yaml.safe_dump(document))
+        return project
+
+    return make

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from adasde.errors import AdaSDEError
+from flows import graph
+from flows.graph import Stage
+
+ROOT = Path(__file__).parents[2]
+CHAIN = {s.name: s for s in (Stage("a", ()), Stage("b", ("a",)), Stage("c", ("b",)), Stage("d", ("a",)))}
+
+
+def test_the_projects_stages_each_after_its_needs() -> None:
+    stages = graph.read_stages(ROOT)
+    numbers = yaml.safe_load((ROOT / "params.yaml").read_text())["nfe"]
+    per_nfe = {f"{name}@{k}" for name in ("teacher", "distill", "sample", "evaluate") for k in numbers}
+    assert set(stages) == {"fetch", "reference", "report"} | per_nfe
+    assert set(stages["evaluate@5"].needs) == {"fetch", "reference", "sample@5"}
+    seen: set[str] = set()
+    for stage in stages.values():
+        assert seen.issuperset(stage.needs)
+        seen.add(stage.name)
+    assert list(stages)[-1] == "report"
+
+
+def test_what_needs_a_changed_stage_is_not_settled() -> None:
+    assert graph.settled(CHAIN, {}) == {"a", "b", "c", "d"}
+    assert graph.settled(CHAIN, {"b": []}) == {"a", "d"}
+    assert graph.settled(CHAIN, {"a": []}) == set()
+
+
+def test_hashes_come_from_the_lock(tmp_path: Path) -> None:
+    assert graph.output_hashes(tmp_path) == {}
+    outs = [{"path": "x/nfe3", "hash": "md5", "md5": "1.dir", "size": 1}]
+    (tmp_path / "dvc.lock").write_text(
+        yaml.safe_dump({"schema": "2.0", "stages": {"s@3": {"outs": outs}, "t": {}}})
+    )
+    assert graph.output_hashes(tmp_path) == {"s@3": {"x/nfe3": "1.dir"}, "t": {}}
+
+
+def test_a_damaged_lock_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dvc.lock").write_text("{")
+    with pytest.raises(AdaSDEError, match=r"dvc\.lock is damaged"):
+        graph.output_hashes(tmp_path)
+
+
+def test_outputs_that_belong_to_one_nfe() -> None:
+    hashes = {"fetch": {"c": "1"}, "distill@3": {"d3": "2"}, "distill@13": {"d13": "3"}, "report": {"r": "4"}}
+    assert graph.belonging(hashes, 3) == {"c": "1", "d3": "2"}
+
+
+def test_an_unreadable_graph_says_why(tmp_path: Path) -> None:
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text("[core]\n    no_scm = true\n")
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: x, outs: [same]}, b: {cmd: y, outs: [same]}}\n")
+    with pytest.raises(AdaSDEError, match=r"(?s)cannot read the stages.*same"):
+        graph.read_stages(tmp_path)
+
+
+def test_every_param_that_stages_depend_on_must_be_written_out(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: x, params: [seed, teacher]}, b: {cmd: x}}\n")
+    (tmp_path / "params.yaml").write_text("seed: 1\n")
+    with pytest.raises(AdaSDEError, match=r"params\.yaml lacks teacher, .*`teacher: \{\}`"):
+        graph.require_params(tmp_path)
+    (tmp_path / "params.yaml").write_text("seed: 1\nteacher: {}\n")
+    graph.require_params(tmp_path)
+
+
+def test_the_projects_own_params_are_complete() -> None:
+    graph.require_params(ROOT)

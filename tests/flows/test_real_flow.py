@@ -1,0 +1,86 @@
+"""The flow with the real stages on a tiny params.yaml, in a git work tree; then DVC's own commands."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from projects import ROOT, Project, make_project
+from tiny import tiny_values, write_params
+
+from adasde.params import check_params
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+def call(project: Project, *command: str) -> str:
+    environment = project.environment() | {"DVC_NO_ANALYTICS": "1"}
+    done = subprocess.run(
+        command, cwd=project.root, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def dvc(project: Project, *words: str) -> str:
+    return call(project, sys.executable, "-m", "dvc", *words)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict]:
+    project = make_project(tmp_path_factory.mktemp("real"), nfe=[3])
+    write_params(project.root, check_params(tiny_values()).model_dump())
+    shutil.copy(ROOT / ".gitignore", project.root)
+    shutil.copy(ROOT / ".dvc/.gitignore", project.root / ".dvc")
+    shutil.copytree(ROOT / "adasde", project.root / "adasde", ignore=shutil.ignore_patterns("__pycache__"))
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@x"]
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "m"]):
+        call(project, *git, *words)
+    return project, project.run()
+
+
+def test_every_stage_ran_and_the_report_is_there(finished: tuple[Project, dict]) -> None:
+    project, summary = finished
+    assert set(summary["stages"].values()) == {"ran"}
+    assert len(summary["stages"]) == 7
+    labels = summary["results"]["rows"]
+    assert all("3" in labels[label] for label in ("AdaSDE", "DDIM (Euler)", "Heun + AFS"))
+    assert "data:image/png;base64" in (project.root / "report/index.html").read_text()
+
+
+def test_the_run_knows_its_commit(finished: tuple[Project, dict]) -> None:
+    from mlflow import MlflowClient
+
+    project, summary = finished
+    client = MlflowClient(f"sqlite:///{project.root}/mlflow.db")
+    run = client.get_run(summary["runs"][0]["run_id"])
+    assert run.data.tags["git_commit"] == call(project, "git", "rev-parse", "HEAD").strip()
+    assert run.data.tags["git_dirty"] == "false"
+    assert run.data.tags["protocol_hash"] == summary["results"]["protocol_hash"]
+    assert client.get_metric_history(run.info.run_id, "loss/node_1")
+
+
+def test_only_the_lock_is_new_and_nothing_is_outside(finished: tuple[Project, dict]) -> None:
+    project, _ = finished
+    assert call(project, "git", "status", "--porcelain").split("\n") == ["?? dvc.lock", ""]
+    assert [path for path in project.home.rglob("*") if path.is_file()] == []
+
+
+def test_dvc_shows_metrics_plots_and_changed_params(finished: tuple[Project, dict]) -> None:
+    project, summary = finished
+    assert dvc(project, "status").strip().endswith("up to date.")
+    (shown,) = json.loads(dvc(project, "metrics", "show", "--json", "data/metrics/nfe3.json")).values()
+    fid = shown["data"]["data/metrics/nfe3.json"]["data"]["rows"]["AdaSDE"]["fid"]["mean"]
+    assert fid == summary["results"]["rows"]["AdaSDE"]["3"]["fid"]["mean"]
+    page = Path(dvc(project, "plots", "show").strip().removeprefix("file://").replace("%20", " "))
+    assert "fid.png" in page.read_text() and "loss.csv" in page.read_text()
+    project.params("distill", "batch", value=8)
+    (changed,) = json.loads(dvc(project, "params", "diff", "--json")).values()
+    assert list(changed) == ["distill.batch"]
+    assert (changed["distill.batch"]["old"], changed["distill.batch"]["new"]) == (16, 8)
+    stages = set(json.loads(dvc(project, "status", "--json")))
+    project.params("distill", "batch", value=16)
+    assert stages == {"distill@3"}

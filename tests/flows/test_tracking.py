@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from adasde.errors import DataError
+from flows import mlflow_home, record, tracking
+
+HASHES = {
+    "fetch": {"data/checkpoint": "a.dir"},
+    "distill@3": {"data/distill/nfe3/coefficients.json": "b"},
+    "sample@3": {"data/samples/nfe3": "c.dir", "data/samples/nfe3.timing.json": "d"},
+    "distill@5": {"data/distill/nfe5/coefficients.json": "e"},
+    "report": {"report": "f.dir"},
+}
+
+
+def changed(stage: str, path: str) -> dict[str, dict[str, str]]:
+    return HASHES | {stage: HASHES[stage] | {path: "other"}}
+
+
+@pytest.mark.parametrize(
+    ("stage", "path", "other_run"),
+    [
+        ("distill@3", "data/distill/nfe3/coefficients.json", True),
+        ("fetch", "data/checkpoint", True),
+        ("sample@3", "data/samples/nfe3.timing.json", False),
+        ("distill@5", "data/distill/nfe5/coefficients.json", False),
+        ("report", "report", False),
+    ],
+)
+def test_what_makes_another_run(stage: str, path: str, other_run: bool) -> None:
+    before, after = tracking.fingerprint(HASHES, 3), tracking.fingerprint(changed(stage, path), 3)
+    assert (before != after) is other_run
+
+
+def test_rows_of_metrics_become_flat_numbers() -> None:
+    row = {"fid": {"mean": 0.5, "spread": 0.1, "values": [0.4, 0.6]}, "kid": 0.25, "nfe": 5, "note": "x"}
+    assert record.numbers(row) == {"fid": 0.5, "fid_spread": 0.1, "kid": 0.25, "nfe": 5}
+
+
+def test_labels_become_parts_of_metric_names() -> None:
+    labels = ["DDIM (Euler)", "DDIM (Euler) + AFS", "DPM-Solver++(2M)", "DPM-Solver-2 + AFS"]
+    assert [record.slug(label) for label in labels] == [
+        "DDIM-Euler",
+        "DDIM-Euler-AFS",
+        "DPM-Solverpp-2M",
+        "DPM-Solver-2-AFS",
+    ]
+
+
+def test_params_become_flat() -> None:
+    values = {"seed": 0, "distill": {"lr": 0.1, "per_nfe": {}}, "schedule": {"name": "x"}}
+    assert dict(record.flatten(values)) == {"seed": 0, "distill.lr": 0.1, "schedule.name": "x"}
+
+
+def test_git_tags_follow_the_work_tree(tmp_path: Path) -> None:
+    assert record.git_tags(tmp_path) == {}
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@x"]
+    (tmp_path / "file").write_text("1")
+    for words in (["init", "--quiet"], ["add", "file"], ["commit", "--quiet", "-m", "m"]):
+        subprocess.run([*git, *words], check=True)
+    tags = record.git_tags(tmp_path)
+    assert len(tags["git_commit"]) == 40
+    assert tags["git_dirty"] == "false"
+    (tmp_path / "file").write_text("2")
+    assert record.git_tags(tmp_path) == tags | {"git_dirty": "true"}
+
+
+@pytest.mark.parametrize("text", [None, "{"])
+def test_damaged_outputs_are_named(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "nfe3.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(DataError, match=r"nfe3\.json cannot be read.*run the pipeline again"):
+        record.read_json(path)
+    path.write_text(json.dumps({"a": 1}))
+    assert record.read_json(path) == {"a": 1}
+
+
+def test_files_stay_in_the_project_unless_a_server_has_them(tmp_path: Path) -> None:
+    assert mlflow_home.artifact_root(tmp_path, "sqlite:////x/mlflow.db") == f"file://{tmp_path}/mlruns"
+    assert mlflow_home.artifact_root(tmp_path, "http://127.0.0.1:5000") is None
+
+
+def test_paths_follow_a_project_that_moved(tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("CREATE TABLE experiments (artifact_location)")
+        connection.execute("CREATE TABLE runs (artifact_uri)")
+        connection.executemany("INSERT INTO experiments VALUES (?)", [("file:///a/x",), ("file:///a/xy",)])
+        connection.executemany("INSERT INTO runs VALUES (?)", [("file:///a/x/1/artifacts",), ("s3://b/x",)])
+    mlflow_home.relocate(database, "file:///a/x", "file:///new")
+    with closing(sqlite3.connect(database)) as connection:
+        experiments = connection.execute("SELECT artifact_location FROM experiments").fetchall()
+        runs = connection.execute("SELECT artifact_uri FROM runs").fetchall()
+    assert experiments == [("file:///new",), ("file:///a/xy",)]
+    assert runs == [("file:///new/1/artifacts",), ("s3://b/x",)]

@@ -1,0 +1,135 @@
+"""Stands in for the commands of ``adasde``: the same options and files, next to no work.
+
+A file FAIL or SLOW in the project that names a stage (``distill@5``) makes that stage fail, or take minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import struct
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import yaml
+
+LABELS = ("AdaSDE", "DDIM (Euler)", "DPM-Solver++(2M) + AFS")
+
+
+def main() -> None:
+    arguments = parse()
+    stage = arguments.stage if arguments.nfe is None else f"{arguments.stage}@{arguments.nfe}"
+    print("hello from", stage, flush=True)
+    for done in (0, 1, 2):
+        print(
+            "@progress", json.dumps({"stage": stage, "done": done, "total": 2, "unit": "things"}), flush=True
+        )
+    if wanted("FAIL", stage):
+        print("the reason why", stage, "fails", file=sys.stderr)
+        sys.exit(1)
+    if wanted("SLOW", stage):
+        Path("STARTED").touch()
+        time.sleep(300)
+    WRITERS[arguments.stage](arguments, yaml.safe_load(Path("params.yaml").read_text()))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("stage")
+    parser.add_argument("--nfe", type=int)
+    for name in ("out", "metrics", "checkpoint", "teacher", "coefficients", "samples", "reference", "data"):
+        parser.add_argument(f"--{name}", type=Path)
+    return parser.parse_args()
+
+
+def wanted(name: str, stage: str) -> bool:
+    return Path(name).is_file() and Path(name).read_text().strip() == stage
+
+
+def write(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def fetch(arguments, params):
+    write(arguments.out / "card.json", params["model"])
+
+
+def reference(arguments, params):
+    write(arguments.out / "statistics.json", params["evaluate"])
+    write(arguments.metrics, document(params, {"Heun": row(0.1, 99)}))
+
+
+def teacher(arguments, params):
+    write(arguments.out / "manifest.json", params["teacher"])
+
+
+def distill(arguments, params):
+    write(
+        arguments.out / "coefficients.json", [params["distill"], digest(arguments.teacher / "manifest.json")]
+    )
+    (arguments.out / "loss.csv").write_text("iteration,node_1,node_2\n0,3.0,4.0\n1,1.5,2.0\n")
+
+
+def sample(arguments, params):
+    write(arguments.out / "manifest.json", digest(arguments.coefficients))
+    times = {label: {"seconds": time.perf_counter(), "nfe": arguments.nfe} for label in LABELS}
+    write(Path(f"{arguments.out}.timing.json"), times)
+
+
+def evaluate(arguments, params):
+    noise = int(digest(arguments.samples / "manifest.json")[:4], 16) / 16**4
+    rows = {label: row(0.2 + i + noise, arguments.nfe) for i, label in enumerate(LABELS)}
+    write(arguments.out, document(params, rows))
+
+
+def report(arguments, params):
+    columns = {
+        nfe: json.loads((arguments.data / f"metrics/nfe{nfe}.json").read_text())["rows"]
+        for nfe in params["nfe"]
+    }
+    results = document(params, {label: {n: columns[n][label] for n in columns} for label in LABELS})
+    write(arguments.out / "results.json", results | {"nfe": params["nfe"], "teacher": row(0.1, 99)})
+    for name in ("fid", *(f"samples-nfe{nfe}" for nfe in params["nfe"])):
+        (arguments.out / f"{name}.png").write_bytes(picture())
+
+
+def row(mean: float, nfe: int) -> dict:
+    one = {"mean": mean, "spread": 0.01, "values": [mean - 0.01, mean, mean + 0.01]}
+    return {"fid": one, "kid": one, "precision": one, "recall": one, "nfe": nfe}
+
+
+def document(params: dict, rows: dict) -> dict:
+    return {"model": params["model"], "protocol": {"images": 3}, "protocol_hash": "f" * 64, "rows": rows}
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def picture() -> bytes:
+    """A PNG of one white pixel."""
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"\x00\xff")),
+        (b"IEND", b""),
+    )
+    parts = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+WRITERS = {
+    "fetch": fetch,
+    "reference": reference,
+    "teacher": teacher,
+    "distill": distill,
+    "sample": sample,
+    "evaluate": evaluate,
+    "report": report,
+}
+
+if __name__ == "__main__":
+    main()
