@@ -106,12 +106,14 @@ def closing_lines(summary: Summary, *, seconds: float) -> list[str]:
     new = sum(tracked.new for tracked in summary.tracked)
     uri = os.environ["MLFLOW_TRACKING_URI"].replace(f"sqlite:///{Path.cwd()}/", "sqlite:///")
     command = f"DO_NOT_TRACK=true {_program('mlflow')} ui --backend-store-uri {uri}"
+    prefect = f"DO_NOT_TRACK=true PREFECT_HOME=.prefect {_program('prefect')} server start"
     models = ", ".join(f"{tracked.model} (version {tracked.version})" for tracked in summary.tracked)
     return [
         f"{summary.count('ran')} stages ran, {summary.count('unchanged')} were unchanged; "
         f"{new} new MLflow runs; {seconds:.0f} s",
         "Report:      report/index.html",
         f"MLflow:      {command if uri.startswith('sqlite:') else uri}",
+        f"Prefect:     {prefect}",
         f"Registered:  {models}; for instance models:/{summary.tracked[0].model}@challenger",
     ]
 

@@ -28,14 +28,15 @@ def open_client(uri: str) -> Iterator[MlflowClient]:
     import mlflow
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
 
     mlflow.set_tracking_uri(uri)
     try:
         yield mlflow.MlflowClient(uri)
-    except (MlflowException, RequestException) as error:
+    except (MlflowException, RequestException, SQLAlchemyError) as error:
         raise AdaSDEError(
-            f"MLflow at {uri} failed: {error}. The stages are done and kept: make it reachable (or unset "
-            "MLFLOW_TRACKING_URI to use the project's own database) and start the same command again."
+            f"MLflow at {uri} failed: {error}. The stages are done and kept: make it reachable and whole "
+            "(or unset MLFLOW_TRACKING_URI to use the project's own database) and start the same again."
         ) from error
 
 

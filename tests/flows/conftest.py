@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 from projects import ROOT, Project, make_project
+
+from flows import environment
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_telemetry() -> None:
+    """Also where a test imports MLflow itself."""
+    os.environ.update(environment.ALWAYS)
 
 
 @pytest.fixture(scope="session")

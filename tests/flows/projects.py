@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from tiny import tiny_values, write_params
+
+from adasde.params import check_params
 
 ROOT = Path(__file__).parents[2]
 ADASDE = Path(sys.executable).with_name("adasde")
@@ -68,9 +71,9 @@ def make_project(folder: Path, *, nfe: list[int]) -> Project:
     project = Project(folder / "a project", folder / "home")
     project.root.mkdir()
     (project.home / "tmp").mkdir(parents=True)
-    for name in (".dvcignore", "dvc.yaml", "params.yaml", "requirements.lock"):
+    for name in (".dvcignore", "dvc.yaml", "requirements.lock"):
         shutil.copy(ROOT / name, project.root)
     (project.root / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc/config", project.root / ".dvc")
-    project.params("nfe", value=nfe)
+    write_params(project.root, check_params(tiny_values() | {"nfe": nfe}).model_dump())
     return project

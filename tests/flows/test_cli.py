@@ -25,10 +25,11 @@ class Summary:
 
 def test_the_end_says_what_was_done_and_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd()}/mlflow.db")
-    first, report, mlflow, registered = cli.closing_lines(Summary(), seconds=12.3)  # type: ignore[arg-type]
+    first, report, mlflow, prefect, registered = cli.closing_lines(Summary(), seconds=12.3)  # type: ignore[arg-type]
     assert first == "5 stages ran, 6 were unchanged; 1 new MLflow runs; 12 s"
     assert "report/index.html" in report
     assert mlflow.endswith("mlflow ui --backend-store-uri sqlite:///mlflow.db")
+    assert prefect.endswith("prefect server start")
     assert "adasde-digits-nfe3 (version 4)" in registered
     assert "models:/adasde-digits-nfe3@challenger" in registered
 

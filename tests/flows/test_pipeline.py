@@ -37,6 +37,7 @@ def prefect(project: Project, query: str) -> list[tuple]:
 def first(make_toy) -> tuple[Project, dict]:
     """A project after its first run, and what that run said."""
     project = make_toy()
+    shutil.copy(project.root / "params.yaml", project.home.parent)
     return project, project.run()
 
 
@@ -74,7 +75,7 @@ def test_runs_have_all_that_made_them(first, client) -> None:
     assert run.data.metrics.keys() >= {f"{name}/DDIM-Euler" for name in ("fid", "nfe", "wall_seconds")}
     assert [m.value for m in client.get_metric_history(run.info.run_id, "loss/node_1")] == [3.0, 1.5]
     assert len(client.get_metric_history(run.info.run_id, "fid_by_seed_range")) == 3
-    assert run.data.params["distill.lr"] == "0.1"
+    assert run.data.params["teacher.trajectories"] == "48"
     tags = run.data.tags
     assert tags["prefect_flow_run_id"].replace("-", "") == prefect(project, "SELECT id FROM flow_run")[0][
         0
@@ -138,7 +139,7 @@ def test_nothing_is_left_outside_the_project(first) -> None:
     project, _ = first
     left = [path for path in project.home.rglob("*") if path.is_file()]
     assert left == []
-    assert sorted(path.name for path in project.home.parent.iterdir()) == ["a project", "home"]
+    assert sorted(path.name for path in project.home.parent.iterdir()) == ["a project", "home", "params.yaml"]
 
 
 def test_rerun_with_nothing_changed_runs_and_logs_nothing(first, client) -> None:
@@ -155,7 +156,7 @@ def test_rerun_with_nothing_changed_runs_and_logs_nothing(first, client) -> None
 
 def test_changed_distill_param_runs_distill_and_what_follows(first, client) -> None:
     project, _ = first
-    project.params("distill", "lr", value=0.05)
+    project.params("distill", "lr", value=0.07)
     summary = project.run()
     assert names(summary, "unchanged") == FIRST
     assert [run["new"] for run in summary["runs"]] == [True, True]
@@ -165,7 +166,7 @@ def test_changed_distill_param_runs_distill_and_what_follows(first, client) -> N
 
 def test_after_ctrl_c_and_after_a_failure_the_next_run_carries_on(first) -> None:
     project, _ = first
-    project.params("teacher", "inserted", value=1)
+    project.params("teacher", "inserted", value=2)
     lock = entry(project, "teacher@5")
     (project.root / "SLOW").write_text("teacher@5")
     interrupted(project)
@@ -233,8 +234,7 @@ def test_two_runs_do_not_share_a_project(first) -> None:
 
 def test_earlier_outputs_find_their_run_again_also_where_the_project_moved(first, tmp_path: Path) -> None:
     project, before = first
-    project.params("distill", "lr", value=0.1)
-    project.params("teacher", "inserted", value=3)
+    shutil.copy(project.home.parent / "params.yaml", project.root)
     moved = Project(tmp_path / "elsewhere", project.home)
     shutil.move(project.root, moved.root)
     summary = moved.run()

@@ -22,8 +22,8 @@ time.sleep(99)
 POLITE = """
 import os, subprocess, sys, time
 inner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(99)"])
-print(os.getpid(), inner.pid, flush=True)
 try:
+    print(os.getpid(), inner.pid, flush=True)
     time.sleep(99)
 except KeyboardInterrupt:
     print("interrupted", flush=True)

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import pytest
 from projects import ROOT, Project, make_project
-from tiny import tiny_values, write_params
-
-from adasde.params import check_params
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -32,7 +29,6 @@ def dvc(project: Project, *words: str) -> str:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict]:
     project = make_project(tmp_path_factory.mktemp("real"), nfe=[3])
-    write_params(project.root, check_params(tiny_values()).model_dump())
     shutil.copy(ROOT / ".gitignore", project.root)
     shutil.copy(ROOT / ".dvc/.gitignore", project.root / ".dvc")
     shutil.copytree(ROOT / "adasde", project.root / "adasde", ignore=shutil.ignore_patterns("__pycache__"))

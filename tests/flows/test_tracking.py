@@ -3,12 +3,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
-from contextlib import closing
+from contextlib import chdir, closing
 from pathlib import Path
 
 import pytest
 
-from adasde.errors import DataError
+from adasde.errors import AdaSDEError, DataError
 from flows import mlflow_home, record, tracking
 
 HASHES = {
@@ -101,3 +101,25 @@ def test_paths_follow_a_project_that_moved(tmp_path: Path) -> None:
         runs = connection.execute("SELECT artifact_uri FROM runs").fetchall()
     assert experiments == [("file:///new",), ("file:///a/xy",)]
     assert runs == [("file:///new/1/artifacts",), ("s3://b/x",)]
+
+
+def test_a_server_that_is_not_there_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with (
+        pytest.raises(
+            AdaSDEError, match=r"MLflow at http://127\.0\.0\.1:9 failed: .*stages are done and kept"
+        ),
+        mlflow_home.open_client("http://127.0.0.1:9") as client,
+    ):
+        client.get_experiment_by_name("x")
+
+
+def test_a_damaged_database_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("this is no database, but it is long enough to be read as one" * 20)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with (
+        chdir(tmp_path),
+        pytest.raises(AdaSDEError, match=r"(?s)mlflow\.db failed: .*start the same again"),
+        mlflow_home.open_client(uri) as client,
+    ):
+        client.get_experiment_by_name("x")
