@@ -144,8 +144,9 @@ def test_refusals(arguments: dict, error: type, message: str) -> None:
 
 @pytest.mark.slow
 def test_no_seed_of_twenty_diverges() -> None:
+    enough = {"trajectories": 6400, "batch": 64, "pool": 256}
     errors = [
-        end_error(adasde.distill_coefficients(small_mixture(), (6,), 7, seed=seed, **QUICK))
+        end_error(adasde.distill_coefficients(small_mixture(), (6,), 7, seed=seed, **enough))
         for seed in range(20)
     ]
     middle = sorted(errors)[10]

@@ -64,7 +64,7 @@ def test_overrides_hold_at_their_nfe_alone(values: dict[str, Any]) -> None:
     values["teacher"]["per_nfe"] = {5: {"inserted": 2}}
     params = check_params(values)
     assert (params.distill.for_nfe(3).lr, params.distill.for_nfe(3).batch) == (0.2, 8)
-    assert (params.distill.for_nfe(5).lr, params.distill.for_nfe(5).batch) == (0.1, 16)
+    assert (params.distill.for_nfe(5).lr, params.distill.for_nfe(5).batch) == (DistillParams().lr, 16)
     resolved = params.for_nfe(5)
     assert resolved.teacher.inserted == 2
     assert resolved.nfe == [5]
