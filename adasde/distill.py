@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -253,9 +253,7 @@ def distill_coefficients(
         result = progress.coefficients
     assert result is not None  # there is at least one iteration
     made = {"seed": seed, "pool": pool, "schedule": schedule, "rho": rho, "settings": asdict(recipe)}
-    return Coefficients(
-        **{item.name: getattr(result, item.name) for item in fields(result)} | {"provenance": made}
-    )
+    return replace(result, provenance=made)
 
 
 def recipe_from(settings: dict[str, Any]) -> DistillSettings:
