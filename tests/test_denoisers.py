@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from closed_form import Gaussian
 from torch import Tensor
 
+from adasde.closed_form import Gaussian
 from adasde.denoisers import AnalyticFirstStep, Counting, Edge
 from adasde.errors import SolverError
 from adasde.integrate import integrate

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from closed_form import Gaussian, small_mixture
+from closed_form import small_mixture
 from torch import Tensor
 
 import adasde
+from adasde.closed_form import Gaussian
 from adasde.distill import (
     Batch,
     DistillSettings,

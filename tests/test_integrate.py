@@ -6,8 +6,9 @@ import dataclasses
 
 import pytest
 import torch
-from closed_form import Gaussian, small_mixture
+from closed_form import small_mixture
 
+from adasde.closed_form import Gaussian
 from adasde.coefficients import Coefficients, neutral
 from adasde.errors import SolverError
 from adasde.integrate import integrate, sample, solve

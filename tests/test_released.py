@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from closed_form import Gaussian, Mixture
 
+from adasde.closed_form import Gaussian, Mixture
 from adasde.errors import SolverError
 from adasde.integrate import integrate
 from adasde.released import from_raw

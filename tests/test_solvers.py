@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
-from closed_form import Gaussian, small_mixture
+from closed_form import small_mixture
 from torch import Tensor
 
+from adasde.closed_form import Gaussian
 from adasde.coefficients import neutral
 from adasde.errors import SolverError
 from adasde.integrate import integrate, solve
