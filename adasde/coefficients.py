@@ -14,14 +14,23 @@ from torch import Tensor
 from adasde.errors import CoefficientsError
 from adasde.files import write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The newest. Version 2 carries the plug-in form; AdaSDE's own step is written as version 1."""
+
 TABLE = ("sigmas", "gamma", "midpoint", "direction_scale", "time_scale", "weights")
+OWN = "adasde"
+"""The name of AdaSDE's own step."""
+
 DOCUMENTS = ("model", "provenance", "measured")
 
 
 @dataclass(frozen=True, eq=False)
 class Coefficients:
-    """The table of an N-interval AdaSDE sampler with K points a step (2510.23285; DESIGN 4).
+    """The table of an N-interval sampler: AdaSDE's own step with K points (2510.23285), or its plug-in form.
+
+    In the plug-in form ``solver`` names a classical solver with E evaluations a step: ``direction_scale``
+    and ``time_scale`` are then [N, E], one pair for each evaluation, and ``midpoint`` and ``weights`` are
+    empty, [N, 0] (see ``adasde.solvers.PlugIn``).
 
     Attributes:
         sigmas: [N+1] time grid, strictly decreasing, positive (units of the data).
@@ -31,6 +40,7 @@ class Coefficients:
         time_scale: [N, K] mu > 0; the network is told mu * m.
         weights: [N, K], each row sums to 1.
         afs: the first evaluation is the analytic first step, d = x / sqrt(1 + t^2).
+        solver, options: ``adasde``, or the solver behind the plug-in and its options.
         model, provenance, measured: JSON documents kept beside the table: whose coefficients these
             are (``name``, ``sha256``), how they were made, what was measured with them.
 
@@ -47,6 +57,8 @@ class Coefficients:
     time_scale: Tensor
     weights: Tensor
     afs: bool
+    solver: str = OWN
+    options: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
@@ -59,22 +71,29 @@ class Coefficients:
             value = getattr(self, name)
             if not (bool(torch.isfinite(value).all()) and bool(holds.all())):
                 raise CoefficientsError(f"{name} must be {rule}, got {value.tolist()}.")
+        if not (isinstance(self.solver, str) and isinstance(self.options, dict)):
+            raise CoefficientsError(
+                f"solver must be a name and options a mapping, got {self.solver!r} and {self.options!r}."
+            )
         if not isinstance(self.afs, bool):
             raise CoefficientsError(f"afs must be true or false, got {self.afs!r}.")
 
     def _check_shapes(self) -> None:
+        leading = "midpoint" if self.solver == OWN else "direction_scale"
+        shape = getattr(self, leading).shape
         steps = len(self.sigmas) - 1 if self.sigmas.ndim == 1 else 0
-        points = self.midpoint.shape[-1] if self.midpoint.ndim == 2 else 0
+        points = shape[-1] if len(shape) == 2 else 0
         if steps < 1 or points < 1:
             raise CoefficientsError(
-                f"need sigmas [N+1] and midpoint [N, K] with N, K >= 1, got shapes "
-                f"{list(self.sigmas.shape)} and {list(self.midpoint.shape)}."
+                f"need sigmas [N+1] and {leading} [N, K] with N, K >= 1, got shapes "
+                f"{list(self.sigmas.shape)} and {list(shape)}."
             )
+        empty = () if self.solver == OWN else ("midpoint", "weights")
         for name in TABLE[1:]:
-            expected = (steps,) if name == "gamma" else (steps, points)
-            if getattr(self, name).shape != expected:
+            expected = [steps] if name == "gamma" else [steps, 0 if name in empty else points]
+            if list(getattr(self, name).shape) != expected:
                 raise CoefficientsError(
-                    f"{name} must have shape {list(expected)} for {steps} steps of {points} point(s), "
+                    f"{name} must have shape {expected} for {steps} steps of {points} point(s), "
                     f"got {list(getattr(self, name).shape)}."
                 )
 
@@ -82,13 +101,14 @@ class Coefficients:
         """(field, what must hold everywhere, the rule in words)."""
         decreasing = (self.sigmas > 0) & (torch.diff(self.sigmas, append=self.sigmas.new_zeros(1)) < 0)
         first_is_zero = torch.cat([self.gamma[:1] == 0, self.gamma[1:] >= 0])
+        sums = self.weights.sum(1) if self.solver == OWN else torch.ones(1)
         return [
             ("sigmas", decreasing, "finite, positive and strictly decreasing"),
             ("gamma", first_is_zero, "finite, 0 at the first step and >= 0 at the others"),
             ("midpoint", (self.midpoint > 0) & (self.midpoint < 1), "finite and inside (0, 1)"),
             ("direction_scale", self.direction_scale > 0, "finite and > 0"),
             ("time_scale", self.time_scale > 0, "finite and > 0"),
-            ("weights", (self.weights.sum(1) - 1).abs() < 1e-6, "finite, and each row must sum to 1"),
+            ("weights", (sums - 1).abs() < 1e-6, "finite, and each row must sum to 1"),
         ]
 
     @property
@@ -98,13 +118,18 @@ class Coefficients:
 
     @property
     def points(self) -> int:
-        """Number of points K of every step."""
+        """Number of points K of every step (0 in the plug-in form)."""
         return self.midpoint.shape[1]
 
     @property
+    def evaluations(self) -> int:
+        """Network evaluations of a step: K + 1, or those of the solver behind the plug-in."""
+        return self.points + 1 if self.solver == OWN else self.direction_scale.shape[1]
+
+    @property
     def nfe(self) -> int:
-        """Network evaluations per sample: N (K + 1), one less with the analytic first step."""
-        return self.steps * (self.points + 1) - int(self.afs)
+        """Network evaluations per sample, one less with the analytic first step."""
+        return self.steps * self.evaluations - int(self.afs)
 
     def check_model(self, sha256: str, *, force: bool = False) -> None:
         """Refuse another checkpoint than the one these coefficients were distilled for.
@@ -121,15 +146,18 @@ class Coefficients:
             )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the JSON file (schema version 1), whole or not at all; floats survive exactly.
+        """Write the JSON file, whole or not at all; floats survive exactly.
+
+        Its schema version is the lowest that can carry the table: 1, or 2 for the plug-in form.
 
         Raises:
             DataError: the folder cannot be written or the disk is full.
         """
         table: dict[str, Any] = {name: getattr(self, name).tolist() for name in TABLE}
         documents = {name: getattr(self, name) for name in DOCUMENTS}
-        head = {"schema_version": SCHEMA_VERSION, "nfe": self.nfe, "afs": self.afs}
-        write_json(path, head | table | documents)
+        form = {} if self.solver == OWN else {"solver": self.solver, "options": self.options}
+        head = {"schema_version": 2 if form else 1, "nfe": self.nfe, "afs": self.afs}
+        write_json(path, head | form | table | documents)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Coefficients:
@@ -158,13 +186,14 @@ class Coefficients:
         if not isinstance(document, dict) or "schema_version" not in document:
             raise CoefficientsError("this is not a coefficient file: it has no schema_version.")
         version = document["schema_version"]
-        if version != SCHEMA_VERSION:
+        if version not in range(1, SCHEMA_VERSION + 1):
             raise CoefficientsError(
-                f"schema version {version!r} is unknown; this program reads version {SCHEMA_VERSION}. "
+                f"schema version {version!r} is unknown; this program reads versions 1 to {SCHEMA_VERSION}. "
                 "Use the version of adasde that wrote the file, or a newer one."
             )
         values = {key: value for key, value in document.items() if key not in ("schema_version", "nfe")}
-        names = {item.name for item in fields(cls)}
+        form = {"solver", "options"}
+        names = {item.name for item in fields(cls)} - (form if version == 1 else set())
         missing, extra = sorted(names - set(DOCUMENTS) - set(values)), sorted(set(values) - names)
         if missing or extra:
             raise CoefficientsError(f"missing keys: {missing or 'none'}; unknown keys: {extra or 'none'}.")

@@ -42,6 +42,30 @@ class Edge:
         return out
 
 
+class Finite:
+    """Refuses a clean estimate that is not finite where it appears, instead of an image of NaN at the end.
+
+    Raises:
+        SolverError: NaN or infinity in the output; says at which noise level and in how many samples.
+    """
+
+    def __init__(self, denoise: Denoiser) -> None:
+        self.denoise = denoise
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        out = self.denoise(x, sigma)
+        if isinstance(out, Tensor) and not bool(out.isfinite().all()):
+            broken = int((~out.isfinite()).flatten(1).any(1).sum())
+            before = int((~x.isfinite()).flatten(1).any(1).sum())
+            where = f"the state it was given was not finite in {before}" if before else "for a finite state"
+            raise SolverError(
+                f"the denoiser returned NaN or infinity at sigma = {float(sigma):.6g} in {broken} of "
+                f"{len(x)} samples ({where}); it must return finite clean estimates. Check the weights, the dtype "
+                "(float16 overflows where float32 does not) and the range of sigma."
+            )
+        return out
+
+
 class AnalyticFirstStep:
     """AFS: at the first node the direction is d = x / sqrt(1 + sigma^2) and the network is not asked.
 
@@ -52,9 +76,9 @@ class AnalyticFirstStep:
     def __init__(self, denoise: Denoiser, first: Tensor) -> None:
         """``first``: the first node of the grid, a scalar."""
         self.denoise = denoise
-        self.first = float(first.detach())
+        self.first = float(first.detach())  # or above it, where the first step raises the noise level
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        if float(sigma.detach()) != self.first:
+        if float(sigma.detach()) < self.first:
             return self.denoise(x, sigma)
         return x * (1 - sigma / (1 + sigma**2).sqrt())

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from adasde.coefficients import Coefficients
-from adasde.denoisers import AnalyticFirstStep, Edge
+from adasde.denoisers import AnalyticFirstStep, Edge, Finite
 from adasde.errors import SolverError
 from adasde.noise import SeededNoise
-from adasde.solvers import AdaSDE, History, Interval, Solver, make_solver
+from adasde.solvers import History, Interval, Solver, make_solver, sampler_of
 from adasde.types import Denoiser, Noise
 
 
@@ -74,17 +74,20 @@ def solve(
     sigmas: Tensor,
     solver: str = "heun",
     afs: bool = False,
+    noise: Noise | None = None,
     **options: Any,
 ) -> Tensor:
     """Sample with a classical solver: ``latents`` ~ N(0, I) [B, *shape] -> the state at sigmas[-1].
 
-    ``options`` are the solver's own (``order``, ``r``, ``lower_order_final``); unknown ones are refused.
+    ``noise(step, like)`` serves the stochastic solvers; None means ``SeededNoise(range(B))``. ``options``
+    are the solver's own (``order``, ``r``, ``lower_order_final``, ...); unknown ones are refused.
 
     Raises:
-        SolverError: unknown solver or option, or a grid that is not one.
+        SolverError: unknown solver or option, a grid that is not one, or a denoiser that returns another
+            shape, another dtype or values that are not finite.
     """
     x = latents * checked(sigmas)[0]
-    for state in integrate(denoise, x, sigmas, make_solver(solver, options), afs=afs):
+    for state in integrate(Finite(denoise), x, sigmas, make_solver(solver, options), afs=afs, noise=noise):
         x = state
     return x
 
@@ -93,14 +96,19 @@ def solve(
 def sample(
     denoise: Denoiser, latents: Tensor, coefficients: Coefficients, noise: Noise | None = None
 ) -> Tensor:
-    """Sample with AdaSDE: ``latents`` ~ N(0, I) [B, *shape] -> x0 estimates (the state at sigma_min).
+    """Sample with learned coefficients: ``latents`` ~ N(0, I) [B, *shape] -> x0 (the state at sigma_min).
 
     ``noise(step, like)`` gives the injected noise; None means ``SeededNoise(range(B))``. Pass
     ``SeededNoise(seeds)`` together with ``adasde.latents(seeds, shape)`` for images that depend on
     their own seed alone.
+
+    Raises:
+        SolverError: the coefficients' solver does not exist, or the denoiser returns another shape,
+            another dtype or values that are not finite.
     """
     x = latents * coefficients.sigmas[0]
-    solver = AdaSDE(coefficients)
-    for state in integrate(denoise, x, coefficients.sigmas, solver, afs=coefficients.afs, noise=noise):
+    solver = sampler_of(coefficients)
+    walk = integrate(Finite(denoise), x, coefficients.sigmas, solver, afs=coefficients.afs, noise=noise)
+    for state in walk:
         x = state
     return x

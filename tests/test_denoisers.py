@@ -35,8 +35,15 @@ def test_afs_direction_is_that_of_unit_gaussian_data() -> None:
 def test_afs_replaces_only_the_first_node() -> None:
     first = torch.tensor(80.0, dtype=torch.float64)
     x = torch.randn(3, 4, dtype=torch.float64)
-    wrapped, other = AnalyticFirstStep(Gaussian(), first), first * 1.01
+    wrapped, other = AnalyticFirstStep(Gaussian(), first), first * 0.99
     torch.testing.assert_close(wrapped(x, other), Gaussian()(x, other), rtol=0, atol=0)
+
+
+def test_afs_also_replaces_a_first_node_that_noise_has_raised() -> None:
+    raised = torch.tensor(84.0, dtype=torch.float64)
+    x = torch.randn(3, 4, dtype=torch.float64)
+    analytic = AnalyticFirstStep(Gaussian(), torch.tensor(80.0))(x, raised)
+    torch.testing.assert_close((x - analytic) / raised, x / (1 + raised**2).sqrt())
 
 
 def test_edge_hands_sigma_over_in_the_dtype_of_x() -> None:

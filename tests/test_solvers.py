@@ -14,7 +14,18 @@ from adasde.coefficients import neutral
 from adasde.errors import SolverError
 from adasde.integrate import integrate, solve
 from adasde.schedules import schedule
-from adasde.solvers import DPM2, IPNDM, SOLVERS, AdaSDE, DPMpp, Interval, Solver, make_solver, steps_for_nfe
+from adasde.solvers import (
+    DPM2,
+    IPNDM,
+    SOLVERS,
+    AdaSDE,
+    DPMpp,
+    Interval,
+    Node,
+    Solver,
+    make_solver,
+    steps_for_nfe,
+)
 
 ORDER = {"euler": 1}  # every other one is of order 2 from a cold start on a grid that is not uniform
 
@@ -66,8 +77,7 @@ def test_multistep_local_error_with_an_exact_history(solver, expected: int) -> N
         nodes = [t0 * math.exp(-h * i) if uniform_in_log else t0 - h * i for i in range(-4, 2)]
         states = [gaussian.exact(x0, t0, node) for node in nodes]
         pairs = list(zip(states, nodes, strict=True))
-        outputs = [gaussian(x, t) if uniform_in_log else (x - gaussian(x, t)) / t for x, t in pairs]
-        history = tuple(zip(nodes[:4], outputs[:4], strict=True))[::-1]
+        history = tuple(Node(t, x, gaussian(x, t)) for x, t in pairs[:4])[::-1]
         step = Interval(9, nodes[4], nodes[5], 9, lambda like: like)
         x, _ = solver.step(gaussian, states[4], step, history)
         errors.append(float((x - states[5]).abs()))

@@ -15,7 +15,7 @@ from adasde.params import Params
 from adasde.schedules import schedule
 from adasde.types import Model
 
-CODE = ("integrate.py", "noise.py", "schedules.py", "solvers.py")
+CODE = ("integrate.py", "noise.py", "schedules.py", "solvers/*.py", "models/*.py")
 
 Summary = dict[str, Any]
 """What a stage did, as JSON values; ``out`` is what it wrote."""
@@ -31,10 +31,10 @@ def student_grid(params: Params, nfe: int) -> Tensor:
 def made_with(model: Model, *files: str) -> dict[str, str]:
     """What a computed file depends on besides params: weights, torch's arithmetic, and our own code.
 
-    ``files`` of the package compute it beside ``CODE`` and the models; dvc.yaml names them all.
+    ``files`` of the package compute it beside ``CODE``; dvc.yaml names them all.
     """
     package = Path(adasde.__file__).parent
-    sources = [*(package / name for name in (*CODE, *files)), *sorted((package / "models").glob("*.py"))]
+    sources = [path for name in (*CODE, *files) for path in sorted(package.glob(name))]
     code = sha256_json([[path.name, sha256_file(path)] for path in sources])
     return {"model": model.name, "sha256": model.sha256, "torch": torch.__version__, "code": code}
 

@@ -1,0 +1,27 @@
+"""Solvers: each is data plus one step; what it remembers is passed in and out explicitly.
+
+All integrate the probability-flow ODE dx/dsigma = (x - D(x, sigma)) / sigma, or an SDE with the same
+marginals, from t to s < t, in EDM's coordinates, where exponential integrators in log-SNR simplify:
+alpha = 1, lambda = -log sigma. A solver's ``step`` returns the state at s and the history to hand to the
+next step. Noise levels are float64 scalars on the CPU; states keep their dtype, because a 0-dimensional
+tensor does not promote them.
+"""
+
+from adasde.solvers.base import History, Interval, Node, Solver, direction, inject
+from adasde.solvers.learned import AdaSDE, PlugIn
+from adasde.solvers.multistep import IPNDM, DPMpp
+from adasde.solvers.registry import (
+    SOLVERS,
+    Entry,
+    evaluations_of,
+    make_solver,
+    sampler_of,
+    steps_for_nfe,
+)
+from adasde.solvers.singlestep import DPM2, Euler, Heun
+
+__all__ = [
+    "DPM2", "IPNDM", "SOLVERS", "AdaSDE", "DPMpp", "Entry", "Euler", "Heun", "History", "Interval",
+    "Node", "PlugIn", "Solver", "direction", "evaluations_of", "inject", "make_solver", "sampler_of",
+    "steps_for_nfe",
+]  # fmt: skip

@@ -1,0 +1,111 @@
+"""What all solvers share: one step's view of the walk, its memory, and the pieces of their formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from adasde.errors import SolverError
+from adasde.types import Denoiser
+
+
+class Node(NamedTuple):
+    """An evaluation of an earlier step: D(state, sigma) = output, and the noise drawn there, if any."""
+
+    sigma: Tensor
+    state: Tensor
+    output: Tensor
+    noise: Tensor | None = None
+
+    @property
+    def direction(self) -> Tensor:
+        """dx/dsigma of the probability-flow ODE at the node."""
+        return (self.state - self.output) / self.sigma
+
+
+History = tuple[Node, ...]
+"""Earlier nodes, newest first."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What one step may know: from ``start`` to ``end``, ``remaining`` steps after this one.
+
+    ``noise(like)`` draws the step's standard normal noise; every call within one step gives the same.
+    """
+
+    index: int
+    start: Tensor
+    end: Tensor
+    remaining: int
+    noise: Callable[[Tensor], Tensor]
+
+    @property
+    def total(self) -> int:
+        """Number of steps of the whole walk."""
+        return self.index + 1 + self.remaining
+
+
+class Solver(Protocol):
+    """One step of a sampler.
+
+    ``evaluations``: denoiser calls of a step; ``convergence``: the global order on a smooth grid from a
+    cold start (without noise, where noise can be turned off); ``stochastic``: steps draw noise.
+    """
+
+    @property
+    def evaluations(self) -> int: ...
+    @property
+    def convergence(self) -> int: ...
+    @property
+    def stochastic(self) -> bool: ...
+
+    def step(
+        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
+    ) -> tuple[Tensor, History]: ...
+
+
+def direction(denoise: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
+    """dx/dsigma of the probability-flow ODE (Karras et al., 2206.00364, eq. 1 with s = 1, sigma = t)."""
+    return (x - denoise(x, sigma)) / sigma
+
+
+def between(t: Tensor, s: Tensor, r: float | Tensor) -> Tensor:
+    """The noise level s^r t^(1-r): t at r = 0, s at r = 1, the geometric mean at r = 1/2."""
+    return t ** (1 - r) * s**r
+
+
+def inject(x: Tensor, t: Tensor, gamma: Tensor, noise: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Raise the noise level from t to (1 + gamma) t; at gamma = 0 nothing is drawn and nothing changes."""
+    if not float(gamma.detach()) > 0:
+        return x, t
+    return x + t * (gamma * (2 + gamma)).sqrt() * noise(x), (1 + gamma) * t
+
+
+def check_order(name: str, order: int, highest: int) -> None:
+    """Refuse an order that a multistep solver does not have (SolverError)."""
+    if order not in range(1, highest + 1):
+        raise SolverError(f"{name} has orders 1 to {highest}, got order={order!r}.")
+
+
+def remember(denoise: Denoiser, x: Tensor, sigma: Tensor, history: History, keep: int) -> History:
+    """Evaluate at (x, sigma) and put the node in front of ``history``; the ``keep`` newest stay."""
+    return (Node(sigma, x, denoise(x, sigma)), *history)[:keep]
+
+
+def divided_differences(sigmas: list[Tensor], values: list[Tensor], h: Tensor) -> list[Tensor]:
+    """Derivatives 1 and (from three nodes) 2 of ``values`` in lambda / h, at the newest node (listed first).
+
+    lambda = -log sigma; Lu et al., 2211.01095, the D_1 and D_2 of DPM-Solver++ (3M: twice the curvature).
+    """
+    r0 = (sigmas[1] / sigmas[0]).log() / h
+    slope0 = (values[0] - values[1]) / r0
+    if len(values) < 3:
+        return [slope0]
+    r1 = (sigmas[2] / sigmas[1]).log() / h
+    slope1 = (values[1] - values[2]) / r1
+    curvature = (slope0 - slope1) / (r0 + r1)
+    return [slope0 + r0 * curvature, curvature]

@@ -1,0 +1,82 @@
+"""Every classical solver by name, and the sampler that a coefficient table stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from adasde.coefficients import OWN, Coefficients
+from adasde.errors import SolverError
+from adasde.schedules import unknown
+from adasde.solvers.base import Solver
+from adasde.solvers.learned import AdaSDE, PlugIn
+from adasde.solvers.multistep import IPNDM, DPMpp
+from adasde.solvers.singlestep import DPM2, Euler, Heun
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the registry: how to make the solver, with the options that its name implies."""
+
+    make: type
+    preset: dict[str, Any]
+
+
+SOLVERS: dict[str, Entry] = {
+    "euler": Entry(Euler, {}),
+    "heun": Entry(Heun, {}),
+    "dpm2": Entry(DPM2, {}),
+    "dpmpp-2m": Entry(DPMpp, {"order": 2}),
+    "dpmpp-3m": Entry(DPMpp, {"order": 3}),
+    "ipndm": Entry(IPNDM, {}),
+}
+
+
+def make_solver(name: str, options: dict[str, Any] | None = None) -> Solver:
+    """The classical solver of that name with its options.
+
+    Raises:
+        SolverError: unknown name or option (says which exist), or a value out of range.
+    """
+    entry = SOLVERS.get(name)
+    if entry is None:
+        raise SolverError(unknown("solver", name, SOLVERS))
+    allowed = {item.name for item in fields(entry.make)} - set(entry.preset)
+    for option in options or {}:
+        if option not in allowed:
+            raise SolverError(f"solver {name!r}: " + unknown("option", option, allowed))
+    return entry.make(**entry.preset, **(options or {}))
+
+
+def sampler_of(table: Coefficients) -> Solver:
+    """The solver whose coefficients these are: AdaSDE's own step, or the plug-in in front of another.
+
+    Raises:
+        SolverError: ``table.solver`` or its options do not exist, or do not fit the table's shape.
+    """
+    if table.solver == OWN:
+        return AdaSDE(table)
+    inner = make_solver(table.solver, table.options)
+    return PlugIn(inner, table.gamma, table.direction_scale, table.time_scale)
+
+
+def evaluations_of(solver: str, *, points: int = 1) -> int:
+    """Denoiser calls of one step; ``solver`` is a registry name or ``adasde`` (with K = ``points``)."""
+    return points + 1 if solver == OWN else make_solver(solver).evaluations
+
+
+def steps_for_nfe(solver: str, nfe: int, *, afs: bool, points: int = 1) -> int:
+    """Intervals that spend exactly ``nfe`` evaluations; ``solver`` is a registry name or ``adasde``.
+
+    Raises:
+        SolverError: no number of steps gives this NFE; names the nearest that are possible.
+    """
+    evaluations = evaluations_of(solver, points=points)
+    steps, rest = divmod(nfe + int(afs), evaluations)
+    if rest or steps < 1:
+        near = [n * evaluations - int(afs) for n in (max(steps, 1), max(steps, 1) + 1)]
+        raise SolverError(
+            f"{solver} spends {evaluations} evaluations a step{', the first one less under AFS' * afs}: "
+            f"nfe={nfe} is impossible; the nearest are {near[0]} and {near[1]}."
+        )
+    return steps
