@@ -60,8 +60,8 @@ class Finite:
             where = f"the state it was given was not finite in {before}" if before else "for a finite state"
             raise SolverError(
                 f"the denoiser returned NaN or infinity at sigma = {float(sigma):.6g} in {broken} of "
-                f"{len(x)} samples ({where}); it must return finite clean estimates. Check the weights, the dtype "
-                "(float16 overflows where float32 does not) and the range of sigma."
+                f"{len(x)} samples ({where}); it must return finite clean estimates. Check the weights, "
+                "the dtype (float16 overflows where float32 does not) and the range of sigma."
             )
         return out
 

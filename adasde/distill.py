@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from adasde.coefficients import Coefficients
+from adasde.batching import in_chunks
+from adasde.coefficients import OWN, Coefficients
 from adasde.errors import CoefficientsError, DivergenceError, ParamsError
 from adasde.integrate import integrate
 from adasde.noise import SeededNoise, latents
 from adasde.parametrisation import Parametrisation
 from adasde.schedules import schedule as make_schedule
 from adasde.schedules import unknown
-from adasde.solvers import AdaSDE, steps_for_nfe
+from adasde.solvers import evaluations_of, make_solver, sampler_of, steps_for_nfe
 from adasde.teacher import Teacher
 from adasde.types import Denoiser
 
@@ -28,7 +29,10 @@ class DistillSettings:
     """The numbers of the recipe; the defaults are those that measured best on the digits model.
 
     Attributes:
-        points: K, evaluations of each step after the first.
+        solver: ``adasde``, or the classical solver behind the plug-in form (see ``solvers.PlugIn``).
+        solver_options: the options of that solver.
+        points: K, evaluations of each step of AdaSDE's own form after the first.
+        learn_grid: the inner nodes of the time grid are learned too.
         gamma_max: highest stochastic coefficient that may be learned; 0 turns the noise off.
         scale_dir, scale_time: how far lambda and mu may leave 1.
         trajectories: teacher trajectories seen in all (they repeat when fewer are stored).
@@ -40,7 +44,10 @@ class DistillSettings:
         max_gradient: gradients are scaled down to this norm.
     """
 
+    solver: str = OWN
+    solver_options: dict[str, Any] = field(default_factory=dict)
     points: int = 1
+    learn_grid: bool = False
     gamma_max: float = 0.02
     scale_dir: float = 0.3
     scale_time: float = 0.5
@@ -52,6 +59,17 @@ class DistillSettings:
     pixel_weight: float = 0.1
     feature_weight: float = 0.3
     max_gradient: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.solver != OWN:
+            make_solver(self.solver, self.solver_options)
+            if self.points != 1:
+                raise ParamsError(f"points = {self.points} belongs to {OWN}; {self.solver} has no points.")
+        if self.learn_grid and self.inner_weight > 0:
+            raise ParamsError(
+                "with learn_grid the nodes move away from the teacher's, so that errors at the inner nodes "
+                "mean nothing: set inner_weight to 0."
+            )
 
 
 @dataclass(frozen=True)
@@ -126,9 +144,13 @@ def iterations(settings: DistillSettings) -> int:
 
 def start_table(sigmas: Tensor, *, settings: DistillSettings, afs: bool) -> Parametrisation:
     """The module to train, at its fixed, stable start."""
+    own = settings.solver == OWN
     table = Parametrisation(
         sigmas,
-        points=settings.points,
+        points=settings.points if own else evaluations_of(settings.solver),
+        solver=settings.solver,
+        options=settings.solver_options,
+        learn_grid=settings.learn_grid,
         afs=afs,
         gamma_max=settings.gamma_max,
         scale_dir=settings.scale_dir,
@@ -143,9 +165,8 @@ def errors_of(
 ) -> tuple[Tensor, Tensor | None]:
     """Mean squared errors [N] of the student at the nodes 1..N, and of its features at the last."""
     targets = batch.states[1:]
-    walk = integrate(
-        denoise, batch.states[0], table.sigmas, AdaSDE(table), afs=table.afs, noise=SeededNoise(batch.seeds)
-    )
+    solver, noise = sampler_of(table), SeededNoise(batch.seeds)
+    walk = integrate(denoise, batch.states[0], table.sigmas, solver, afs=table.afs, noise=noise)
     states = list(walk)[1:]
     nodes = [(state - target).square().mean() for state, target in zip(states, targets, strict=True)]
     if features is None:
@@ -232,28 +253,19 @@ def distill_coefficients(
         DivergenceError: a loss or gradient that is not finite.
     """
     recipe = recipe_from(settings)
-    steps = steps_for_nfe("adasde", nfe, afs=afs, points=recipe.points)
-    sigmas = make_schedule(schedule, steps, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
+    steps = steps_for_nfe(recipe.solver, nfe, afs=afs, points=recipe.points)
+    ends = {"sigma_min": sigma_min, "sigma_max": sigma_max, "rho": rho}
+    sigmas = make_schedule(schedule, steps, **ends)
+
+    def states(piece: range) -> Tensor:
+        start = latents(piece, shape, dtype=dtype, device=device)
+        return (teacher or Teacher()).states(denoise, start, schedule=schedule, steps=steps, **ends)
+
     seeds = range(seed << 32, (seed << 32) + pool)
-    pieces = [
-        (teacher or Teacher()).states(
-            denoise,
-            latents(seeds[first : first + chunk], shape, dtype=dtype, device=device),
-            schedule=schedule,
-            steps=steps,
-            sigma_min=sigma_min,
-            sigma_max=sigma_max,
-            rho=rho,
-        )
-        for first in range(0, pool, chunk)
-    ]
-    batches = batches_of(torch.cat(pieces, dim=1), seeds, recipe.batch, seed=seed)
-    result = None
-    for progress in distill(denoise, batches, sigmas, settings=recipe, afs=afs, features=features):
-        result = progress.coefficients
-    assert result is not None  # there is at least one iteration
+    batches = batches_of(in_chunks(seeds, chunk, states, dim=1), seeds, recipe.batch, seed=seed)
+    *_, last = distill(denoise, batches, sigmas, settings=recipe, afs=afs, features=features)
     made = {"seed": seed, "pool": pool, "schedule": schedule, "rho": rho, "settings": asdict(recipe)}
-    return replace(result, provenance=made)
+    return replace(last.coefficients, provenance=made)
 
 
 def recipe_from(settings: dict[str, Any]) -> DistillSettings:

@@ -1,11 +1,14 @@
-"""Unconstrained parameters whose ``forward`` is a coefficient table; zeros give DPM-Solver-2 exactly."""
+"""Unconstrained parameters whose ``forward`` is a coefficient table; zeros give the classical solver."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from adasde.coefficients import Coefficients
+from adasde.coefficients import OWN, Coefficients
 
 OUTER_MIDPOINT, INNER_MIDPOINT = 0.2, 0.45
 """Where distillation starts: r of the first and last interval, and of those between."""
@@ -15,51 +18,90 @@ START_GAMMA = 0.3
 
 
 class Parametrisation(nn.Module):
-    """Raw parameters [N, K] (gamma [N]) in the spirit of the release's, but neutral at zero.
+    """Raw parameters in the spirit of the release's, but neutral at zero.
 
     r = sigmoid(raw); lambda = 1 + scale_dir tanh(raw / 2); mu = 1 + scale_time tanh(raw / 2);
-    w = softmax(raw); gamma = gamma_max tanh(raw)^2, 0 at the first step.
+    w = softmax(raw); gamma = gamma_max tanh(raw)^2, 0 at the first step. With ``learn_grid`` the inner
+    nodes too: interval i keeps its share of ln(sigma_max / sigma_min) times exp(raw_i), renormalised, so
+    that the ends stay where they are (the idea of LD3, Tong et al., 2405.15506).
+
+    Attributes:
+        points: scaled evaluations of a step: K of AdaSDE's own step, all of a plug-in's.
+        solver, options: what the table is for, see ``Coefficients``.
     """
 
     def __init__(
-        self, sigmas: Tensor, *, points: int, afs: bool, gamma_max: float, scale_dir: float, scale_time: float
+        self,
+        sigmas: Tensor,
+        *,
+        points: int,
+        afs: bool,
+        gamma_max: float,
+        scale_dir: float,
+        scale_time: float,
+        solver: str = OWN,
+        options: Mapping[str, Any] | None = None,
+        learn_grid: bool = False,
     ) -> None:
         super().__init__()
         steps = len(sigmas) - 1
-        self.sigmas, self.afs = sigmas.double(), afs
+        self.start, self.afs = sigmas.double(), afs
         self.gamma_max, self.scale_dir, self.scale_time = gamma_max, scale_dir, scale_time
+        self.solver, self.options = solver, dict(options or {})
 
         def zeros(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.zeros(*shape, dtype=torch.float64))
 
+        own = points if solver == OWN else 0
         self.gamma = zeros(steps)
-        self.midpoint, self.weights = zeros(steps, points), zeros(steps, points)
+        self.midpoint, self.weights = zeros(steps, own), zeros(steps, own)
         self.direction_scale, self.time_scale = zeros(steps, points), zeros(steps, points)
+        self.intervals = zeros(steps) if learn_grid else None
 
     def forward(self) -> Coefficients:
         """The table, with gradients to the raw parameters."""
         first_off = torch.cat([torch.zeros(1, dtype=torch.float64), torch.tanh(self.gamma[1:]) ** 2])
         return Coefficients(
-            sigmas=self.sigmas,
+            sigmas=self.sigmas(),
             gamma=self.gamma_max * first_off,
             midpoint=torch.sigmoid(self.midpoint),
             direction_scale=1 + self.scale_dir * torch.tanh(self.direction_scale / 2),
-            time_scale=1 + self.scale_time * torch.tanh(self.time_scale / 2),
+            time_scale=1 + self.scale_time * torch.tanh(self.time_scale / 2) * self._asks_network(),
             weights=torch.softmax(self.weights, dim=1),
             afs=self.afs,
+            solver=self.solver,
+            options=self.options,
         )
+
+    def sigmas(self) -> Tensor:
+        """The grid [N+1]; both ends are fixed."""
+        if self.intervals is None:
+            return self.start
+        logs = self.start.log()
+        shares = torch.softmax((logs[:-1] - logs[1:]).log() + self.intervals, dim=0)
+        inner = logs[0] + (logs[-1] - logs[0]) * shares.cumsum(0)[:-1]
+        return torch.cat([self.start[:1], inner.exp(), self.start[-1:]])
+
+    def _asks_network(self) -> Tensor:
+        """1 where a time scale reaches the network; a plug-in's analytic first step does not ask it."""
+        mask = torch.ones_like(self.time_scale)
+        if self.afs and self.solver != OWN:
+            mask[0, 0] = 0
+        return mask
 
     @torch.no_grad()
     def to_start(self) -> None:
         """Set the fixed, stable start of distillation.
 
-        The neutral table is itself unstable at 2 to 4 intervals: the geometric midpoint of the last
+        AdaSDE's neutral table is itself unstable at 2 to 4 intervals: the geometric midpoint of the last
         interval is far too small. Early midpoints are close to where good tables end. Points of one
         step are spread around that start, because equal points would receive equal gradients.
         """
+        self.gamma.fill_(START_GAMMA)
         steps, points = self.midpoint.shape
+        if not points:
+            return
         start = torch.full((steps, 1), INNER_MIDPOINT, dtype=torch.float64)
         start[0] = start[-1] = OUTER_MIDPOINT
         spread = torch.linspace(-0.5, 0.5, points, dtype=torch.float64) if points > 1 else torch.zeros(1)
         self.midpoint.copy_(torch.logit(start) + spread)
-        self.gamma.fill_(START_GAMMA)

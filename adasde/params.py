@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import re
 from itertools import chain
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from adasde.errors import ParamsError, SolverError
 from adasde.params_io import explain, read_yaml
+
+if TYPE_CHECKING:
+    from adasde.distill import DistillSettings
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**48)]
@@ -106,7 +109,10 @@ class TeacherParams(PerNfe):
 class DistillParams(PerNfe):
     """The recipe, field by field that of ``adasde.distill.DistillSettings``."""
 
+    solver: str = "adasde"
+    solver_options: dict[str, Any] = {}
     points: Annotated[int, Field(ge=1, le=16)] = 1
+    learn_grid: bool = False
     gamma_max: Annotated[float, Field(ge=0, le=1)] = 0.02
     scale_dir: Annotated[float, Field(ge=0, lt=1)] = 0.3
     scale_time: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -121,9 +127,24 @@ class DistillParams(PerNfe):
 
     @model_validator(mode="after")
     def _same_points_everywhere(self) -> Self:
-        if any("points" in override for override in self.per_nfe.values()):
-            raise ValueError("points fixes the teacher's grid and cannot differ between budgets")
+        for key in ("points", "solver"):
+            if any(key in override for override in self.per_nfe.values()):
+                raise ValueError(f"{key} fixes the teacher's grid and cannot differ between budgets")
         return self
+
+    @model_validator(mode="after")
+    def _check_recipe(self) -> Self:
+        self.settings()
+        return self
+
+    def settings(self) -> DistillSettings:
+        """The same numbers for ``adasde.distill``."""
+        from adasde.distill import DistillSettings
+
+        try:
+            return DistillSettings(**self.model_dump(exclude={"per_nfe"}))
+        except (ParamsError, TypeError) as error:
+            raise ValueError(str(error)) from error
 
 
 class SampleParams(Section):
@@ -256,7 +277,7 @@ class Params(Section):
         """
         from adasde.solvers import steps_for_nfe
 
-        return steps_for_nfe("adasde", nfe, afs=self.afs, points=self.distill.for_nfe(nfe).points)
+        return steps_for_nfe(self.distill.solver, nfe, afs=self.afs, points=self.distill.points)
 
     def for_nfe(self, nfe: int) -> Params:
         """These params with every ``per_nfe`` of the student resolved; ``nfe`` is then ``[nfe]``.

@@ -17,6 +17,15 @@ from adasde.types import Denoiser
 SUBGRID_RHO = 7.0
 
 
+def split(coarse: Tensor, pieces: int) -> Tensor:
+    """Every interval of ``coarse`` [n+1] split by a polynomial grid with rho = 7: float64 [n * pieces + 1]."""
+    grids = [
+        make_schedule("polynomial", pieces, sigma_min=float(s), sigma_max=float(t), rho=SUBGRID_RHO)
+        for t, s in pairwise(coarse)
+    ]
+    return torch.cat([grid[:-1] for grid in grids] + [coarse[-1:].double()])
+
+
 @dataclass(frozen=True)
 class Teacher:
     """``inserted`` nodes of the student's own schedule go into every interval of the student's grid;
@@ -35,16 +44,6 @@ class Teacher:
             )
         make_solver(self.solver)
 
-    def sigmas(self, coarse: Tensor) -> Tensor:
-        """Split every interval of ``coarse`` [n+1] into ``substeps``: float64 [n * substeps + 1]."""
-        pieces = [
-            make_schedule(
-                "polynomial", self.substeps, sigma_min=float(s), sigma_max=float(t), rho=SUBGRID_RHO
-            )
-            for t, s in pairwise(coarse)
-        ]
-        return torch.cat([piece[:-1] for piece in pieces] + [coarse[-1:].double()])
-
     @torch.no_grad()
     def states(
         self,
@@ -61,9 +60,14 @@ class Teacher:
 
         ``latents`` ~ N(0, I) [B, *shape]; the other arguments are those of ``adasde.schedule``.
         """
-        fine_steps = steps * (self.inserted + 1)
-        coarse = make_schedule(schedule, fine_steps, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
-        fine = self.sigmas(coarse)
-        every = (self.inserted + 1) * self.substeps
+        pieces = self.inserted + 1
+        student, coarse = (
+            make_schedule(schedule, count, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
+            for count in (steps, steps * pieces)
+        )
+        if not torch.allclose(coarse[::pieces], student, rtol=1e-9):  # a grid that snaps to given nodes
+            coarse = split(student, pieces)
+        fine = split(coarse, self.substeps)
+        every = pieces * self.substeps
         walk = integrate(denoise, latents * fine[0], fine, make_solver(self.solver))
         return torch.stack([state for i, state in enumerate(walk) if i % every == 0])

@@ -45,12 +45,15 @@ def test_the_file_names_every_key_of_the_schema() -> None:
         assert set(written[section]) >= schema - {"per_nfe"}, section
 
 
+KINDS = {"int": int, "float": float, "str": str, "bool": bool, "dict[str, Any]": dict[str, Any]}
+
+
 def test_distill_mirrors_the_settings_of_the_method_field_by_field() -> None:
     mine = {name: field for name, field in DistillParams.model_fields.items() if name != "per_nfe"}
     theirs = {field.name: field for field in fields(DistillSettings)}
     assert list(mine) == list(theirs)
     assert {name: field.annotation for name, field in mine.items()} == {
-        name: {"int": int, "float": float}[str(field.type)] for name, field in theirs.items()
+        name: KINDS[str(field.type)] for name, field in theirs.items()
     }
     assert DistillSettings(**DistillParams().model_dump(exclude={"per_nfe"})) is not None
 
@@ -98,7 +101,7 @@ def test_seeds_of_training_and_judging_never_meet(values: dict[str, Any]) -> Non
     [
         ("sede", 1, "unknown key sede; did you mean 'seed'?"),
         ("distill.lrr", 0.1, "unknown key distill.lrr; did you mean 'lr'?"),
-        ("distill.zzz", 1, "unknown key distill.zzz; known here: per_nfe, points, gamma_max"),
+        ("distill.zzz", 1, "unknown key distill.zzz; known here: per_nfe, solver, solver_options, points, learn_grid, gamma_max"),
         (
             "distill.lr",
             "fast",

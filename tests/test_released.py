@@ -20,7 +20,7 @@ from adasde.integrate import integrate
 from adasde.released import from_raw
 from adasde.schedules import schedule
 from adasde.solvers import AdaSDE, make_solver
-from adasde.teacher import Teacher
+from adasde.teacher import Teacher, split
 
 DATA = Path(__file__).parent / "data"
 PREDICTORS = json.loads((DATA / "released_predictors.json").read_text())
@@ -59,7 +59,7 @@ def test_predictor(name: str, golden, mixture) -> None:
 @pytest.mark.parametrize(("key", "solver"), [("teacher_dpm", "dpm2"), ("teacher_heun", "heun")])
 def test_teacher(key: str, solver: str, golden, mixture) -> None:
     coarse = golden["schedule_time_uniform_1_13"]
-    fine = Teacher(solver=solver, substeps=2).sigmas(coarse)
+    fine = split(coarse, 2)
     walk = list(integrate(mixture, golden[f"{key}_latents"] * coarse[0], fine, make_solver(solver)))
     assert_states_close(walk[::2], golden[f"{key}_states"], 1e-5)
 

@@ -14,6 +14,7 @@ from command import tree
 from tiny import OUTPUTS, STAGES, tiny_values, write_params
 
 import adasde
+from adasde.batching import chunks
 from adasde.coefficients import Coefficients
 from adasde.denoisers import Counting
 from adasde.metrics import to_uint8
@@ -21,7 +22,7 @@ from adasde.models import load_model
 from adasde.noise import SeededNoise, latents
 from adasde.params import Params, check_params
 from adasde.parts import Parts
-from adasde.stages.common import chunks, student_grid
+from adasde.stages.common import student_grid
 from adasde.tensorfile import load_tensors
 
 

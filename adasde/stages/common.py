@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,24 +36,3 @@ def made_with(model: Model, *files: str) -> dict[str, str]:
     sources = [path for name in (*CODE, *files) for path in sorted(package.glob(name))]
     code = sha256_json([[path.name, sha256_file(path)] for path in sources])
     return {"model": model.name, "sha256": model.sha256, "torch": torch.__version__, "code": code}
-
-
-def chunks(seeds: range, size: int) -> Iterator[range]:
-    """``seeds`` in consecutive pieces of ``size``, the last one shorter."""
-    return (seeds[start : start + size] for start in range(0, len(seeds), size))
-
-
-def in_chunks(
-    seeds: range,
-    size: int,
-    compute: Callable[[range], Tensor],
-    *,
-    advance: Callable[[int], None] = lambda count: None,
-    dim: int = 0,
-) -> Tensor:
-    """Concatenate ``compute(piece)`` along ``dim`` over pieces of ``size`` seeds."""
-    pieces = []
-    for piece in chunks(seeds, size):
-        pieces.append(compute(piece))
-        advance(len(piece))
-    return torch.cat(pieces, dim=dim)

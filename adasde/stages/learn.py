@@ -12,15 +12,16 @@ from typing import Any
 from torch import Tensor
 
 import adasde
+from adasde.batching import in_chunks
 from adasde.coefficients import Coefficients
-from adasde.distill import DistillSettings, Progress, iterations
+from adasde.distill import Progress, iterations
 from adasde.distill import distill as train
 from adasde.files import sha256_json, write_text
 from adasde.models import load_model
 from adasde.noise import latents
 from adasde.params import Params
 from adasde.progress import track
-from adasde.stages.common import Summary, in_chunks, made_with, student_grid
+from adasde.stages.common import Summary, made_with, student_grid
 from adasde.teacher import Teacher
 from adasde.trajectories import Trajectories, shards, write_trajectories
 from adasde.types import Model
@@ -85,7 +86,7 @@ def distill(params: Params, nfe: int, *, checkpoint: Path, teacher: Path, out: P
     model = load_model(checkpoint)
     origin = teacher_origin(params, nfe, model=model)
     stored = Trajectories.open(teacher, shards(recipe.training_seeds, recipe.teacher.shard), made_from=origin)
-    settings = DistillSettings(**recipe.distill.model_dump(exclude={"per_nfe"}))
+    settings = recipe.distill.settings()
     features = None
     if settings.feature_weight > 0:
         from adasde.features import load_features

@@ -8,6 +8,7 @@ from torch import Tensor
 
 import adasde
 from adasde import checkpoints
+from adasde.batching import in_chunks
 from adasde.denoisers import Counting
 from adasde.features import load_features
 from adasde.files import write_json
@@ -18,7 +19,7 @@ from adasde.noise import latents
 from adasde.params import Params
 from adasde.progress import track
 from adasde.schedules import schedule
-from adasde.stages.common import Summary, in_chunks
+from adasde.stages.common import Summary
 from adasde.stages.judge import FLOOR, REAL, STATISTICS, Judge
 from adasde.tensorfile import save_tensors
 from adasde.types import Model

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 import adasde
+from adasde.batching import chunks, in_chunks
 from adasde.coefficients import TABLE, Coefficients
 from adasde.denoisers import Counting
 from adasde.errors import CoefficientsError
@@ -23,7 +24,7 @@ from adasde.params import STUDENT, Baseline, Params, row_file
 from adasde.parts import Parts
 from adasde.progress import Advance, track
 from adasde.schedules import schedule
-from adasde.stages.common import Summary, chunks, in_chunks, made_with
+from adasde.stages.common import Summary, made_with
 from adasde.types import Denoiser, Model
 
 
@@ -83,7 +84,7 @@ def _student(table: Coefficients) -> Row:
         return adasde.sample(denoise, latent, table, SeededNoise(seeds))
 
     numbers = {name: getattr(table, name).tolist() for name in TABLE}
-    return Row(STUDENT, {"solver": "adasde", "afs": table.afs, **numbers}, draw)
+    return Row(STUDENT, {"solver": table.solver, "options": table.options, "afs": table.afs, **numbers}, draw)
 
 
 def _baseline(label: str, row: Baseline, recipe: Params, *, nfe: int) -> Row:
