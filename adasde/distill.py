@@ -22,6 +22,7 @@ from adasde.teacher import Teacher
 from adasde.types import Denoiser
 
 Features = Callable[[Tensor], Tensor]
+Bind = Callable[[Sequence[int]], Denoiser]
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def distill(
     settings: DistillSettings,
     afs: bool = True,
     features: Features | None = None,
+    bind: Bind | None = None,
 ) -> Iterator[Progress]:
     """Train a table on the grid ``sigmas`` [N+1]; the last ``Progress`` carries the result.
 
@@ -110,6 +112,9 @@ def distill(
     the whole walk: a step learns what later steps make of its result. (The release trains every step
     for itself, 2510.23285, algorithm 1.) ``features`` sees the last state as it is, not clipped to the
     range of images, so that there is a gradient everywhere.
+
+    ``bind(seeds)`` gives the denoiser of a conditional model for the batch of these seeds; None: the same
+    ``denoise`` for all.
 
     Raises:
         DivergenceError: a loss or a gradient is not finite; the message has the step and the table.
@@ -120,8 +125,9 @@ def distill(
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, total, eta_min=settings.lr_final)
     for iteration, batch in zip(range(1, total + 1), batches, strict=False):
         current = checked_table(table, iteration)
+        network = bind(batch.seeds) if bind else denoise
         nodes, feature = errors_of(
-            denoise, batch, current, features=features if settings.feature_weight else None
+            network, batch, current, features=features if settings.feature_weight else None
         )
         loss = weighted(nodes, feature, current.sigmas, settings)
         optimiser.zero_grad()
@@ -228,6 +234,7 @@ def distill_coefficients(
     pool: int = 2048,
     chunk: int = 256,
     features: Features | None = None,
+    bind: Bind | None = None,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
@@ -244,6 +251,7 @@ def distill_coefficients(
         teacher: which solver makes the targets; None means the default ``Teacher()``.
         pool: number of teacher trajectories; ``chunk`` of them are computed together.
         features: differentiable features of the last state; None leaves their loss out.
+        bind: the denoiser for given seeds, where it depends on them (class labels); see ``distill``.
         seed: picks trajectories, their order and the injected noise. Same seed, same result.
         settings: fields of ``DistillSettings``.
 
@@ -259,11 +267,12 @@ def distill_coefficients(
 
     def states(piece: range) -> Tensor:
         start = latents(piece, shape, dtype=dtype, device=device)
-        return (teacher or Teacher()).states(denoise, start, schedule=schedule, steps=steps, **ends)
+        network = bind(piece) if bind else denoise
+        return (teacher or Teacher()).states(network, start, schedule=schedule, steps=steps, **ends)
 
     seeds = range(seed << 32, (seed << 32) + pool)
     batches = batches_of(in_chunks(seeds, chunk, states, dim=1), seeds, recipe.batch, seed=seed)
-    *_, last = distill(denoise, batches, sigmas, settings=recipe, afs=afs, features=features)
+    *_, last = distill(denoise, batches, sigmas, settings=recipe, afs=afs, features=features, bind=bind)
     made = {"seed": seed, "pool": pool, "schedule": schedule, "rho": rho, "settings": asdict(recipe)}
     return replace(last.coefficients, provenance=made)
 

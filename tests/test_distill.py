@@ -75,6 +75,22 @@ def test_progress_counts_and_reports_every_node() -> None:
     assert all(len(progress.losses) == 3 and progress.feature_loss is not None for progress in seen)
 
 
+def test_a_condition_is_bound_to_the_seeds_of_every_batch() -> None:
+    """Odd seeds have the mirror image of the data of even ones; both halves are learned equally well."""
+
+    def bind(seeds):
+        sign = torch.tensor([[1 - 2 * (seed % 2)] for seed in seeds], dtype=torch.float64)
+        return lambda x, sigma: sign * small_mixture()(sign * x, sigma)
+
+    table = adasde.distill_coefficients(bind([0]), (6,), 5, dtype=torch.float64, bind=bind, **QUICK)
+    seeds = range(10_000, 10_256)
+    start = adasde.latents(seeds, (6,), dtype=torch.float64)
+    exact = adasde.solve(bind(seeds), start, schedule("polynomial", 200), "dpm2")
+    error = (adasde.sample(bind(seeds), start, table) - exact).square().flatten(1).mean(1)
+    assert float(error.mean()) < 0.03
+    assert float(error[1::2].mean()) < 3 * float(error[::2].mean())
+
+
 def test_feature_loss_is_differentiated_through_the_whole_walk() -> None:
     grid = schedule("time_uniform", 2, rho=1)
     settings = DistillSettings(pixel_weight=0.0, inner_weight=0.0)

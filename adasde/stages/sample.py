@@ -94,7 +94,8 @@ def _baseline(label: str, row: Baseline, recipe: Params, *, nfe: int) -> Row:
     sigmas = schedule(row.schedule, steps, sigma_min=grid.sigma_min, sigma_max=grid.sigma_max, rho=row.rho)
 
     def draw(denoise: Denoiser, latent: Tensor, seeds: range) -> Tensor:
-        return adasde.solve(denoise, latent, sigmas, solver=row.solver, afs=row.afs, **row.options)
+        noise = SeededNoise(seeds)
+        return adasde.solve(denoise, latent, sigmas, row.solver, afs=row.afs, noise=noise, **row.options)
 
     settings = row.model_dump(exclude={"per_nfe"}) | {"sigmas": sigmas.tolist()}
     return Row(label, settings, draw)
