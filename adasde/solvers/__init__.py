@@ -9,7 +9,7 @@ tensor does not promote them.
 
 from adasde.solvers.base import History, Interval, Node, Solver, direction, inject
 from adasde.solvers.learned import AdaSDE, PlugIn
-from adasde.solvers.multistep import IPNDM, DPMpp
+from adasde.solvers.multistep import IPNDM, AdamsBashforth, DPMpp
 from adasde.solvers.registry import (
     SOLVERS,
     Entry,
@@ -19,9 +19,10 @@ from adasde.solvers.registry import (
     steps_for_nfe,
 )
 from adasde.solvers.singlestep import DPM2, Euler, Heun
+from adasde.solvers.unipc import UniPC
 
 __all__ = [
-    "DPM2", "IPNDM", "SOLVERS", "AdaSDE", "DPMpp", "Entry", "Euler", "Heun", "History", "Interval",
-    "Node", "PlugIn", "Solver", "direction", "evaluations_of", "inject", "make_solver", "sampler_of",
-    "steps_for_nfe",
+    "DPM2", "IPNDM", "SOLVERS", "AdaSDE", "AdamsBashforth", "DPMpp", "Entry", "Euler", "Heun", "History",
+    "Interval", "Node", "PlugIn", "Solver", "UniPC", "direction", "evaluations_of", "inject", "make_solver",
+    "sampler_of", "steps_for_nfe",
 ]  # fmt: skip

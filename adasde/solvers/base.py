@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
 from adasde.errors import SolverError
+from adasde.schedules import unknown
 from adasde.types import Denoiser
 
 
@@ -91,21 +92,20 @@ def check_order(name: str, order: int, highest: int) -> None:
         raise SolverError(f"{name} has orders 1 to {highest}, got order={order!r}.")
 
 
+def check_choice(name: str, option: str, value: str, allowed: Iterable[str]) -> None:
+    """Refuse a word that the option does not know (SolverError)."""
+    if value not in allowed:
+        raise SolverError(f"{name}: " + unknown(option, str(value), allowed))
+
+
+def newest(history: History, order: int, remaining: int, lower_order_final: bool) -> History:
+    """The ``order`` newest nodes; with ``lower_order_final`` no more than steps are left, this one too.
+
+    ``remaining``: steps after the one that uses the nodes.
+    """
+    return history[: min(order, remaining + 1) if lower_order_final else order]
+
+
 def remember(denoise: Denoiser, x: Tensor, sigma: Tensor, history: History, keep: int) -> History:
     """Evaluate at (x, sigma) and put the node in front of ``history``; the ``keep`` newest stay."""
     return (Node(sigma, x, denoise(x, sigma)), *history)[:keep]
-
-
-def divided_differences(sigmas: list[Tensor], values: list[Tensor], h: Tensor) -> list[Tensor]:
-    """Derivatives 1 and (from three nodes) 2 of ``values`` in lambda / h, at the newest node (listed first).
-
-    lambda = -log sigma; Lu et al., 2211.01095, the D_1 and D_2 of DPM-Solver++ (3M: twice the curvature).
-    """
-    r0 = (sigmas[1] / sigmas[0]).log() / h
-    slope0 = (values[0] - values[1]) / r0
-    if len(values) < 3:
-        return [slope0]
-    r1 = (sigmas[2] / sigmas[1]).log() / h
-    slope1 = (values[1] - values[2]) / r1
-    curvature = (slope0 - slope1) / (r0 + r1)
-    return [slope0 + r0 * curvature, curvature]

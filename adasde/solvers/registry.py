@@ -10,8 +10,9 @@ from adasde.errors import SolverError
 from adasde.schedules import unknown
 from adasde.solvers.base import Solver
 from adasde.solvers.learned import AdaSDE, PlugIn
-from adasde.solvers.multistep import IPNDM, DPMpp
+from adasde.solvers.multistep import IPNDM, AdamsBashforth, DPMpp
 from adasde.solvers.singlestep import DPM2, Euler, Heun
+from adasde.solvers.unipc import UniPC
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,15 @@ SOLVERS: dict[str, Entry] = {
     "euler": Entry(Euler, {}),
     "heun": Entry(Heun, {}),
     "dpm2": Entry(DPM2, {}),
-    "dpmpp-2m": Entry(DPMpp, {"order": 2}),
-    "dpmpp-3m": Entry(DPMpp, {"order": 3}),
+    "dpmpp-2m": Entry(DPMpp, {"order": 2, "prediction": "data"}),
+    "dpmpp-3m": Entry(DPMpp, {"order": 3, "prediction": "data"}),
+    "dpm-2m": Entry(DPMpp, {"order": 2, "prediction": "noise"}),
+    "dpm-3m": Entry(DPMpp, {"order": 3, "prediction": "noise"}),
     "ipndm": Entry(IPNDM, {}),
+    "ipndm-v": Entry(AdamsBashforth, {"variable": "sigma"}),
+    "deis": Entry(AdamsBashforth, {}),
+    "unipc": Entry(UniPC, {}),
+    "unipc-3": Entry(UniPC, {"order": 3}),
 }
 
 

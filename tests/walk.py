@@ -1,0 +1,46 @@
+"""What the tests of solvers share: the end of a walk, and orders measured from errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from adasde.integrate import integrate
+from adasde.schedules import schedule
+from adasde.solvers import Solver
+from adasde.types import Denoiser, Noise
+
+
+def last(
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
+    solver: Solver,
+    afs: bool = False,
+    noise: Noise | None = None,
+) -> Tensor:
+    """The state at the last node."""
+    return list(integrate(denoise, x, sigmas, solver, afs=afs, noise=noise))[-1]
+
+
+def rate(errors: Sequence[float], steps: Sequence[int]) -> float:
+    """The slope p of error ~ steps^-p between the first and the last."""
+    return math.log(errors[0] / errors[-1]) / math.log(steps[-1] / steps[0])
+
+
+def observed_order(
+    denoise: Denoiser,
+    solver: Solver,
+    exact: Callable[[Tensor], Tensor],
+    steps: tuple[int, int],
+    name: str = "logsnr",
+    rho: float = 1.0,
+) -> float:
+    """The global order between two numbers of steps, from sigma = 10 to 0.1; ``exact``: start -> end."""
+    x = 10 * torch.randn(16, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    grids = [schedule(name, n, sigma_min=0.1, sigma_max=10.0, rho=rho) for n in steps]
+    errors = [float((last(denoise, x, grid, solver) - exact(x)).abs().mean()) for grid in grids]
+    return rate(errors, steps)
