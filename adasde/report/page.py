@@ -47,7 +47,7 @@ images = adasde.sample(model.denoise, latents, coefficients, adasde.SeededNoise(
 
 def page(results: Results, pictures: Sequence[tuple[str, str, Path]]) -> str:
     """The HTML text; ``pictures``: (heading, caption, PNG file), in order."""
-    figures = "\n".join(_figure(*picture) for picture in pictures)
+    figures = "\n".join(figure_html(*picture) for picture in pictures)
     name = html.escape(results.model)
     use = html.escape(USE.format(model=results.model, nfe=results.nfe[len(results.nfe) // 2]))
     return f"""<!doctype html>
@@ -82,7 +82,8 @@ def _tiles(results: Results) -> str:
     return "".join([*tiles, floor])
 
 
-def _figure(heading: str, caption: str, path: Path) -> str:
+def figure_html(heading: str, caption: str, path: Path) -> str:
+    """A heading, its caption, and the PNG file ``path`` inlined."""
     data = base64.b64encode(path.read_bytes()).decode()
     text = html.escape(heading)
     return (

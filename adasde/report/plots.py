@@ -52,12 +52,12 @@ def fid_figure(results: Results) -> Figure:
     axes.axhline(floor, color=FLOOR, linestyle=":", label=f"Heun, {results.teacher['nfe']} NFE")
     axes.set(yscale="log", xlabel="network evaluations per image (NFE)", ylabel="FID (lower is better)")
     axes.set_xticks(results.nfe)
-    _plain_numbers(axes)
+    plain_numbers(axes)
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: labels[i] != STUDENT)
     place: dict[str, Any] = {"loc": "outside right center", "frameon": False}
     figure.legend([handles[i] for i in order], [labels[i] for i in order], **place)
-    _plain(axes)
+    plain(axes)
     return figure
 
 
@@ -69,7 +69,7 @@ def _look(label: str, bases: Sequence[str]) -> dict[str, Any]:
     return {"color": colour, "linewidth": 1.4, "linestyle": dash, "marker": "."}
 
 
-def _plain_numbers(axes: Axes) -> None:
+def plain_numbers(axes: Axes) -> None:
     """Write 0.5 and 20 on the logarithmic axis, not powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -106,7 +106,7 @@ def coefficients_figure(tables: Mapping[int, Coefficients]) -> Figure:
             axes.axhline(neutral, color=FLOOR, linestyle=":", linewidth=1)
         axes.set(title=title, xlabel="step")
         axes.set_xticks(range(1, max(table.steps for table in tables.values()) + 1))
-        _plain(axes)
+        plain(axes)
     grid.flat[0].legend(frameon=False)
     return figure
 
@@ -125,7 +125,7 @@ def losses_figure(losses: Mapping[int, Mapping[str, np.ndarray]]) -> Figure:
             smooth = _running_mean(columns["iteration"], columns[name])
             axes.plot(*smooth, color=colour, label=name.replace("_", " "))
         axes.set(title=f"{nfe} NFE", xlabel="iteration", yscale="log")
-        _plain(axes)
+        plain(axes)
     row[0].set_ylabel("loss")
     entries = {
         label: line for axes in row for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
@@ -172,6 +172,7 @@ def contact_sheet(rows: Sequence[Tensor]) -> np.ndarray:
     return sheet[:, :, 0] if sheet.shape[2] == 1 else sheet
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
+    """The house style: a faint grid and no frame at the top and on the right."""
     axes.grid(True, which="major", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
