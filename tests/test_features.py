@@ -9,7 +9,7 @@ from adasde.checkpoints import cards, find, read_card, read_weights
 from adasde.features import fidelity, load_features
 from adasde.models import build
 from adasde.models.data import digits, real_images, to_float
-from adasde.models.training import ClassifierTraining
+from adasde.models.train_digits import ClassifierTraining
 
 NAMES = sorted(cards())
 

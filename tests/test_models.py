@@ -19,15 +19,14 @@ from adasde.errors import CheckpointError
 from adasde.models import load_model
 from adasde.models.data import digits, real_images
 from adasde.models.edm import Preconditioned, training_loss
-from adasde.models.training import (
+from adasde.models.train_digits import (
     ClassifierTraining,
     DenoiserTraining,
     augment,
-    cosine_rate,
-    sample_sigmas,
     train_classifier,
     train_denoiser,
 )
+from adasde.models.training import cosine_rate, descend, sample_sigmas
 
 NAMES = sorted(cards())
 
@@ -135,6 +134,24 @@ def test_the_rate_warms_up_and_ends_at_zero() -> None:
     assert cosine_rate(100, 100, 10) == pytest.approx(0)
 
 
+def test_descent_minimises_and_averages_the_weights() -> None:
+    weight = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(weight.weight, 4.0)
+    seen: list[float] = []
+
+    def loss(done: int) -> Tensor:
+        seen.append(weight.weight.item())
+        return (weight.weight - 1).square().sum()
+
+    optimiser = torch.optim.SGD(weight.parameters(), lr=0.1)
+    *_, average = descend(weight, optimiser, loss, iterations=60, warm_up=1, ema=0.5)
+    assert seen[0] == 4 and abs(weight.weight.item() - 1) < 0.01
+    expected = seen[1]
+    for value in [*seen[2:], weight.weight.item()]:
+        expected = 0.5 * expected + 0.5 * value
+    assert average.weight.item() == pytest.approx(expected, abs=1e-5)
+
+
 def test_augmentation_without_strength_changes_nothing() -> None:
     images = digits()[0][:5]
     generator = torch.Generator().manual_seed(0)
@@ -186,7 +203,7 @@ def test_loading_needs_torch_numpy_and_safetensors_only() -> None:
                 if name.split(".")[0] in blocked:
                     raise ImportError(f"blocked: {name}")
         sys.meta_path.insert(0, Block())
-        import adasde.metrics, adasde.models.training
+        import adasde.metrics, adasde.models.train_digits
         from adasde.features import load_features
         from adasde.models import load_model
         import torch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -21,19 +23,27 @@ class Preconditioned(nn.Module):
         self.network = network
         self.register_buffer("sigma_data", torch.tensor(sigma_data))
 
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise ``x`` [B, *shape] at ``sigma`` (a scalar, or [B]: one noise level a sample)."""
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Denoise ``x`` [B, *shape] at ``sigma`` (a scalar, or [B]: one noise level a sample).
+
+        ``labels`` [B] go to a class-conditional network; None asks it for no class.
+        """
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
         variance = sigma**2 + self.sigma_data**2
         c_skip = self.sigma_data**2 / variance
         c_out = sigma * self.sigma_data / variance.sqrt()
         c_noise = sigma.flatten().log() / 4
-        output = self.network((x / variance.sqrt()).float(), c_noise.float())
+        inputs = (x / variance.sqrt()).float(), c_noise.float()
+        output = self.network(*inputs) if labels is None else self.network(*inputs, labels)
         return c_skip * x + c_out * output.to(x.dtype)
 
 
 def training_loss(
-    denoise: nn.Module, images: Tensor, noise: Tensor, sigma: Tensor, sigma_data: float
+    denoise: Callable[[Tensor, Tensor], Tensor],
+    images: Tensor,
+    noise: Tensor,
+    sigma: Tensor,
+    sigma_data: float,
 ) -> Tensor:
     """EDM's loss: (sigma^2 + s^2) / (sigma s)^2 times the squared error, averaged over pixels and samples.
 

@@ -1,80 +1,17 @@
-"""Training of the embedded models from scratch: ``adasde train-digits``.
-
-Deterministic for a seed: one CPU thread (set here), every random number from seeded generators. The
-same torch build on the same kind of CPU gives the same bytes. The defaults made the shipped weights.
-"""
+"""What the trainings of the embedded models share: determinism, noise levels, the descent itself."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from adasde.checkpoints import write_part
-from adasde.models.classifier import DigitClassifier
-from adasde.models.data import digits
-from adasde.models.edm import Preconditioned, training_loss
-from adasde.models.mlp import ResidualMLP
-from adasde.tensorfile import save_tensors
-
-HEAD = {
-    "name": "digits",
-    "data": "Optical Recognition of Handwritten Digits, UCI, 1797 images 8x8, as in scikit-learn",
-    "license": "CC BY 4.0 (data: E. Alpaydin, C. Kaynak, 1998, doi 10.24432/C50P49)",
-    "shape": [1, 8, 8],
-    "sigma_min": 0.002,
-    "sigma_max": 80.0,
-}
-"""What the card of the embedded model says besides its weights."""
-
 ProgressCallback = Callable[[int, int], None]
 """``progress(done, total)``, called after every iteration."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One descent: linear warm-up to ``rate``, then a cosine to zero; the average of its weights is kept."""
-
-    iterations: int
-    rate: float
-    dropout: float
-    weight_decay: float
-
-
-@dataclass(frozen=True)
-class DenoiserTraining:
-    """EDM training of the denoiser (arXiv 2206.00364, Table 1): ln sigma ~ N(p_mean, p_std^2).
-
-    Two phases with Adam: the first regularised, against memorising; the second, shorter, without that.
-    """
-
-    iterations: int = 45000  # of both phases
-    finish: float = 0.2  # share of the second phase
-    batch: int = 256
-    rate: float = 2e-3
-    finish_rate: float = 1e-3
-    warm_up: int = 500  # iterations, in each phase
-    p_mean: float = -0.8
-    p_std: float = 1.6
-    dropout: float = 0.05
-    weight_decay: float = 1e-3
-    width: int = 320
-    depth: int = 5
-    ema: float = 0.9995  # decay of the average per iteration
-
-    @property
-    def phases(self) -> tuple[Phase, Phase]:
-        """The two phases; their iterations add up to ``iterations``."""
-        last = round(self.iterations * self.finish)
-        first = Phase(self.iterations - last, self.rate, self.dropout, self.weight_decay)
-        return first, Phase(last, self.finish_rate, 0.0, 0.0)
 
 
 @contextmanager
@@ -102,164 +39,30 @@ def cosine_rate(done: int, total: int, warm_up: int) -> float:
     return min(1.0, (done + 1) / max(1, warm_up)) * (1 + math.cos(math.pi * done / max(1, total))) / 2
 
 
-def fit_denoiser(
-    images: Tensor, settings: DenoiserTraining, *, seed: int, progress: ProgressCallback | None = None
-) -> nn.Module:
-    """Train a preconditioned residual MLP on ``images`` [n, *shape]; return the average of its weights."""
-    done, weights = 0, None
-
-    def advance() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, settings.iterations)
-
-    for index, phase in enumerate(settings.phases):
-        model = descend(images, settings, phase, seed=seed + index, start=weights, advance=advance)
-        weights = model.state_dict()
-    return model
-
-
 def descend(
-    images: Tensor,
-    settings: DenoiserTraining,
-    phase: Phase,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    loss: Callable[[int], Tensor],
     *,
-    seed: int,
-    start: dict[str, Tensor] | None,
-    advance: Callable[[], None],
-) -> nn.Module:
-    """One phase from the weights ``start`` (None: random); ``advance()`` after every iteration."""
-    sigma_data = float(images.std())
-    with deterministic(seed) as generator:
-        network = ResidualMLP(
-            tuple(images.shape[1:]), width=settings.width, depth=settings.depth, dropout=phase.dropout
-        )
-        model = Preconditioned(network, sigma_data)
-        if start is not None:
-            model.load_state_dict(start)
-        optimiser = torch.optim.AdamW(
-            model.parameters(), lr=phase.rate, betas=(0.9, 0.99), weight_decay=phase.weight_decay, fused=True
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda done: cosine_rate(done, phase.iterations, settings.warm_up)
-        )
-        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
-        for _ in range(phase.iterations):
-            batch = images[torch.randint(len(images), (settings.batch,), generator=generator)]
-            noise = torch.randn(batch.shape, generator=generator)
-            sigma = sample_sigmas(settings.batch, settings.p_mean, settings.p_std, generator)
-            loss = training_loss(model, batch, noise, sigma, sigma_data)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            average.update_parameters(model)
-            advance()
-    return average.module.eval()
+    iterations: int,
+    warm_up: int,
+    ema: float = 0.0,
+) -> Iterator[nn.Module]:
+    """Minimise ``loss(done)``, the loss of a fresh batch: linear warm-up, then a cosine to zero.
 
-
-@dataclass(frozen=True)
-class ClassifierTraining:
-    """Cross entropy on shifted, noisy digits; ``held_out`` images are kept to measure the accuracy."""
-
-    iterations: int = 3000
-    batch: int = 128
-    rate: float = 2e-3
-    warm_up: int = 100
-    weight_decay: float = 1e-2
-    label_smoothing: float = 0.1
-    noise: float = 0.2  # largest standard deviation of the added noise
-    shift: float = 0.75  # largest shift, in pixels
-    held_out: int = 297
-
-
-def augment(images: Tensor, settings: ClassifierTraining, generator: torch.Generator) -> Tensor:
-    """Shift each image by up to ``shift`` pixels (bilinear) and add noise of a random strength."""
-    count, size = len(images), images.shape[-1]
-    shift = (2 * torch.rand(count, 2, generator=generator) - 1) * settings.shift * 2 / size
-    matrix = torch.eye(2).expand(count, 2, 2)
-    grid = nn.functional.affine_grid(
-        torch.cat([matrix, shift[:, :, None]], dim=2), list(images.shape), align_corners=False
+    Yields the average of the weights (``ema``: its decay per iteration; 0: no average, ``model`` itself)
+    after each of ``iterations``; it is the same module all the time.
+    """
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda done: cosine_rate(done, iterations, warm_up)
     )
-    moved = nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    strength = torch.rand(count, 1, 1, 1, generator=generator) * settings.noise
-    return moved + strength * torch.randn(images.shape, generator=generator)
-
-
-def fit_classifier(
-    images: Tensor,
-    labels: Tensor,
-    settings: ClassifierTraining,
-    *,
-    seed: int,
-    progress: ProgressCallback | None = None,
-) -> tuple[DigitClassifier, float]:
-    """Train on all but ``settings.held_out`` images; return the classifier and its held-out accuracy."""
-    with deterministic(seed) as generator:
-        order = torch.randperm(len(images), generator=generator)
-        held, train = order[: settings.held_out], order[settings.held_out :]
-        model = DigitClassifier()
-        optimiser = torch.optim.AdamW(
-            model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda done: cosine_rate(done, settings.iterations, settings.warm_up)
-        )
-        for done in range(settings.iterations):
-            index = train[torch.randint(len(train), (settings.batch,), generator=generator)]
-            logits = model(augment(images[index], settings, generator))
-            loss = nn.functional.cross_entropy(
-                logits, labels[index], label_smoothing=settings.label_smoothing
-            )
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            if progress is not None:
-                progress(done + 1, settings.iterations)
-        with torch.no_grad():
-            accuracy = (model(images[held]).argmax(1) == labels[held]).float().mean().item()
-            activations = model.body(images)
-            model.mean.copy_(activations.mean(0))
-            model.std.copy_(activations.std(0))
-    return model.eval(), accuracy
-
-
-def train_denoiser(
-    out: str | os.PathLike[str],
-    *,
-    seed: int = 0,
-    settings: DenoiserTraining | None = None,
-    progress: ProgressCallback | None = None,
-) -> None:
-    """Train the digits denoiser; write ``out/model.safetensors`` and its part of ``out/card.json``.
-
-    Raises:
-        DataError: ``out`` cannot be written.
-    """
-    settings = settings or DenoiserTraining()
-    images, _ = digits()
-    model = fit_denoiser(images, settings, seed=seed, progress=progress)
-    save_tensors(Path(out) / "model.safetensors", model.state_dict())
-    about = {"width": settings.width, "depth": settings.depth, "seed": seed, "training": asdict(settings)}
-    write_part(Path(out), "model", {"family": "residual-mlp", "about": about}, head=HEAD)
-
-
-def train_classifier(
-    out: str | os.PathLike[str],
-    *,
-    seed: int = 0,
-    settings: ClassifierTraining | None = None,
-    progress: ProgressCallback | None = None,
-) -> None:
-    """Train the digit classifier; write ``out/features.safetensors`` and its part of ``out/card.json``.
-
-    Raises:
-        DataError: ``out`` cannot be written.
-    """
-    settings = settings or ClassifierTraining()
-    model, accuracy = fit_classifier(*digits(), settings, seed=seed, progress=progress)
-    save_tensors(Path(out) / "features.safetensors", model.state_dict())
-    about = {"held_out_accuracy": round(accuracy, 4), "seed": seed, "training": asdict(settings)}
-    write_part(Path(out), "features", {"family": "digit-classifier", "about": about}, head=HEAD)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema)) if ema else None
+    for done in range(iterations):
+        error = loss(done)
+        optimiser.zero_grad()
+        error.backward()
+        optimiser.step()
+        schedule.step()
+        if average is not None:
+            average.update_parameters(model)
+        yield average.module if average is not None else model

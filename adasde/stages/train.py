@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from adasde.models.training import ClassifierTraining, DenoiserTraining, train_classifier, train_denoiser
+from adasde.models.train_digits import ClassifierTraining, DenoiserTraining, train_classifier, train_denoiser
 from adasde.progress import track
 from adasde.stages.common import Summary
 
