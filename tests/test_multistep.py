@@ -12,7 +12,7 @@ from walk import last
 from adasde.closed_form import Gaussian
 from adasde.errors import SolverError
 from adasde.schedules import schedule
-from adasde.solvers import IPNDM, AdamsBashforth, DPMpp, Euler, Interval, Node, Solver, UniPC, make_solver
+from adasde.solvers import IPNDM, SA, AdamsBashforth, DPMpp, Euler, Interval, Node, Solver, UniPC, make_solver
 from adasde.solvers.weights import VARIABLES, adams_weights, preserving_time
 
 MULTISTEP: list[tuple[Solver, int]] = [
@@ -21,6 +21,7 @@ MULTISTEP: list[tuple[Solver, int]] = [
     *[(IPNDM(order), order) for order in (1, 2, 3, 4)],
     *[(AdamsBashforth(order, variable), order) for order in (2, 3, 4) for variable in VARIABLES],
     *[(UniPC(order, variant), order) for order in (1, 2, 3) for variant in ("bh1", "bh2")],
+    *[(SA(p, c, tau=0, few_steps=few), p) for p in (1, 2, 3, 4) for c in (0, 4) for few in (True, False)],
 ]
 
 

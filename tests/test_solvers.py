@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 from closed_form import small_mixture
-from walk import last, observed_order
+from torch import Tensor
+from walk import last, observed_order, starts
 
 from adasde.closed_form import Gaussian
 from adasde.coefficients import neutral
 from adasde.errors import SolverError
 from adasde.integrate import solve
 from adasde.schedules import schedule
-from adasde.solvers import DPM2, SOLVERS, AdaSDE, make_solver, steps_for_nfe
+from adasde.solvers import DPM2, SOLVERS, AdaSDE, make_solver, noiseless, steps_for_nfe
+
+TOP, BOTTOM = torch.tensor(10.0, dtype=torch.float64), torch.tensor(0.1, dtype=torch.float64)
+
+
+@cache
+def mixture_end() -> Tensor:
+    """Where the small mixture's trajectories end, by many steps."""
+    fine = schedule("logsnr", 2000, sigma_min=0.1, sigma_max=10.0, rho=1)
+    return last(small_mixture(), starts(), fine, DPM2())
 
 
 @pytest.mark.parametrize("grid", [("logsnr", 1.0), ("polynomial", 7.0)])
 @pytest.mark.parametrize("name", SOLVERS)
 def test_order_on_a_gaussian(name: str, grid: tuple[str, float]) -> None:
-    top, bottom = torch.tensor(10.0, dtype=torch.float64), torch.tensor(0.1, dtype=torch.float64)
-    solver = make_solver(name)
-    order = observed_order(Gaussian(), solver, lambda x: Gaussian().exact(x, top, bottom), (160, 640), *grid)
-    assert order > solver.convergence - 0.15
+    solver, exact = noiseless(name), Gaussian().exact(starts(), TOP, BOTTOM)
+    assert observed_order(Gaussian(), solver, exact, (160, 640), *grid) > solver.convergence - 0.15
 
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_order_on_a_mixture(name: str) -> None:
-    mixture = small_mixture()
-    fine = schedule("logsnr", 2000, sigma_min=0.1, sigma_max=10.0, rho=1)
-    solver = make_solver(name)
-    order = observed_order(mixture, solver, lambda x: last(mixture, x, fine, DPM2()), (40, 160))
+    solver = noiseless(name)
+    order = observed_order(small_mixture(), solver, mixture_end(), (80, 320))
     assert order > solver.convergence - 0.15
 
 
@@ -83,9 +91,8 @@ def test_shift_and_scale_equivariance(name: str) -> None:
 
 
 def test_dpm2_with_its_point_elsewhere_is_still_of_order_2() -> None:
-    top, bottom = torch.tensor(10.0, dtype=torch.float64), torch.tensor(0.1, dtype=torch.float64)
-    order = observed_order(Gaussian(), DPM2(r=0.3), lambda x: Gaussian().exact(x, top, bottom), (80, 320))
-    assert order == pytest.approx(2, abs=0.15)
+    exact = Gaussian().exact(starts(), TOP, BOTTOM)
+    assert observed_order(Gaussian(), DPM2(r=0.3), exact, (80, 320)) == pytest.approx(2, abs=0.15)
 
 
 @pytest.mark.parametrize(

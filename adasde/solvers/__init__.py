@@ -15,14 +15,16 @@ from adasde.solvers.registry import (
     Entry,
     evaluations_of,
     make_solver,
+    noiseless,
     sampler_of,
     steps_for_nfe,
 )
 from adasde.solvers.singlestep import DPM2, Euler, Heun
+from adasde.solvers.stochastic import EDM, SA, Ancestral, DPMppSDE
 from adasde.solvers.unipc import UniPC
 
 __all__ = [
-    "DPM2", "IPNDM", "SOLVERS", "AdaSDE", "AdamsBashforth", "DPMpp", "Entry", "Euler", "Heun", "History",
-    "Interval", "Node", "PlugIn", "Solver", "UniPC", "direction", "evaluations_of", "inject", "make_solver",
-    "sampler_of", "steps_for_nfe",
+    "DPM2", "EDM", "IPNDM", "SA", "SOLVERS", "AdaSDE", "AdamsBashforth", "Ancestral", "DPMpp", "DPMppSDE",
+    "Entry", "Euler", "Heun", "History", "Interval", "Node", "PlugIn", "Solver", "UniPC", "direction",
+    "evaluations_of", "inject", "make_solver", "noiseless", "sampler_of", "steps_for_nfe",
 ]  # fmt: skip

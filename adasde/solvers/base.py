@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -54,7 +55,9 @@ class Solver(Protocol):
     """One step of a sampler.
 
     ``evaluations``: denoiser calls of a step; ``convergence``: the global order on a smooth grid from a
-    cold start (without noise, where noise can be turned off); ``stochastic``: steps draw noise.
+    cold start (without noise, where noise can be turned off); ``stochastic``: steps draw noise. The class
+    may carry ``quiet``, the options that turn its noise off, and ``scale_free``, False where data and noise
+    levels cannot be scaled together.
     """
 
     @property
@@ -90,6 +93,17 @@ def check_order(name: str, order: int, highest: int) -> None:
     """Refuse an order that a multistep solver does not have (SolverError)."""
     if order not in range(1, highest + 1):
         raise SolverError(f"{name} has orders 1 to {highest}, got order={order!r}.")
+
+
+def check_range(
+    name: str, option: str, value: float, low: float, high: float = math.inf, *, whole: bool = False
+) -> None:
+    """Refuse a number that is not finite, not in [low, high], or not whole where it must be (SolverError)."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not low <= value <= high or (whole and value != int(value)):
+        kind = "a whole number" if whole else "a number"
+        allowed = f"{low} or more" if high == math.inf else f"from {low} to {high}"
+        raise SolverError(f"{name} needs {option} to be {kind} {allowed}, got {option}={value!r}.")
 
 
 def check_choice(name: str, option: str, value: str, allowed: Iterable[str]) -> None:

@@ -12,6 +12,7 @@ from adasde.solvers.base import Solver
 from adasde.solvers.learned import AdaSDE, PlugIn
 from adasde.solvers.multistep import IPNDM, AdamsBashforth, DPMpp
 from adasde.solvers.singlestep import DPM2, Euler, Heun
+from adasde.solvers.stochastic import EDM, SA, Ancestral, DPMppSDE
 from adasde.solvers.unipc import UniPC
 
 
@@ -36,6 +37,10 @@ SOLVERS: dict[str, Entry] = {
     "deis": Entry(AdamsBashforth, {}),
     "unipc": Entry(UniPC, {}),
     "unipc-3": Entry(UniPC, {"order": 3}),
+    "edm": Entry(EDM, {}),
+    "ancestral": Entry(Ancestral, {}),
+    "dpmpp-sde": Entry(DPMppSDE, {}),
+    "sa": Entry(SA, {}),
 }
 
 
@@ -53,6 +58,12 @@ def make_solver(name: str, options: dict[str, Any] | None = None) -> Solver:
         if option not in allowed:
             raise SolverError(f"solver {name!r}: " + unknown("option", option, allowed))
     return entry.make(**entry.preset, **(options or {}))
+
+
+def noiseless(name: str) -> Solver:
+    """The classical solver of that name with its noise, if it has any, turned off."""
+    solver = make_solver(name)
+    return make_solver(name, getattr(solver, "quiet", {}))
 
 
 def sampler_of(table: Coefficients) -> Solver:
