@@ -11,8 +11,8 @@ from torch import Tensor
 
 from adasde.coefficients import Coefficients
 from adasde.denoisers import AnalyticFirstStep, Edge, Finite
-from adasde.errors import SolverError
 from adasde.noise import SeededNoise
+from adasde.schedules import checked
 from adasde.solvers import History, Interval, Solver, make_solver, sampler_of
 from adasde.types import Denoiser, Noise
 
@@ -47,24 +47,6 @@ def integrate(
         interval = Interval(i, sigmas[i], sigmas[i + 1], steps - 1 - i, partial(draw, i))
         x, history = solver.step(network, x, interval, history)
         yield x
-
-
-def checked(sigmas: Tensor) -> Tensor:
-    """``sigmas`` as float64 on the CPU, or a SolverError that says where the grid breaks the rules."""
-    grid = torch.as_tensor(sigmas, dtype=torch.float64).cpu()
-    if grid.ndim != 1 or len(grid) < 2:
-        raise SolverError(f"sigmas must be a row of at least two noise levels, got shape {list(grid.shape)}.")
-    next_node = torch.cat([grid[1:], grid.new_zeros(1)])
-    broken = (~(grid > next_node)).nonzero()
-    if len(broken):
-        i = int(broken[0])
-        where = (
-            f"sigmas[{i}] = {float(grid[i])!r} and {float(next_node[i])!r} after it"
-            if i + 1 < len(grid)
-            else (f"the last, {float(grid[i])!r}")
-        )
-        raise SolverError(f"sigmas must be positive and strictly decreasing; look at {where}.")
-    return grid
 
 
 @torch.no_grad()

@@ -1,13 +1,15 @@
 """Time grids: ``steps + 1`` strictly decreasing noise levels sigma, in float64.
 
-Every grid maps u = 0 .. 1 (uniform) to sigma_max .. sigma_min, exactly at both ends.
+Every named grid maps u = 0 .. 1 (uniform) to sigma_max .. sigma_min, exactly at both ends; ``explicit``
+takes the nodes themselves.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -43,28 +45,95 @@ def time_uniform(u: Tensor, sigma_min: float, sigma_max: float, rho: float) -> T
     return torch.expm1(beta_d * t**2 / 2 + beta_min * t).sqrt()
 
 
+TRAINING_TIMES = 1000
+"""Whole training times of a model trained on discrete times."""
+
+
+def discrete(u: Tensor, sigma_min: float, sigma_max: float, rho: float) -> Tensor:
+    """Whole training times k = 999 .. 0 of a model trained on 1000 of them, uniform in k^(1/rho).
+
+    Their noise levels are those of ``training_sigmas``. Where rho crowds the nodes, one that would share a
+    time with the next takes the free time above it (near k = 999, below it).
+
+    Raises:
+        SolverError: more steps than there are times.
+    """
+    last = TRAINING_TIMES - 1
+    steps = len(u) - 1
+    if steps > last:
+        raise SolverError(f"discrete has {TRAINING_TIMES} times, {last} steps at most, got steps={steps}.")
+    times = (last * (1 - u) ** rho).round().long()
+    rank = torch.arange(steps, -1, -1)  # nodes below this one
+    rising = (times - rank).flip(0).cummax(0).values.flip(0)  # distinct times, each at least as high
+    distinct = torch.minimum(rising, torch.tensor(last - steps)) + rank
+    return training_sigmas(sigma_min, sigma_max)[distinct]
+
+
+@lru_cache(maxsize=8)
+def training_sigmas(sigma_min: float, sigma_max: float) -> Tensor:
+    """The noise levels of the 1000 training times, increasing: float64 [1000].
+
+    sigma_k^2 = 1 / prod_(i <= k) (1 - beta_i) - 1, with sqrt(beta_i) linear in i (the ``scaled linear``
+    process of latent diffusion, Rombach et al., 2112.10752) and both ends such that the first level is
+    sigma_min and the last sigma_max.
+
+    Raises:
+        SolverError: sigma_max so low that no such process reaches down to it.
+    """
+    first = sigma_min / math.sqrt(1 + sigma_min**2)
+    ramp = torch.linspace(0, 1, TRAINING_TIMES, dtype=torch.float64)
+    target = -math.log1p(sigma_max**2)
+
+    def log_signal(end: float) -> Tensor:
+        return torch.log1p(-((first + ramp * (end - first)) ** 2)).cumsum(0)
+
+    low, high = 0.0, 1.0
+    if float(log_signal(low)[-1]) < target:
+        raise SolverError(
+            f"{TRAINING_TIMES} training times from sigma_min={sigma_min} overshoot sigma_max={sigma_max}: "
+            "take a wider range of sigma."
+        )
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if float(log_signal(middle)[-1]) > target else (low, middle)
+    return torch.expm1(-log_signal(low)).sqrt()
+
+
 SCHEDULES: dict[str, Callable[[Tensor, float, float, float], Tensor]] = {
     "polynomial": polynomial,
     "logsnr": logsnr,
     "time_uniform": time_uniform,
+    "discrete": discrete,
 }
+EXPLICIT = "explicit"
+"""The schedule whose nodes are given one by one."""
 
 
 def schedule(
-    name: str, steps: int, *, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0
+    name: str,
+    steps: int,
+    *,
+    sigma_min: float = 0.002,
+    sigma_max: float = 80.0,
+    rho: float = 7.0,
+    nodes: Sequence[float] | Tensor | None = None,
 ) -> Tensor:
     """The named grid of ``steps`` intervals: float64 [steps + 1], from sigma_max down to sigma_min.
 
     ``rho`` bends the grid: 7 is EDM's choice for ``polynomial``; the AdaSDE paper uses ``time_uniform``
-    with rho = 1; ``logsnr`` is usually taken with rho = 1.
+    with rho = 1; ``logsnr`` and ``discrete`` are usually taken with rho = 1. ``explicit`` takes its
+    ``steps + 1`` noise levels from ``nodes`` and nothing from the other numbers.
 
     Raises:
-        SolverError: unknown name, steps < 1, rho <= 0, not 0 < sigma_min < sigma_max < inf, or a range
-            so narrow that ``time_uniform`` is not monotone on it.
+        SolverError: unknown name, steps < 1, rho <= 0, not 0 < sigma_min < sigma_max < inf, a range so
+            narrow that the grid is not monotone on it, or explicit nodes that are not a decreasing row.
     """
+    if name == EXPLICIT:
+        return explicit(steps, nodes)
     function = SCHEDULES.get(name)
     if function is None:
-        raise SolverError(unknown("schedule", name, SCHEDULES))
+        raise SolverError(unknown("schedule", name, [*SCHEDULES, EXPLICIT]))
+    if nodes is not None:
+        raise SolverError(f"nodes belong to the schedule {EXPLICIT!r}, not to {name!r}.")
     if steps < 1:
         raise SolverError(f"a schedule needs at least 1 step, got steps={steps}.")
     if not (math.isfinite(rho) and rho > 0):
@@ -81,6 +150,41 @@ def schedule(
             "take a wider range of sigma, or another schedule."
         )
     return sigmas
+
+
+def explicit(steps: int, nodes: Sequence[float] | Tensor | None) -> Tensor:
+    """The given noise levels as a grid: float64 [steps + 1].
+
+    Raises:
+        SolverError: none given, another number of them, or not positive and strictly decreasing.
+    """
+    if nodes is None:
+        raise SolverError(f"the schedule {EXPLICIT!r} needs nodes: its steps + 1 noise levels.")
+    sigmas = checked(nodes)
+    if len(sigmas) != steps + 1:
+        raise SolverError(f"{steps} steps need {steps + 1} explicit nodes, got {len(sigmas)}.")
+    return sigmas
+
+
+def checked(sigmas: Sequence[float] | Tensor) -> Tensor:
+    """``sigmas`` as float64 on the CPU, or a SolverError that says where the grid breaks the rules."""
+    try:
+        grid = torch.as_tensor(sigmas, dtype=torch.float64).cpu()
+    except (TypeError, ValueError) as error:
+        raise SolverError(f"sigmas must be a row of numbers, got {sigmas!r}.") from error
+    if grid.ndim != 1 or len(grid) < 2:
+        raise SolverError(f"sigmas must be a row of at least two noise levels, got shape {list(grid.shape)}.")
+    next_node = torch.cat([grid[1:], grid.new_zeros(1)])
+    broken = (~(grid > next_node)).nonzero()
+    if len(broken):
+        i = int(broken[0])
+        where = (
+            f"sigmas[{i}] = {float(grid[i])!r} and {float(next_node[i])!r} after it"
+            if i + 1 < len(grid)
+            else (f"the last, {float(grid[i])!r}")
+        )
+        raise SolverError(f"sigmas must be positive and strictly decreasing; look at {where}.")
+    return grid
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
