@@ -1,0 +1,149 @@
+"""The analysis on two circles: exact denoiser, exact distances, determinism, what is written."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command import tree
+
+from adasde.analysis import QUICK, Settings, analyse
+from adasde.analysis.circles import Circles
+from adasde.analysis.distances import assignment_distance, estimate, line_distance
+from adasde.analysis.experiment import Sampler, measure, seeds_of
+from adasde.closed_form import Mixture
+from adasde.errors import ParamsError
+from adasde.integrate import solve
+from adasde.schedules import schedule
+
+TINY = Settings(
+    steps=(2, 4), gammas=(0.05,), points=50, samples=60, groups=3, block=15, iterations=3, batch=8
+)
+
+
+def cloud(count: int, seed: int = 0) -> torch.Tensor:
+    return Circles().sample(count, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("centres", [256, 1024])
+@pytest.mark.parametrize("sigma", [0.002, 0.1, 0.5, 3.0, 80.0])
+def test_the_exact_denoiser_is_that_of_a_fine_mixture(centres: int, sigma: float) -> None:
+    circles = Circles()
+    angle = torch.arange(centres, dtype=torch.float64) * 2 * math.pi / centres
+    ring = torch.stack([angle.cos(), angle.sin()], dim=1)
+    means = torch.cat([radius * ring for radius in circles.radii])
+    mixture = Mixture(means, torch.full((2 * centres,), 0.5 / centres, dtype=torch.float64), circles.noise)
+    level = torch.tensor(sigma, dtype=torch.float64)
+    x = torch.cat([(1 + sigma) * cloud(40), torch.zeros(1, 2, dtype=torch.float64)])
+    torch.testing.assert_close(circles(x, level), mixture(x, level), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 1.0])
+def test_the_denoiser_gives_the_score_of_the_density(sigma: float) -> None:
+    circles, x, h = Circles(), cloud(20), 1e-5
+    score = (circles(x, torch.tensor(sigma)) - x) / sigma**2  # Tweedie
+    for axis, shift in enumerate(h * torch.eye(2, dtype=torch.float64)):
+        slope = (circles.log_density(x + shift, sigma) - circles.log_density(x - shift, sigma)) / (2 * h)
+        torch.testing.assert_close(score[:, axis], slope, rtol=1e-5, atol=1e-5)
+
+
+def test_the_data_lie_on_both_circles() -> None:
+    points = cloud(20_000)
+    radius = points.norm(dim=1)
+    # E r^2 = R^2 + 2 noise^2
+    assert float(radius[::2].square().mean()) == pytest.approx(0.66, abs=0.005)
+    assert float(radius[1::2].square().mean()) == pytest.approx(0.38, abs=0.005)
+    assert line_distance(radius.numpy(), Circles().radius_quantiles(20_000)) < 0.003
+
+
+def test_the_distance_of_a_shifted_cloud_is_the_shift() -> None:
+    points = cloud(60).numpy()
+    shuffled = np.random.default_rng(0).permutation(points)
+    assert assignment_distance(points, shuffled + np.array([0.3, -0.4])) == pytest.approx(0.5)
+    assert assignment_distance(points, shuffled) == 0
+
+
+def test_on_a_line_the_assignment_sorts() -> None:
+    a, b = cloud(50).numpy().reshape(2, 50)
+    assert assignment_distance(a[:, None], b[:, None]) == pytest.approx(line_distance(a, b))
+
+
+def test_interval_of_known_numbers() -> None:
+    found = estimate([1.0, 2.0, 3.0])  # sd 1; t(0.975, 2) = 4.302653
+    assert (found.mean, found.low, found.high) == pytest.approx(
+        (2, 2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5)
+    )
+
+
+def test_without_noise_the_sampler_is_heun_and_points_depend_on_their_seed_alone() -> None:
+    sampler = Sampler(Circles(), range(5, 12))
+    sigmas = schedule("polynomial", 4)
+    torch.testing.assert_close(
+        torch.from_numpy(sampler(4, 0.0)), solve(Circles(), sampler.latents, sigmas, "heun"), rtol=0, atol=0
+    )
+    noisy = sampler(4, 0.1)
+    assert np.abs(noisy - sampler(4, 0.0)).min() > 0
+    np.testing.assert_allclose(Sampler(Circles(), range(8, 10))(4, 0.1), noisy[3:5])
+
+
+def test_no_two_clouds_of_any_experiment_share_a_seed() -> None:
+    ranges = [r for seed in range(3) for r in seeds_of(replace(TINY, seed=seed))]
+    assert len(set().union(*ranges)) == sum(map(len, ranges))
+
+
+def test_errors_obey_the_triangle_inequality_and_threads_are_put_back() -> None:
+    threads = torch.get_num_threads()
+    found = measure(TINY)
+    assert torch.get_num_threads() == threads
+    total, gradient, rest = (found.errors["plane", k] for k in ("total", "gradient", "discretisation"))
+    assert total.shape == (2, 2, 3)
+    assert (total <= gradient + rest + 1e-12).all()
+    assert found.shown == 4
+    other = measure(replace(TINY, seed=1))
+    assert all((values != found.errors[key]).all() for key, values in other.errors.items())
+
+
+def test_everything_is_written_and_the_same_every_time(tmp_path: Path) -> None:
+    summary = analyse(TINY, out=tmp_path / "one")
+    analyse(TINY, out=tmp_path / "two")
+    files = tree(tmp_path / "one")
+    assert files == tree(tmp_path / "two")
+    assert sorted(files) == [
+        "analysis.json", "discretisation.png", "gradient.png", "index.html", "samples.png", "total.png",
+    ]  # fmt: skip
+    document = json.loads(files["analysis.json"])
+    assert len(document["errors"]) == 2 * 3 * 2 * 2
+    assert document["settings"]["gammas"] == [0, 0.05]
+    for verdict in document["verdicts"]:
+        assert verdict["statement"] in html.unescape(files["index.html"].decode())
+    assert [v["verdict"] for v in summary["verdicts"]] == [v["summary"] for v in document["verdicts"]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"gammas": (0.0, -0.1)}, "not negative"),
+        ({"gammas": (math.nan,)}, "finite"),
+        ({"gammas": (0.0,)}, "above 0"),
+        ({"steps": (0, 5)}, "at least 1"),
+        ({"steps": ()}, "at least 1"),
+        ({"samples": 20}, "confidence band"),
+        ({"groups": 1}, "confidence band"),
+        ({"iterations": 0}, "iterations must be at least 1"),
+        ({"seed": -1}, "seed must be at least 0"),
+    ],
+)
+def test_bad_settings_are_refused(changes: dict, words: str) -> None:
+    with pytest.raises(ParamsError, match=words):
+        replace(QUICK, **changes)
+
+
+def test_settings_put_themselves_in_order() -> None:
+    settings = replace(QUICK, steps=(9, 3, 9), gammas=(0.2, 0.1))
+    assert (settings.steps, settings.gammas) == ((3, 9), (0, 0.1, 0.2))
