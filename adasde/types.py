@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
+
+from adasde.errors import SolverError
 
 Noise = Callable[[int, Tensor], Tensor]
 """``noise(step, like)`` returns standard normal noise of the shape, dtype and device of ``like``."""
@@ -33,7 +36,10 @@ class FeatureExtractor(Protocol):
 
 @dataclass(frozen=True)
 class Model:
-    """A frozen pre-trained model at the edge of the project: already in EDM's coordinates."""
+    """A frozen pre-trained model at the edge of the project: already in EDM's coordinates.
+
+    ``denoise`` knows no class; a conditional model also has ``condition(labels, guidance)`` for ``bind``.
+    """
 
     name: str
     denoise: Denoiser
@@ -41,3 +47,20 @@ class Model:
     sigma_min: float
     sigma_max: float
     sha256: str  # of the checkpoint file
+    classes: int = 0  # of a class-conditional model
+    condition: Callable[[Tensor, float], Denoiser] | None = None
+
+    def bind(self, seeds: Sequence[int], guidance: float = 1.0) -> Denoiser:
+        """The denoiser for the batch of these ``seeds``; an unconditional model has one for all.
+
+        The class of a seed is ``seed % classes``. ``guidance`` g is that of classifier-free guidance,
+        D = D_null + g (D_class - D_null); other values than 1 cost two evaluations a call.
+
+        Raises:
+            SolverError: guidance of a model without classes.
+        """
+        if self.condition is not None:
+            return self.condition(torch.tensor([seed % self.classes for seed in seeds]), guidance)
+        if guidance != 1:
+            raise SolverError(f"the model {self.name!r} has no classes to guide to; leave guidance at 1.")
+        return self.denoise

@@ -10,24 +10,38 @@ import torch
 from torch import Tensor, nn
 
 from adasde.checkpoints import Card, Part, find, read_card, read_weights
+from adasde.denoisers import Conditional
 from adasde.errors import CheckpointError
-from adasde.models.classifier import DigitClassifier
+from adasde.models.classifier import Classifier
 from adasde.models.edm import Preconditioned
 from adasde.models.mlp import ResidualMLP
-from adasde.types import Model
+from adasde.models.unet import UNet
+from adasde.types import Denoiser, Model
 
 
 def _residual_mlp(card: Card, about: Mapping[str, Any]) -> nn.Module:
     return Preconditioned(ResidualMLP(card.shape, width=about["width"], depth=about["depth"]))
 
 
+def _unet(card: Card, about: Mapping[str, Any]) -> nn.Module:
+    sizes = {name: about[name] for name in ("classes", "width", "blocks", "embedding")}
+    return Preconditioned(UNet(card.shape[0], **sizes))
+
+
 def _digit_classifier(card: Card, about: Mapping[str, Any]) -> nn.Module:
-    return DigitClassifier()
+    return Classifier(card.shape)
+
+
+def _classifier(card: Card, about: Mapping[str, Any]) -> nn.Module:
+    sizes = {name: about[name] for name in ("channels", "units", "classes")}
+    return Classifier(card.shape, **sizes)
 
 
 FAMILIES: dict[str, Callable[[Card, Mapping[str, Any]], nn.Module]] = {
     "residual-mlp": _residual_mlp,
+    "unet": _unet,
     "digit-classifier": _digit_classifier,
+    "classifier": _classifier,
 }
 """Family name of a card -> the network without weights."""
 
@@ -60,4 +74,18 @@ def load_model(spec: str | os.PathLike[str], *, device: str | torch.device = "cp
     folder = find(spec)
     card = read_card(folder)
     network = build(card, card.model, read_weights(folder, card.model)).to(device)
-    return Model(card.name, network, card.shape, card.sigma_min, card.sigma_max, card.model.sha256)
+    classes = int(card.model.about.get("classes", 0))
+
+    def condition(labels: Tensor, guidance: float) -> Denoiser:
+        return Conditional(network, labels, null=classes, guidance=guidance)
+
+    return Model(
+        card.name,
+        network,
+        card.shape,
+        card.sigma_min,
+        card.sigma_max,
+        card.model.sha256,
+        classes=classes,
+        condition=condition if classes else None,
+    )

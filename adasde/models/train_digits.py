@@ -15,11 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from adasde.checkpoints import write_part
-from adasde.models.classifier import DigitClassifier
+from adasde.models.classifier import Classifier
 from adasde.models.data import digits
 from adasde.models.edm import Preconditioned, training_loss
 from adasde.models.mlp import ResidualMLP
-from adasde.models.training import ProgressCallback, descend, deterministic, sample_sigmas
+from adasde.models.training import (
+    ClassifierRecipe,
+    ProgressCallback,
+    add_noise,
+    descend,
+    descend_classifier,
+    deterministic,
+    sample_sigmas,
+)
 from adasde.tensorfile import save_tensors
 
 HEAD = {
@@ -138,16 +146,9 @@ def fit_phase(
 
 
 @dataclass(frozen=True)
-class ClassifierTraining:
-    """Cross entropy on shifted, noisy digits; ``held_out`` images are kept to measure the accuracy."""
+class ClassifierTraining(ClassifierRecipe):
+    """The recipe on shifted digits; ``held_out`` images are kept to measure the accuracy."""
 
-    iterations: int = 3000
-    batch: int = 128
-    rate: float = 2e-3
-    warm_up: int = 100
-    weight_decay: float = 1e-2
-    label_smoothing: float = 0.1
-    noise: float = 0.2  # largest standard deviation of the added noise
     shift: float = 0.75  # largest shift, in pixels
     held_out: int = 297
 
@@ -161,8 +162,7 @@ def augment(images: Tensor, settings: ClassifierTraining, generator: torch.Gener
         torch.cat([matrix, shift[:, :, None]], dim=2), list(images.shape), align_corners=False
     )
     moved = nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    strength = torch.rand(count, 1, 1, 1, generator=generator) * settings.noise
-    return moved + strength * torch.randn(images.shape, generator=generator)
+    return add_noise(moved, settings.noise, generator)
 
 
 def fit_classifier(
@@ -172,32 +172,20 @@ def fit_classifier(
     *,
     seed: int,
     progress: ProgressCallback | None = None,
-) -> tuple[DigitClassifier, float]:
+) -> tuple[Classifier, float]:
     """Train on all but ``settings.held_out`` images; return the classifier and its held-out accuracy."""
     with deterministic(seed) as generator:
         order = torch.randperm(len(images), generator=generator)
         held, train = order[: settings.held_out], order[settings.held_out :]
-        model = DigitClassifier()
-        optimiser = torch.optim.AdamW(
-            model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
-        )
+        model = Classifier(tuple(images.shape[1:]))
 
-        def loss(done: int) -> Tensor:
+        def batch(done: int) -> tuple[Tensor, Tensor]:
             index = train[torch.randint(len(train), (settings.batch,), generator=generator)]
-            logits = model(augment(images[index], settings, generator))
-            return nn.functional.cross_entropy(
-                logits, labels[index], label_smoothing=settings.label_smoothing
-            )
+            return augment(images[index], settings, generator), labels[index]
 
-        steps = descend(model, optimiser, loss, iterations=settings.iterations, warm_up=settings.warm_up)
-        for done, _ in enumerate(steps, 1):
-            if progress is not None:
-                progress(done, settings.iterations)
-        with torch.no_grad():
-            accuracy = (model(images[held]).argmax(1) == labels[held]).float().mean().item()
-            activations = model.body(images)
-            model.mean.copy_(activations.mean(0))
-            model.std.copy_(activations.std(0))
+        descend_classifier(model, batch, settings, progress=progress)
+        accuracy = model.accuracy(images[held], labels[held])
+        model.normalise(images)
     return model.eval(), accuracy
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -66,3 +67,42 @@ def descend(
         if average is not None:
             average.update_parameters(model)
         yield average.module if average is not None else model
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe:
+    """Cross entropy on noisy images."""
+
+    iterations: int = 3000
+    batch: int = 128
+    rate: float = 2e-3
+    warm_up: int = 100
+    weight_decay: float = 1e-2
+    label_smoothing: float = 0.1
+    noise: float = 0.2  # largest standard deviation of the added noise
+
+
+def add_noise(images: Tensor, largest: float, generator: torch.Generator) -> Tensor:
+    """Add normal noise, of a random standard deviation up to ``largest`` for every image [B, C, H, W]."""
+    strength = torch.rand(len(images), 1, 1, 1, generator=generator) * largest
+    return images + strength * torch.randn(images.shape, generator=generator)
+
+
+def descend_classifier(
+    model: nn.Module,
+    batch: Callable[[int], tuple[Tensor, Tensor]],
+    recipe: ClassifierRecipe,
+    *,
+    progress: ProgressCallback | None = None,
+) -> None:
+    """Train ``model`` on the augmented images and labels that ``batch(done)`` gives."""
+
+    def loss(done: int) -> Tensor:
+        images, labels = batch(done)
+        return nn.functional.cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing)
+
+    optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
+    steps = descend(model, optimiser, loss, iterations=recipe.iterations, warm_up=recipe.warm_up)
+    for done, _ in enumerate(steps, 1):
+        if progress is not None:
+            progress(done, recipe.iterations)
