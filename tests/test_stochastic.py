@@ -9,7 +9,7 @@ import pytest
 import torch
 from closed_form import small_mixture
 from torch import Tensor
-from walk import last, rate
+from walk import last, rate, spread
 
 from adasde.closed_form import Gaussian
 from adasde.errors import SolverError
@@ -68,24 +68,6 @@ def test_without_noise_it_is_its_deterministic_parent(quiet: Solver, parent: Sol
     expected = last(small_mixture(), x, grid, parent)
     ours = last(small_mixture(), x, grid, quiet, noise=no_noise)
     torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
-
-
-def spread(solver: Solver, steps: int, std: float) -> float:
-    """Variance at the end for Gaussian data from the exact start: a linear walk, so no sampling is needed.
-
-    Row 0 starts with the exact standard deviation and draws no noise; row k + 1 starts at 0 and draws unit
-    noise in step k alone. The variance is the sum of the squares.
-    """
-    grid = schedule("logsnr", steps, sigma_min=0.1, sigma_max=10.0, rho=1)
-    rows = torch.zeros(steps + 1, 1, dtype=torch.float64)
-    rows[0] = math.hypot(std, float(grid[0]))
-
-    def one_each(step: int, like: Tensor) -> Tensor:
-        unit = torch.zeros_like(like)
-        unit[step + 1] = 1
-        return unit
-
-    return float(last(Gaussian(0.0, std), rows, grid, solver, noise=one_each).square().sum())
 
 
 def weak_order(solver: Solver, steps: tuple[int, int] = (80, 320), std: float = 0.7) -> float:

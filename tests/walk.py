@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from adasde.closed_form import Gaussian
 from adasde.integrate import integrate
 from adasde.schedules import schedule
 from adasde.solvers import Solver
@@ -48,3 +49,21 @@ def observed_order(
     grids = [schedule(name, n, sigma_min=0.1, sigma_max=10.0, rho=rho) for n in steps]
     errors = [float((last(denoise, starts(), grid, solver) - exact).abs().mean()) for grid in grids]
     return rate(errors, steps)
+
+
+def spread(solver: Solver, steps: int, std: float) -> float:
+    """Variance at sigma = 0.1 for Gaussian data, from the exact one at 10: the walk is linear, no sampling.
+
+    Row 0 starts with the exact standard deviation and draws no noise; row k + 1 starts at 0 and draws unit
+    noise in step k alone. The variance is the sum of the squares.
+    """
+    grid = schedule("logsnr", steps, sigma_min=0.1, sigma_max=10.0, rho=1)
+    rows = torch.zeros(steps + 1, 1, dtype=torch.float64)
+    rows[0] = math.hypot(std, float(grid[0]))
+
+    def one_each(step: int, like: Tensor) -> Tensor:
+        unit = torch.zeros_like(like)
+        unit[step + 1] = 1
+        return unit
+
+    return float(last(Gaussian(0.0, std), rows, grid, solver, noise=one_each).square().sum())
