@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from adasde.cli_bench import bench
+from adasde.cli_common import Json, tell
 from adasde.errors import AdaSDEError
 
 if TYPE_CHECKING:
@@ -68,7 +70,6 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="File with all number
 Nfe = Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations per image.", metavar="N")]
 Checkpoint = Annotated[Path, typer.Option(help="Folder written by fetch.", metavar="FOLDER")]
 Out = Annotated[Path | None, typer.Option(help="Folder to write.", metavar="FOLDER")]
-Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on stdout.")]
 
 PARAMS = Path("params.yaml")
 CHECKPOINT = DATA / "checkpoint"
@@ -97,21 +98,13 @@ def _params(path: Path) -> Params:
     return load_params(path)
 
 
-def _tell(stage: str, summary: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"stage": stage, **summary}))
-        return
-    rest = ", ".join(f"{key} {value}" for key, value in summary.items() if key != "out")
-    print(f"{stage}: {summary['out']} ({rest})")
-
-
 @app.command(epilog="Example: adasde fetch --out data/checkpoint")
 def fetch(out: Out = None, params: ParamsFile = PARAMS, as_json: Json = False) -> None:
     """Copy the model's checkpoint, verified, into a folder."""
     values = _params(params)
     from adasde import stages
 
-    _tell("fetch", stages.fetch(values, out=out or CHECKPOINT), as_json)
+    tell("fetch", stages.fetch(values, out=out or CHECKPOINT), as_json)
 
 
 @app.command(epilog="Example: adasde reference --checkpoint data/checkpoint --out data/reference")
@@ -129,7 +122,7 @@ def reference(
     from adasde import stages
 
     target = metrics or DATA / "metrics/floor.json"
-    _tell(
+    tell(
         "reference",
         stages.reference(values, checkpoint, out=out or DATA / "reference", metrics=target),
         as_json,
@@ -148,7 +141,7 @@ def teacher(
     values = _params(params)
     from adasde import stages
 
-    _tell(
+    tell(
         "teacher",
         stages.teacher(values, nfe, checkpoint=checkpoint, out=out or _folder("teacher", nfe)),
         as_json,
@@ -170,7 +163,7 @@ def distill(
 
     source = teacher or _folder("teacher", nfe)
     target = out or _folder("distill", nfe)
-    _tell("distill", stages.distill(values, nfe, checkpoint=checkpoint, teacher=source, out=target), as_json)
+    tell("distill", stages.distill(values, nfe, checkpoint=checkpoint, teacher=source, out=target), as_json)
 
 
 @app.command(epilog="Example: adasde sample --nfe 5 --coefficients data/distill/nfe5/coefficients.json")
@@ -192,7 +185,7 @@ def sample(
     source = coefficients or _folder("distill", nfe) / "coefficients.json"
     target = out or _folder("samples", nfe)
     summary = stages.sample(values, nfe, checkpoint=checkpoint, coefficients=source, out=target, force=force)
-    _tell("sample", summary, as_json)
+    tell("sample", summary, as_json)
 
 
 @app.command(
@@ -220,7 +213,7 @@ def evaluate(
         reference=reference,
         out=out or DATA / f"metrics/nfe{nfe}.json",
     )
-    _tell("evaluate", summary, as_json)
+    tell("evaluate", summary, as_json)
 
 
 @app.command(epilog="Example: adasde report --data data --out report")
@@ -241,7 +234,7 @@ def report(
         from rich.console import Console
 
         Console().print(results_table(Results.from_json(json.loads((out / "results.json").read_text()))))
-    _tell("report", summary, as_json)
+    tell("report", summary, as_json)
 
 
 @app.command(epilog="Example: adasde train-digits --out digits")
@@ -254,7 +247,12 @@ def train_digits(
     """Train the embedded model and its feature extractor from scratch (one thread, deterministic)."""
     from adasde import stages
 
-    _tell("train-digits", stages.train_digits(out, seed=seed, iterations=iterations), as_json)
+    tell("train-digits", stages.train_digits(out, seed=seed, iterations=iterations), as_json)
+
+
+app.command(
+    epilog="Example: adasde bench --model digits --nfe 3,5 --solver heun,ipndm:order=2 --learned none"
+)(bench)
 
 
 def _folder(stage: str, nfe: int) -> Path:

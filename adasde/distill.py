@@ -75,7 +75,11 @@ class DistillSettings:
 
 @dataclass(frozen=True)
 class Batch:
-    """Teacher trajectories: ``states`` [N+1, B, *shape] at the student's nodes, and their B seeds."""
+    """Teacher trajectories: ``states`` [N+1, B, *shape] at the student's nodes, and their B seeds.
+
+    [2, B, *shape] holds both ends alone: enough where the inner nodes have no weight in the loss, and the
+    same for every grid between these ends.
+    """
 
     seeds: Sequence[int]
     states: Tensor
@@ -85,8 +89,9 @@ class Batch:
 class Progress:
     """One optimiser step.
 
-    ``losses``: mean squared error at the nodes 1..N before the step; ``feature_loss``: that of the
-    features at the last node, None without an extractor; ``coefficients``: the table after the step.
+    ``losses``: mean squared error at the nodes 1..N (or the last alone) before the step; ``feature_loss``:
+    that of the features at the last node, None without an extractor; ``coefficients``: the table after
+    the step.
     """
 
     iteration: int
@@ -169,11 +174,11 @@ def start_table(sigmas: Tensor, *, settings: DistillSettings, afs: bool) -> Para
 def errors_of(
     denoise: Denoiser, batch: Batch, table: Coefficients, *, features: Features | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Mean squared errors [N] of the student at the nodes 1..N, and of its features at the last."""
+    """Mean squared errors of the student at the nodes that ``batch`` has, and of its features at the last."""
     targets = batch.states[1:]
     solver, noise = sampler_of(table), SeededNoise(batch.seeds)
     walk = integrate(denoise, batch.states[0], table.sigmas, solver, afs=table.afs, noise=noise)
-    states = list(walk)[1:]
+    states = list(walk)[-len(targets) :]
     nodes = [(state - target).square().mean() for state, target in zip(states, targets, strict=True)]
     if features is None:
         return torch.stack(nodes), None
@@ -184,8 +189,10 @@ def errors_of(
 
 def weighted(nodes: Tensor, feature: Tensor | None, sigmas: Tensor, settings: DistillSettings) -> Tensor:
     """The scalar that is minimised."""
-    scale = (1 + sigmas[1:-1].detach() ** 2).to(nodes)
-    loss = settings.pixel_weight * nodes[-1] + settings.inner_weight * (nodes[:-1] / scale).sum()
+    loss = settings.pixel_weight * nodes[-1]
+    if settings.inner_weight:
+        scale = (1 + sigmas[1:-1].detach() ** 2).to(nodes)
+        loss = loss + settings.inner_weight * (nodes[:-1] / scale).sum()
     return loss if feature is None else loss + settings.feature_weight * feature
 
 

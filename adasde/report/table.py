@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from adasde.params import STUDENT
 from adasde.report.results import Results, Row
@@ -51,10 +52,13 @@ def cells_of(results: Results) -> dict[str, list[tuple[str, bool]]]:
 
 
 def cell_text(row: Row | None) -> str:
-    """``0.123 ± 0.004`` with three significant digits of the mean, or a dash."""
-    if row is None:
-        return MISSING
-    mean, spread = row["fid"]["mean"], row["fid"]["spread"]
+    """The FID of a row as ``number_text``, or a dash."""
+    return MISSING if row is None else number_text(row["fid"])
+
+
+def number_text(numbers: Mapping[str, Any]) -> str:
+    """``0.123 ± 0.004`` from ``mean`` and ``spread``, with three significant digits of the mean."""
+    mean, spread = numbers["mean"], numbers["spread"]
     digits = 3 if mean < 1 else 2 if mean < 10 else 1
     return f"{mean:.{digits}f} ± {spread:.{digits}f}"
 

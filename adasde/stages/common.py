@@ -32,7 +32,12 @@ def made_with(model: Model, *files: str) -> dict[str, str]:
 
     ``files`` of the package compute it beside ``CODE``; dvc.yaml names them all.
     """
+    code = code_hash(*files)
+    return {"model": model.name, "sha256": model.sha256, "torch": torch.__version__, "code": code}
+
+
+def code_hash(*files: str) -> str:
+    """Hex SHA-256 of ``CODE`` and of further ``files`` of the package."""
     package = Path(adasde.__file__).parent
     sources = [path for name in (*CODE, *files) for path in sorted(package.glob(name))]
-    code = sha256_json([[path.name, sha256_file(path)] for path in sources])
-    return {"model": model.name, "sha256": model.sha256, "torch": torch.__version__, "code": code}
+    return sha256_json([[path.name, sha256_file(path)] for path in sources])

@@ -1,0 +1,1 @@
+"""The bench: any model, every sampler, one table (``adasde bench``)."""

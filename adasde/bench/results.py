@@ -1,0 +1,88 @@
+"""The bench's numbers as one JSON document, and what can be read off it."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adasde.bench.plan import BenchSettings
+
+Row = dict[str, Any]
+"""One sampler at one budget: see ``Plan`` for its keys."""
+
+CLASSICAL = ("single-step", "multistep", "stochastic")
+
+
+def summary(ranges: list[dict[str, Any]]) -> dict[str, Any]:
+    """The results of a sampler's seed ranges as mean, spread and values.
+
+    ``metrics``: for each, ``mean``, ``spread`` (standard deviation over the ranges) and ``values``; ``nfe``
+    measured; milliseconds an image. ``error`` instead, where a range broke down.
+    """
+    broken = [result["error"] for result in ranges if "error" in result]
+    if broken:
+        return {"error": broken[0]}
+    metrics = {}
+    for name in ranges[0]["metrics"]:
+        values = [float(result["metrics"][name]) for result in ranges]
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        metrics[name] = {"mean": statistics.fmean(values), "spread": spread, "values": values}
+    seconds = statistics.median(result["seconds"] for result in ranges)
+    images = ranges[0]["images"]
+    return {"metrics": metrics, "measured_nfe": ranges[0]["nfe"], "ms_per_image": 1000 * seconds / images}
+
+
+def document(settings: BenchSettings, measured: dict[str, Any]) -> dict[str, Any]:
+    """All of a bench: the settings, and for every target its rows, floor and ratios."""
+    import torch
+
+    import adasde
+
+    about = asdict(settings)
+    about["learned"] = [entry.name for entry in settings.learned]
+    about |= {"version": adasde.__version__, "torch": torch.__version__}
+    targets = {name: result | {"ratios": ratios(result)} for name, result in measured.items()}
+    return {"settings": about, "targets": targets}
+
+
+def score(row: Row, metric: str) -> float:
+    """The mean of the deciding metric; infinite where the sampler broke down."""
+    return row["metrics"][metric]["mean"] if "metrics" in row else float("inf")
+
+
+def best_rows(result: dict[str, Any]) -> dict[str, dict[int, Row]]:
+    """Label -> NFE -> the better of AFS on and off, by the seeds that schedules are chosen on."""
+    table: dict[str, dict[int, Row]] = {}
+    for row in result["rows"]:
+        cells = table.setdefault(row["label"], {})
+        other = cells.get(row["nfe"])
+        if other is None or min(row["tried"].values()) < min(other["tried"].values()):
+            cells[row["nfe"]] = row
+    return table
+
+
+def ratios(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every learned row over the solver that it improves, at its best schedule, AFS on or off.
+
+    AdaSDE's own forms are compared with the best single-step solver, and with the best of all.
+    """
+    metric, found = result["metrics"][0], []
+    rows = [row for row in result["rows"] if "metrics" in row]
+    for row in rows:
+        if row["family"] != "learned":
+            continue
+        others = [other for other in rows if other["nfe"] == row["nfe"] and other["family"] in CLASSICAL]
+        own = [other for other in others if other["solver"] == row["solver"]]
+        rivals = {
+            f"best {row['solver']}": own,
+            "best single-step": [other for other in others if other["family"] == "single-step"],
+            "best classical": others,
+        }
+        for name, group in rivals.items():
+            if group:
+                rival = min(group, key=lambda other: score(other, metric))
+                value = score(row, metric) / score(rival, metric)
+                found.append({"row": row["label"], "nfe": row["nfe"], "over": name, "ratio": value})
+    return found

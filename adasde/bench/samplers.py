@@ -1,0 +1,166 @@
+"""The rows of the bench: classical solvers by name, schedules, and what can be learned."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from adasde.coefficients import OWN
+from adasde.distill import DistillSettings
+from adasde.errors import ParamsError, SolverError
+from adasde.integrate import checked
+from adasde.schedules import SCHEDULES, schedule, unknown
+from adasde.solvers import SOLVERS, make_solver, steps_for_nfe
+
+USUAL_RHO = {"polynomial": 7.0}
+"""Where a schedule is named without its rho; 1 for the others."""
+
+EXPLICIT = "explicit"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A schedule of any number of steps, or (``nodes``) one explicit row of noise levels."""
+
+    name: str
+    rho: float = 1.0
+    nodes: tuple[float, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """``polynomial 7``, ``logsnr``, ``explicit``."""
+        return self.name if self.nodes or self.rho == 1 else f"{self.name} {self.rho:g}"
+
+    def sigmas(self, steps: int, *, sigma_min: float, sigma_max: float) -> Tensor | None:
+        """The nodes [steps + 1], or None where explicit nodes are another number."""
+        if self.nodes:
+            return (
+                checked(torch.tensor(self.nodes, dtype=torch.float64))
+                if len(self.nodes) == steps + 1
+                else None
+            )
+        return schedule(self.name, steps, sigma_min=sigma_min, sigma_max=sigma_max, rho=self.rho)
+
+
+@dataclass(frozen=True)
+class Classical:
+    """A classical solver with its options."""
+
+    solver: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """``unipc``, ``unipc order=3 variant=bh1``."""
+        return " ".join([self.solver, *(f"{key}={value}" for key, value in self.options.items())])
+
+    @property
+    def family(self) -> str:
+        """``single-step``, ``multistep`` or ``stochastic``."""
+        solver = make_solver(self.solver, self.options)
+        if solver.stochastic:
+            return "stochastic"
+        return "single-step" if solver.evaluations > 1 or solver.convergence == 1 else "multistep"
+
+    def steps(self, nfe: int, *, afs: bool) -> int | None:
+        """Intervals that spend ``nfe``, or None where none do."""
+        return _steps(self.solver, nfe, afs=afs)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A sampler whose coefficients the bench distils: ``changes`` to ``DistillSettings``' defaults."""
+
+    name: str
+    label: str
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    family = "learned"
+
+    @property
+    def settings(self) -> DistillSettings:
+        """The recipe."""
+        return DistillSettings(**self.changes)
+
+    def steps(self, nfe: int, *, afs: bool) -> int | None:
+        """Intervals that spend ``nfe``, or None where none do."""
+        settings = self.settings
+        return _steps(settings.solver, nfe, afs=afs, points=settings.points)
+
+    def identity(self) -> dict[str, Any]:
+        """All of the recipe, as JSON."""
+        return asdict(self.settings)
+
+
+def _steps(solver: str, nfe: int, *, afs: bool, points: int = 1) -> int | None:
+    try:
+        return steps_for_nfe(solver, nfe, afs=afs, points=points)
+    except SolverError:
+        return None
+
+
+GRID_ONLY = {"learn_grid": True, "gamma_max": 0.0, "scale_dir": 0.0, "scale_time": 0.0}
+PLUG_IN = ("euler", "heun", "dpm2", "ipndm", "dpmpp-2m")
+
+LEARNED: dict[str, Learned] = {
+    entry.name: entry
+    for entry in (
+        Learned(OWN, "AdaSDE"),
+        Learned(f"{OWN}-k2", "AdaSDE, K = 2", {"points": 2}),
+        Learned(f"{OWN}-grid", "AdaSDE + learned grid", {"learn_grid": True}),
+        *(Learned(f"plugin-{name}", f"AdaSDE plug-in: {name}", {"solver": name}) for name in PLUG_IN),
+        Learned("grid-ipndm", "learned grid: ipndm", {"solver": "ipndm", **GRID_ONLY}),
+        Learned("plugin-ipndm-grid", "plug-in + grid: ipndm", {"solver": "ipndm", "learn_grid": True}),
+    )
+}
+
+
+def words(text: str) -> list[str]:
+    """The entries of a list that is separated by commas; ``none`` and nothing at all are empty."""
+    return [word.strip() for word in text.split(",") if word.strip() not in ("", "none")]
+
+
+def parse_solver(text: str) -> Classical:
+    """``unipc`` or ``unipc:order=3:variant=bh1`` (SolverError: unknown name, option or value)."""
+    name, *pairs = text.split(":")
+    options = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise SolverError(f"{text!r}: write options as name:option=value, for instance ipndm:order=2.")
+        options[key] = yaml.safe_load(value)
+    make_solver(name, options)
+    return Classical(name, options)
+
+
+def parse_grid(text: str) -> Grid:
+    """``logsnr``, ``polynomial:7`` or explicit nodes ``80/10/1/0.002`` (SolverError where it is none)."""
+    name, _, rho = text.partition(":")
+    try:
+        if "/" in text:
+            nodes = tuple(float(node) for node in text.split("/"))
+            checked(torch.tensor(nodes, dtype=torch.float64))
+            return Grid(EXPLICIT, nodes=nodes)
+        value = float(rho) if rho else USUAL_RHO.get(name, 1.0)
+    except ValueError as error:
+        raise SolverError(f"schedule {text!r}: {error}; write polynomial:7 or 80/10/1/0.002.") from error
+    if name not in SCHEDULES:
+        raise SolverError(unknown("schedule", name, SCHEDULES))
+    schedule(name, 1, rho=value)
+    return Grid(name, value)
+
+
+def parse_learned(text: str) -> Learned:
+    """A name of ``LEARNED`` (ParamsError with the nearest one where there is none)."""
+    if text not in LEARNED:
+        raise ParamsError(unknown("learned sampler", text, LEARNED))
+    return LEARNED[text]
+
+
+def all_classical() -> list[Classical]:
+    """Every solver of the registry, as its name says."""
+    return [Classical(name) for name in SOLVERS]

@@ -1,0 +1,48 @@
+"""What the bench has computed already: one JSON file a cell, found by the hash of all that it depends on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from adasde.errors import DataError
+from adasde.files import sha256_json, write_json
+from adasde.tensorfile import load_tensors, save_tensors
+
+
+class Store:
+    """Cells of ``folder``; a cell counts as done when its JSON file is whole (it is written last)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, identity: dict[str, Any], suffix: str = ".json") -> Path:
+        """The file of the cell with that identity."""
+        return self.folder / f"{sha256_json(identity)[:24]}{suffix}"
+
+    def get(self, identity: dict[str, Any]) -> dict[str, Any] | None:
+        """The cell's result, or None where it has to be computed."""
+        try:
+            document = json.loads(self.path(identity).read_text(encoding="utf-8"))
+            return document["result"] if document["identity"] == identity else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def put(
+        self, identity: dict[str, Any], result: dict[str, Any], tensors: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Keep a result, and tensors beside it (DataError where the folder cannot be written)."""
+        if tensors:
+            save_tensors(self.path(identity, ".safetensors"), tensors)
+        write_json(self.path(identity), {"identity": identity, "result": result})
+
+    def tensors(self, identity: dict[str, Any]) -> dict[str, Tensor]:
+        """The tensors of a cell; empty where it has none."""
+        try:
+            return load_tensors(self.path(identity, ".safetensors"))
+        except DataError:
+            return {}

@@ -1,0 +1,77 @@
+"""``adasde bench``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adasde.cli_common import Json
+
+
+def bench(
+    model: Annotated[
+        str, typer.Option(help="Models, separated by commas: digits, glyphs, mixture:0.1.")
+    ] = "digits",
+    nfe: Annotated[str, typer.Option(help="Budgets: network evaluations per sample.")] = "3,5,7,9",
+    solver: Annotated[
+        str, typer.Option(help="Classical solvers: all, none, or names with options, unipc:order=3,heun.")
+    ] = "all",
+    schedule: Annotated[
+        str, typer.Option(help="Tried for every classical solver: names with rho, or nodes 80/10/1/0.002.")
+    ] = "polynomial:7,logsnr,time_uniform",
+    learned: Annotated[str, typer.Option(help="Learned samplers: all, none, or names.")] = "all",
+    learned_schedule: Annotated[
+        str, typer.Option(help="Tried for every learned sampler.")
+    ] = "polynomial:7,time_uniform:1.5",
+    images: Annotated[int, typer.Option(help="Images in a seed range.")] = 3000,
+    ranges: Annotated[int, typer.Option(help="Disjoint seed ranges: mean and spread.")] = 3,
+    choice_images: Annotated[int, typer.Option(help="Images that schedules are chosen by.")] = 1000,
+    first_seed: Annotated[int, typer.Option(help="The first seed that is reported.")] = 2_000_000,
+    workers: Annotated[int, typer.Option(min=0, help="Processes of one thread; 0: one a core.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder to write; what it holds is not computed again.")] = Path(
+        "report/bench"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Measure every sampler side by side: tables, CSV, JSON, plots, sheets. A stopped run carries on."""
+    from adasde.bench.plan import BenchSettings
+    from adasde.bench.samplers import LEARNED, all_classical, parse_grid, parse_learned, parse_solver, words
+
+    settings = BenchSettings(
+        targets=tuple(words(model)),
+        nfe=tuple(_numbers(nfe)),
+        classical=tuple(all_classical() if solver == "all" else map(parse_solver, words(solver))),
+        grids=tuple(map(parse_grid, words(schedule))),
+        learned=tuple(LEARNED.values() if learned == "all" else map(parse_learned, words(learned))),
+        learned_grids=tuple(map(parse_grid, words(learned_schedule))),
+        images=images,
+        ranges=ranges,
+        choice_images=choice_images,
+        first_seed=first_seed,
+    )
+    from adasde.bench.output import as_rich, write_outputs
+    from adasde.bench.run import bench as run
+    from adasde.bench.run import cores
+
+    document = run(settings, out, workers=workers or cores())
+    files = write_outputs(document, out)
+    if as_json:
+        print(json.dumps({"stage": "bench", **files}))
+        return
+    from rich.console import Console
+
+    for name, result in document["targets"].items():
+        Console().print(as_rich(name, result))
+    print(f"bench: {files['out']}, {files['json']}, {files['csv']}")
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is no list of whole numbers such as 3,5,7,9", param_hint="--nfe"
+        ) from error
