@@ -74,20 +74,22 @@ class Finite:
 
 
 class AnalyticFirstStep:
-    """AFS: at the first node the direction is d = x / sqrt(1 + sigma^2) and the network is not asked.
+    """AFS: the first evaluation's direction is d = x / sqrt(1 + sigma^2) and the network is not asked.
 
     It is the direction of a data set with unit variance, nearly exact where sigma is large
-    (Dockhorn et al., GENIE, 2210.05475). Works with every solver: D(x, sigma) = x - sigma d.
+    (Dockhorn et al., GENIE, 2210.05475). Works with every solver: D(x, sigma) = x - sigma d. One wrapper
+    serves one walk: it is the first call that is analytic, not a noise level, because learned time scales
+    tell the network levels that may lie on either side of the first node's.
     """
 
-    def __init__(self, denoise: Denoiser, first: Tensor) -> None:
-        """``first``: the first node of the grid, a scalar."""
+    def __init__(self, denoise: Denoiser) -> None:
         self.denoise = denoise
-        self.first = float(first.detach())  # or above it, where the first step raises the noise level
+        self.first = True
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        if float(sigma.detach()) < self.first:
+        if not self.first:
             return self.denoise(x, sigma)
+        self.first = False
         return x * (1 - sigma / (1 + sigma**2).sqrt())
 
 

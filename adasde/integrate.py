@@ -38,7 +38,7 @@ def integrate(
     sigmas = checked(sigmas)
     network: Denoiser = Edge(denoise)
     if afs:
-        network = AnalyticFirstStep(network, sigmas[0])
+        network = AnalyticFirstStep(network)
     draw = noise or SeededNoise(range(len(x)))
     history: History = ()
     steps = len(sigmas) - 1

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from adasde.closed_form import Gaussian
+from adasde.coefficients import Coefficients
 from adasde.denoisers import AnalyticFirstStep, Counting, Edge
 from adasde.errors import SolverError
-from adasde.integrate import integrate
+from adasde.integrate import integrate, sample
 from adasde.schedules import schedule
 from adasde.solvers import SOLVERS, Euler, make_solver
 
@@ -26,24 +27,31 @@ def test_counted_evaluations_are_what_the_solver_says(name: str, afs: bool) -> N
 def test_afs_direction_is_that_of_unit_gaussian_data() -> None:
     sigma = torch.tensor(80.0, dtype=torch.float64)
     x = torch.randn(3, 4, dtype=torch.float64)
-    analytic = AnalyticFirstStep(Gaussian(), sigma)(x, sigma)
+    analytic = AnalyticFirstStep(Gaussian())(x, sigma)
     torch.testing.assert_close((x - analytic) / sigma, x / (1 + sigma**2).sqrt())
     close = Gaussian(mean=0.0, std=1.0)(x, sigma)
     assert float((analytic - close).abs().max()) < 1e-3
 
 
-def test_afs_replaces_only_the_first_node() -> None:
-    first = torch.tensor(80.0, dtype=torch.float64)
-    x = torch.randn(3, 4, dtype=torch.float64)
-    wrapped, other = AnalyticFirstStep(Gaussian(), first), first * 0.99
-    torch.testing.assert_close(wrapped(x, other), Gaussian()(x, other), rtol=0, atol=0)
+@pytest.mark.parametrize("later", [79.0, 80.0, 84.0])
+def test_afs_replaces_the_first_evaluation_alone(later: float) -> None:
+    x, sigma = torch.randn(3, 4, dtype=torch.float64), torch.tensor(later, dtype=torch.float64)
+    wrapped = AnalyticFirstStep(Gaussian())
+    assert not torch.equal(wrapped(x, torch.tensor(80.0)), Gaussian()(x, torch.tensor(80.0)))
+    torch.testing.assert_close(wrapped(x, sigma), Gaussian()(x, sigma), rtol=0, atol=0)
 
 
-def test_afs_also_replaces_a_first_node_that_noise_has_raised() -> None:
-    raised = torch.tensor(84.0, dtype=torch.float64)
-    x = torch.randn(3, 4, dtype=torch.float64)
-    analytic = AnalyticFirstStep(Gaussian(), torch.tensor(80.0))(x, raised)
-    torch.testing.assert_close((x - analytic) / raised, x / (1 + raised**2).sqrt())
+@pytest.mark.parametrize("scale", [0.8, 1.3])
+@pytest.mark.parametrize("solver", ["adasde", "euler", "heun"])
+def test_afs_saves_one_evaluation_whatever_level_the_network_is_told(solver: str, scale: float) -> None:
+    """Early midpoints lie near the first node, and a learned time scale can lift them above it."""
+    grid = schedule("time_uniform", 10, rho=1)
+    ones = torch.ones(10, 2 if solver == "heun" else 1)
+    own = ones if solver == "adasde" else torch.zeros(10, 0)
+    table = Coefficients(grid, torch.zeros(10), 0.2 * own, ones, scale * ones, own, afs=True, solver=solver)
+    counting = Counting(Gaussian())
+    sample(counting, torch.randn(2, 3), table)
+    assert counting.nfe == table.nfe
 
 
 def test_edge_hands_sigma_over_in_the_dtype_of_x() -> None:
