@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from adasde.errors import CheckpointError
+from adasde.models.glyphs import REAL, glyphs
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -28,12 +31,20 @@ def digits() -> tuple[Tensor, Tensor]:
     return images[:, None], torch.from_numpy(np.asarray(data.target, dtype=np.int64))
 
 
+SOURCES: dict[str, Callable[[], Tensor]] = {
+    "digits": lambda: digits()[0],
+    "glyphs": lambda: glyphs(REAL)[0],
+}
+"""Name of an embedded model -> its real images, float32 in [-1, 1]."""
+
+
 def real_images(name: str) -> Tensor:
-    """The training images of the embedded model ``name`` as uint8 [n, C, H, W].
+    """The real images that the metrics of the embedded model ``name`` compare with, uint8 [n, C, H, W].
 
     Raises:
         CheckpointError: no real images belong to ``name``.
     """
-    if name != "digits":
-        raise CheckpointError(f"no real images come with the model {name!r}; the embedded one is 'digits'.")
-    return to_uint8(digits()[0])
+    if name not in SOURCES:
+        known = ", ".join(SOURCES)
+        raise CheckpointError(f"no real images come with the model {name!r}; the embedded ones are: {known}.")
+    return to_uint8(SOURCES[name]())
