@@ -8,9 +8,9 @@ from torch import Tensor
 
 from adasde.closed_form import Gaussian
 from adasde.coefficients import Coefficients
-from adasde.denoisers import AnalyticFirstStep, Counting, Edge
+from adasde.denoisers import AnalyticFirstStep, Counting, Edge, Finite
 from adasde.errors import SolverError
-from adasde.integrate import integrate, sample
+from adasde.integrate import integrate, sample, solve
 from adasde.schedules import schedule
 from adasde.solvers import SOLVERS, Euler, make_solver
 
@@ -69,3 +69,36 @@ def test_edge_hands_sigma_over_in_the_dtype_of_x() -> None:
 def test_another_shape_or_dtype_is_refused(wrong) -> None:
     with pytest.raises(SolverError, match=r"the denoiser returned .* for \[2, 3\] torch.float32"):
         list(integrate(wrong, torch.zeros(2, 3), schedule("logsnr", 2), Euler()))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_an_output_that_is_not_finite_is_refused_where_it_appears(value: float) -> None:
+    def broken(x: Tensor, sigma: Tensor) -> Tensor:
+        out = 0 * x
+        if float(sigma) < 1:
+            out[1, 0] = value
+        return out
+
+    grid = schedule("explicit", 3, nodes=[4.0, 2.0, 0.5, 0.25])
+    message = r"NaN or infinity at sigma = 0.5 in 1 of 3 samples \(for a finite state\); it must"
+    for name in ("euler", "ancestral"):
+        with pytest.raises(SolverError, match=message):
+            solve(broken, torch.randn(3, 2), grid, name)
+
+
+def test_a_state_that_was_not_finite_before_is_named() -> None:
+    x = torch.tensor([[1.0], [float("inf")]])
+    with pytest.raises(SolverError, match=r"in 1 of 2 samples .the state it was given was not finite in 1"):
+        Finite(lambda x, sigma: x)(x, torch.tensor(2.0))
+
+
+def test_finite_outputs_pass_as_they_are() -> None:
+    x = torch.randn(2, 3)
+    assert Finite(lambda x, sigma: x)(x, torch.tensor(2.0)) is x
+
+
+def test_sample_refuses_what_is_not_finite_too() -> None:
+    grid = schedule("logsnr", 2)
+    table = Coefficients(grid, [0.0, 0.1], *[[[0.5], [0.5]]] * 3, weights=[[1.0], [1.0]], afs=False)
+    with pytest.raises(SolverError, match="at sigma = 80 in 2 of 2 samples"):
+        sample(lambda x, sigma: x / 0, torch.ones(2, 3), table)
