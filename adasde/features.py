@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from adasde.checkpoints import find, read_card, read_weights
+from adasde.checkpoints import Card, cards, find, read_card, read_weights
 from adasde.models import build
 from adasde.models.data import to_float
 
@@ -53,7 +53,7 @@ def load_features(spec: str | os.PathLike[str], *, device: str | torch.device = 
 
 @cache
 def fidelity() -> ModuleType:
-    """Import torch-fidelity with the extractor ``digits`` registered.
+    """Import torch-fidelity with the extractors of all packaged models registered, by their names.
 
     A torchvision of another build than torch's lacks the ``nms`` operators that its import asks for;
     they are declared first, unused.
@@ -66,7 +66,8 @@ def fidelity() -> ModuleType:
         _declare_nms()
     import torch_fidelity
 
-    torch_fidelity.register_feature_extractor("digits", _fidelity_extractor(torch_fidelity))
+    for card in cards().values():
+        torch_fidelity.register_feature_extractor(card.name, _fidelity_extractor(torch_fidelity, card))
     return torch_fidelity
 
 
@@ -80,8 +81,8 @@ def _declare_nms() -> torch.library.Library:
     return library
 
 
-def _fidelity_extractor(torch_fidelity: Any) -> type:
-    class DigitsExtractor(torch_fidelity.FeatureExtractorBase):
+def _fidelity_extractor(torch_fidelity: Any, card: Card) -> type:
+    class PackagedExtractor(torch_fidelity.FeatureExtractorBase):
         """uint8 images -> (features [B, F] float64,); the weights' path is a checkpoint folder."""
 
         def __init__(
@@ -92,7 +93,7 @@ def _fidelity_extractor(torch_fidelity: Any) -> type:
             **_: Any,
         ) -> None:
             super().__init__(name, features_list)
-            extractor = load_features(feature_extractor_weights_path or "digits")
+            extractor = load_features(feature_extractor_weights_path or card.name)
             self.extractor = extractor
             self.name = f"{name}-{extractor.sha256[:16]}"  # part of the keys of torch-fidelity's cache
 
@@ -110,9 +111,9 @@ def _fidelity_extractor(torch_fidelity: Any) -> type:
 
         @staticmethod
         def get_dummy_input_for_compile() -> Tensor:
-            return torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+            return torch.zeros(1, *card.shape, dtype=torch.uint8)
 
         def forward(self, images: Tensor) -> tuple[Tensor, ...]:
             return (self.extractor(to_float(images)).double(),)
 
-    return DigitsExtractor
+    return PackagedExtractor

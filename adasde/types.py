@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from adasde.errors import SolverError
@@ -38,7 +37,7 @@ class FeatureExtractor(Protocol):
 class Model:
     """A frozen pre-trained model at the edge of the project: already in EDM's coordinates.
 
-    ``denoise`` knows no class; a conditional model also has ``condition(labels, guidance)`` for ``bind``.
+    ``denoise`` knows no class; a conditional model also has ``condition(seeds, guidance)`` for ``bind``.
     """
 
     name: str
@@ -48,19 +47,19 @@ class Model:
     sigma_max: float
     sha256: str  # of the checkpoint file
     classes: int = 0  # of a class-conditional model
-    condition: Callable[[Tensor, float], Denoiser] | None = None
+    condition: Callable[[Sequence[int], float], Denoiser] | None = None
 
     def bind(self, seeds: Sequence[int], guidance: float = 1.0) -> Denoiser:
         """The denoiser for the batch of these ``seeds``; an unconditional model has one for all.
 
-        The class of a seed is ``seed % classes``. ``guidance`` g is that of classifier-free guidance,
+        Image k has the class ``seeds[k] % classes``. ``guidance`` g is that of classifier-free guidance,
         D = D_null + g (D_class - D_null); other values than 1 cost two evaluations a call.
 
         Raises:
             SolverError: guidance of a model without classes.
         """
         if self.condition is not None:
-            return self.condition(torch.tensor([seed % self.classes for seed in seeds]), guidance)
+            return self.condition(seeds, guidance)
         if guidance != 1:
             raise SolverError(f"the model {self.name!r} has no classes to guide to; leave guidance at 1.")
         return self.denoise

@@ -126,8 +126,8 @@ def test_a_card_that_is_no_json_is_refused(checkpoint: Path) -> None:
 
 def test_weights_of_another_family_are_refused(checkpoint: Path) -> None:
     part = json.loads((checkpoint / CARD).read_text())["model"]
-    rewrite_card(checkpoint, model=part | {"family": "unet"})
-    with pytest.raises(CheckpointError, match=r"unknown family 'unet'; known: residual-mlp"):
+    rewrite_card(checkpoint, model=part | {"family": "transformer"})
+    with pytest.raises(CheckpointError, match=r"unknown family 'transformer'; known: residual-mlp"):
         load_model(checkpoint)
     rewrite_card(checkpoint, model=part | {"about": part["about"] | {"depth": 1}})
     with pytest.raises(CheckpointError, match="do not fit the family 'residual-mlp'"):

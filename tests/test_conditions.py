@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
 
-from adasde.denoisers import Conditional, Counting
+from adasde.denoisers import Counting
 from adasde.errors import SolverError
+from adasde.models.conditional import Conditional, labels_of
 from adasde.models.edm import Preconditioned
 from adasde.models.unet import UNet
 from adasde.types import Model
@@ -21,8 +24,8 @@ def network(x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
 
 
 def conditional() -> Model:
-    def condition(labels: Tensor, guidance: float) -> Conditional:
-        return Conditional(network, labels, null=NULL, guidance=guidance)
+    def condition(seeds: Sequence[int], guidance: float) -> Conditional:
+        return Conditional(network, labels_of(seeds, NULL), null=NULL, guidance=guidance)
 
     return Model("toy", lambda x, sigma: x, (2,), 0.1, 1.0, "0", classes=NULL, condition=condition)
 

@@ -1,4 +1,4 @@
-"""The digit classifier as a feature extractor: normalised, smooth, alive outside [-1, 1], accurate."""
+"""The classifiers as feature extractors: normalised, smooth, alive outside [-1, 1], accurate."""
 
 from __future__ import annotations
 
@@ -48,14 +48,16 @@ def test_the_classifier_recognises_held_out_digits() -> None:
     assert accuracy == pytest.approx(card.features.about["held_out_accuracy"], abs=1e-4)
 
 
-def test_torch_fidelity_knows_the_extractor_and_keys_its_cache_by_the_weights() -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_torch_fidelity_knows_the_extractor_and_keys_its_cache_by_the_weights(name: str) -> None:
     assert fidelity() is fidelity()
-    extractor = fidelity().utils.create_feature_extractor("digits", ["features"], cuda=False, verbose=False)
-    assert extractor.get_name() == f"digits-{load_features('digits').sha256[:16]}"
-    images = real_images("digits")[:4]
+    extractor = fidelity().utils.create_feature_extractor(name, ["features"], cuda=False, verbose=False)
+    assert extractor.get_name() == f"{name}-{load_features(name).sha256[:16]}"
+    images = real_images(name)[:4]
+    assert extractor.get_dummy_input_for_compile().shape == images[:1].shape
     (features,) = extractor(images)
     assert features.dtype == torch.float64
-    assert torch.equal(features, load_features("digits")(to_float(images)).double())
+    assert torch.equal(features, load_features(name)(to_float(images)).double())
 
 
 def test_to_float_spans_minus_one_to_one() -> None:

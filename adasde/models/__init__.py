@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from adasde.checkpoints import Card, Part, find, read_card, read_weights
-from adasde.denoisers import Conditional
 from adasde.errors import CheckpointError
 from adasde.models.classifier import Classifier
+from adasde.models.conditional import Conditional, labels_of
 from adasde.models.edm import Preconditioned
 from adasde.models.mlp import ResidualMLP
 from adasde.models.unet import UNet
@@ -74,10 +74,10 @@ def load_model(spec: str | os.PathLike[str], *, device: str | torch.device = "cp
     folder = find(spec)
     card = read_card(folder)
     network = build(card, card.model, read_weights(folder, card.model)).to(device)
-    classes = int(card.model.about.get("classes", 0))
+    classes = card.classes
 
-    def condition(labels: Tensor, guidance: float) -> Denoiser:
-        return Conditional(network, labels, null=classes, guidance=guidance)
+    def condition(seeds: Sequence[int], guidance: float) -> Denoiser:
+        return Conditional(network, labels_of(seeds, classes), null=classes, guidance=guidance)
 
     return Model(
         card.name,

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from adasde.checkpoints import find, read_card
 from adasde.errors import DataError
 from adasde.features import load_features
 from adasde.files import sha256_file
@@ -47,7 +48,7 @@ class Judge:
         protocol = Protocol(
             images=sample.images,
             first_seeds=tuple(sample.seeds[:: sample.images]),
-            class_policy="none",
+            class_policy=class_policy(read_card(find(checkpoint)).classes),
             extractor=extractor.name,
             extractor_sha256=extractor.sha256,
             reference_sha256=sha256_file(folder / STATISTICS),
@@ -96,3 +97,8 @@ class Judge:
         """A metrics file: the rows, and the protocol that they were measured under."""
         protocol = {"protocol": asdict(self.protocol), "protocol_hash": self.protocol.hash}
         return {"model": self.params.model, **protocol, "rows": rows}
+
+
+def class_policy(classes: int) -> str:
+    """Which class an image has, in words (see ``models.conditional``)."""
+    return f"seed modulo {classes}" if classes else "none"

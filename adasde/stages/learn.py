@@ -42,7 +42,7 @@ def teacher(params: Params, nfe: int, *, checkpoint: Path, out: Path) -> Summary
 
     def states(seeds: range) -> Tensor:
         return solver.states(
-            model.denoise,
+            model.bind(seeds),
             latents(seeds, model.shape),
             schedule=grid.name,
             steps=steps,
@@ -101,6 +101,7 @@ def distill(params: Params, nfe: int, *, checkpoint: Path, teacher: Path, out: P
         settings=settings,
         afs=recipe.afs,
         features=features,
+        bind=model.bind,
     )
     history = list(_watched(steps, total=total, name=f"distill@{nfe}"))
     write_text(out / "loss.csv", _as_csv(history))

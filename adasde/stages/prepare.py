@@ -68,15 +68,20 @@ def _floor(params: Params, model: Model) -> tuple[Tensor, int]:
     sigmas = schedule(
         FLOOR_SCHEDULE, steps, sigma_min=grid.sigma_min, sigma_max=grid.sigma_max, rho=FLOOR_RHO
     )
-    counting = Counting(model.denoise)
+    nfe = 0
     with track(2 * steps * settings.count, "reference", "evaluations") as advance:
 
-        def watched(x: Tensor, sigma: Tensor) -> Tensor:
-            advance(len(x))
-            return counting(x, sigma)
-
         def draw(seeds: range) -> Tensor:
-            return to_uint8(adasde.solve(watched, latents(seeds, model.shape), sigmas, solver=FLOOR_SOLVER))
+            nonlocal nfe
+            counting = Counting(model.bind(seeds))
+
+            def watched(x: Tensor, sigma: Tensor) -> Tensor:
+                advance(len(x))
+                return counting(x, sigma)
+
+            images = adasde.solve(watched, latents(seeds, model.shape), sigmas, solver=FLOOR_SOLVER)
+            nfe = counting.nfe
+            return to_uint8(images)
 
         images = in_chunks(settings.seeds, settings.batch, draw)
-    return images, counting.nfe // -(-settings.count // settings.batch)
+    return images, nfe

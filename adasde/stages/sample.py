@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 import adasde
-from adasde.batching import chunks, in_chunks
+from adasde.batching import in_chunks
 from adasde.coefficients import TABLE, Coefficients
 from adasde.denoisers import Counting
 from adasde.errors import CoefficientsError
@@ -135,13 +135,16 @@ def _known_times(path: Path, fingerprints: dict[str, str]) -> dict[str, Any]:
 def _draw(row: Row, recipe: Params, *, model: Model, advance: Advance) -> tuple[Tensor, dict[str, Any]]:
     """All images of one row, uint8 [n, C, H, W], with the wall time and evaluations they took."""
     settings = recipe.sample
-    counting = Counting(model.denoise)
-    pieces = list(chunks(settings.seeds, settings.batch))
+    nfe = 0
     started = time.perf_counter()
 
     def draw(seeds: range) -> Tensor:
-        return to_uint8(row.draw(counting, latents(seeds, model.shape), seeds))
+        nonlocal nfe
+        counting = Counting(model.bind(seeds))
+        images = to_uint8(row.draw(counting, latents(seeds, model.shape), seeds))
+        nfe = counting.nfe
+        return images
 
     images = in_chunks(settings.seeds, settings.batch, draw, advance=advance)
     seconds = round(time.perf_counter() - started, 4)
-    return images, {"seconds": seconds, "images": settings.count, "nfe": counting.nfe // len(pieces)}
+    return images, {"seconds": seconds, "images": settings.count, "nfe": nfe}
