@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from adasde.cli_analyse import analyse
 from adasde.cli_bench import bench
 from adasde.cli_common import Json, tell
 from adasde.errors import AdaSDEError
@@ -253,6 +254,7 @@ def train_digits(
 app.command(
     epilog="Example: adasde bench --model digits --nfe 3,5 --solver heun,ipndm:order=2 --learned none"
 )(bench)
+app.command(epilog="Example: adasde analyse --quick --out report/analysis")(analyse)
 
 
 def _folder(stage: str, nfe: int) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command import tree
+from command import adasde, explained, tree
 
 from adasde.analysis import QUICK, Settings, analyse
 from adasde.analysis.circles import Circles
@@ -147,3 +147,23 @@ def test_bad_settings_are_refused(changes: dict, words: str) -> None:
 def test_settings_put_themselves_in_order() -> None:
     settings = replace(QUICK, steps=(9, 3, 9), gammas=(0.2, 0.1))
     assert (settings.steps, settings.gammas) == ((3, 9), (0, 0.1, 0.2))
+
+
+def test_the_command_tells_the_verdicts(tmp_path: Path) -> None:
+    small = ["--steps", "2,4", "--gamma", "0.05", "--samples", "64", "--block", "8", "--iterations", "3"]
+    told = adasde(["analyse", "--quick", *small, "--out", "a", "--json"], tmp_path)
+    assert told.code == 0, told.err
+    summary = json.loads(told.out.splitlines()[-1])
+    assert (tmp_path / summary["out"]).is_file()
+    settings = json.loads((tmp_path / summary["results"]).read_text())["settings"]
+    assert (settings["steps"], settings["gammas"], settings["samples"]) == ([2, 4], [0, 0.05], 64)
+
+
+def test_the_command_refuses_what_it_cannot_run(tmp_path: Path) -> None:
+    explained(adasde(["analyse", "--gamma", "-0.1"], tmp_path), "gamma", "not negative")
+    explained(adasde(["analyse", "--steps", "0"], tmp_path), "steps", "at least 1")
+    for wrong in (["--gamma", "much"], ["--steps", "2.5"], ["--solver", "heun"]):
+        assert adasde(["analyse", *wrong], tmp_path).code == 2
+    (tmp_path / "file").touch()
+    explained(adasde(["analyse", "--quick", "--out", "file"], tmp_path), "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

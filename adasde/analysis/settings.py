@@ -32,9 +32,9 @@ class Settings:
     steps: tuple[int, ...] = (5, 10, 15, 20, 25, 30, 40)
     gammas: tuple[float, ...] = (0.0, 0.001, 0.005, 0.01)
     points: int = 20_000
-    samples: int = 90_000
+    samples: int = 60_000
     groups: int = 15
-    block: int = 1_000
+    block: int = 700
     iterations: int = 2_500
     batch: int = 256
     rate: float = 2e-3
