@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from adasde.cli_analyse import analyse
 from adasde.cli_bench import bench
 from adasde.cli_common import Json, tell
+from adasde.cli_models import train_digits, train_glyphs
 from adasde.errors import AdaSDEError
 
 if TYPE_CHECKING:
@@ -238,19 +239,8 @@ def report(
     tell("report", summary, as_json)
 
 
-@app.command(epilog="Example: adasde train-digits --out digits")
-def train_digits(
-    out: Annotated[Path, typer.Option(help="Checkpoint folder to write.", metavar="FOLDER")] = Path("digits"),
-    seed: Annotated[int, typer.Option(min=0, help="The shipped weights have seed 0.")] = 0,
-    iterations: Annotated[int | None, typer.Option(min=1, help="Fewer, for a quick look.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Train the embedded model and its feature extractor from scratch (one thread, deterministic)."""
-    from adasde import stages
-
-    tell("train-digits", stages.train_digits(out, seed=seed, iterations=iterations), as_json)
-
-
+app.command(epilog="Example: adasde train-digits --out digits")(train_digits)
+app.command(epilog="Example: adasde train-glyphs --out glyphs")(train_glyphs)
 app.command(
     epilog="Example: adasde bench --model digits --nfe 3,5 --solver heun,ipndm:order=2 --learned none"
 )(bench)

@@ -19,7 +19,7 @@ from adasde import cli
 
 
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
-    for stage in [*STAGES, "train-digits"]:
+    for stage in [*STAGES, "train-digits", "train-glyphs"]:
         ended = adasde([stage, "--help"], tmp_path)
         assert ended.code == 0
         assert re.search(rf"Example:\s+adasde {stage}", ended.out), stage
@@ -157,13 +157,14 @@ def test_entry_points_add_commands_and_a_broken_one_only_warns(
     assert "bad:register are not there: no module" in capsys.readouterr().err
 
 
-def test_train_digits_writes_a_checkpoint_that_loads(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "shape"), [("digits", (1, 8, 8)), ("glyphs", (3, 16, 16))])
+def test_training_writes_a_checkpoint_that_loads(name: str, shape: tuple[int, ...], tmp_path: Path) -> None:
     write_params(tmp_path, tiny_values())
-    ended = adasde(["train-digits", "--out", "mine", "--iterations", "3", "--json"], tmp_path)
+    ended = adasde([f"train-{name}", "--out", "mine", "--iterations", "3", "--json"], tmp_path)
     assert ended.code == 0, ended.err
-    assert json.loads(ended.out)["out"] == "mine"
+    assert json.loads(ended.out) == {"stage": f"train-{name}", "out": "mine", "seed": 0, "iterations": 3}
     from adasde.features import load_features
     from adasde.models import load_model
 
-    assert load_model(tmp_path / "mine").shape == (1, 8, 8)
-    assert load_features(tmp_path / "mine").name == "digits"
+    assert load_model(tmp_path / "mine").shape == shape
+    assert load_features(tmp_path / "mine").name == name

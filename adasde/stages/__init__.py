@@ -8,6 +8,6 @@ from adasde.stages.evaluate import evaluate
 from adasde.stages.learn import distill, teacher
 from adasde.stages.prepare import fetch, reference
 from adasde.stages.sample import sample
-from adasde.stages.train import train_digits
+from adasde.stages.train import train_digits, train_glyphs
 
-__all__ = ["distill", "evaluate", "fetch", "reference", "sample", "teacher", "train_digits"]
+__all__ = ["distill", "evaluate", "fetch", "reference", "sample", "teacher", "train_digits", "train_glyphs"]
