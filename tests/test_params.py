@@ -136,7 +136,7 @@ def test_seeds_of_training_and_judging_never_meet(values: dict[str, Any]) -> Non
         ("nfe", [4], "nfe=4 is impossible; the nearest are 3 and 5"),
         ("schedule.name", "timeuniform", "Did you mean 'time_uniform'?"),
         ("schedule.sigma_min", 100, "sigma_min (100.0) must be below sigma_max (80.0)"),
-        ("teacher.solver", "dpm-2", "Did you mean 'dpm2'?"),
+        ("teacher.solver", "dmp2", "Did you mean 'dpm2'?"),
         ("teacher", 3, "teacher = 3 cannot be used: it must be a section with keys of"),
         ("baselines.A.afs", True, "baselines.A.solver is missing; it must be text"),
         ("baselines.A", {"solver": "ipndm", "options": {"ordr": 2}}, "Did you mean 'order'?"),
