@@ -27,3 +27,16 @@ class DataError(AdaSDEError):
 
 class DivergenceError(AdaSDEError):
     """Distillation met a loss or a gradient that is not finite; nothing was written."""
+
+
+class StoreError(AdaSDEError):
+    """A store, or an object in it, cannot be used.
+
+    Attributes:
+        kind: what a program may go by: ``unreachable``, ``tls``, ``server``, ``credentials``, ``denied``,
+            ``bucket``, ``region``, ``clock``, ``missing``, ``checksum``, ``space``, ``name`` or ``other``.
+    """
+
+    def __init__(self, message: str, *, kind: str = "other") -> None:
+        super().__init__(message)
+        self.kind = kind

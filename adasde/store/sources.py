@@ -1,0 +1,158 @@
+"""Files from wherever they are: a path, ``file://``, ``s3://``, ``https://`` or MLflow's registry."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adasde.errors import StoreError
+from adasde.store.base import altered, checked_key, missing, require
+from adasde.store.download import download
+from adasde.store.opening import local_path, open_store, scheme
+
+COEFFICIENTS = "coefficients.json"
+"""The file that is meant where a registered version, a folder, is named."""
+
+
+def local_copy(
+    spec: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None, *, sha256: str | None = None
+) -> Path:
+    """The local file that ``spec`` means; what is elsewhere is copied into ``folder`` first.
+
+    ``spec`` is a path, ``file:///path``, ``s3://bucket/key``, ``http(s)://host/path`` or
+    ``models:/name@alias`` (the coefficients of a registered version). Without ``folder`` the copy lies in
+    a temporary one until the program ends. What is known of the content is verified: ``sha256``, the
+    checksum of an object in a store, the tag ``sha256`` of a registered version.
+
+    Raises:
+        StoreError: there is no such file, it cannot be reached, or it is not what it should be.
+    """
+    text = os.fspath(spec)
+    match scheme(text):
+        case None | "file":
+            path = local_path(text)
+            if not path.is_file():
+                raise missing(text)
+        case "s3":
+            url, _, key = text.rpartition("/")
+            path = _folder(folder) / checked_key(key)
+            open_store(url).get(key, path, unchecked=True)
+        case "http" | "https":
+            path = download(text, _folder(folder), sha256=sha256)
+        case "models":
+            path = _from_registry(text, _folder(folder))
+        case other:
+            raise StoreError(
+                f"{text!r}: addresses with {other!r} are not known. Use a path, file://, s3://, https:// or "
+                "models:/name@alias.",
+                kind="name",
+            )
+    if sha256 is not None:
+        require(path, text, sha256)
+    return path
+
+
+def read_pointed(spec: str | os.PathLike[str]) -> tuple[str, bytes]:
+    """(where it lies, content) of the file that ``spec`` means, as ``local_copy``; pointers are followed.
+
+    Raises:
+        OSError: a plain path that cannot be read.
+        StoreError: as ``local_copy``, or the file that a pointer names is not the one that it describes.
+    """
+    text = os.fspath(spec)
+    data = _read(text)
+    pointer = resolve_pointer(text, data)
+    if pointer is None:
+        return text, data
+    target, known = pointer
+    data = _read(target)
+    if (found := hashlib.sha256(data).hexdigest()) != known:
+        raise altered(target, found, known)
+    return target, data
+
+
+def resolve_pointer(spec: str | os.PathLike[str], data: bytes) -> tuple[str, str] | None:
+    """(address, SHA-256) of what the pointer ``data``, read from ``spec``, names; None if it is no pointer.
+
+    A pointer is the JSON object ``{"bundle": "path/of/coefficients.json", "sha256": "…"}``, with other keys
+    if need be; ``bundle`` is relative to the pointer's own folder.
+
+    Raises:
+        StoreError: it names a place outside its folder.
+    """
+    try:
+        document = json.loads(data)
+    except ValueError:
+        return None
+    if not (isinstance(document, Mapping) and {"bundle", "sha256"} <= set(document)):
+        return None
+    text = os.fspath(spec)
+    folder, _, _ = text.rpartition("/")
+    bundle = checked_key(str(document["bundle"]))
+    return (f"{folder}/{bundle}" if "/" in text else bundle), str(document["sha256"])
+
+
+def _read(text: str) -> bytes:
+    if scheme(text) is None:
+        return Path(text).read_bytes()
+    with tempfile.TemporaryDirectory(prefix="adasde-") as folder:
+        return local_copy(text, folder).read_bytes()
+
+
+def _folder(folder: str | os.PathLike[str] | None) -> Path:
+    if folder is not None:
+        return Path(folder)
+    made = tempfile.mkdtemp(prefix="adasde-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
+
+
+def _from_registry(spec: str, folder: Path) -> Path:
+    """The coefficients of a registered version, ``models:/name@alias`` or ``models:/name/3``."""
+    for variable in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
+        os.environ.setdefault(variable, "true")
+    try:
+        from mlflow import MlflowClient, get_tracking_uri
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            f"{spec} needs {error.name}, which the plain package does not bring. Install it with: "
+            "pip install 'adasde[pipeline]'"
+        ) from error
+    database = get_tracking_uri().removeprefix("sqlite:///")
+    if database != get_tracking_uri() and not Path(database).is_file():
+        raise StoreError(
+            f"cannot get {spec}: there is no MLflow database {database}. Run this in the project folder, or "
+            "set MLFLOW_TRACKING_URI.",
+            kind="missing",
+        )
+    try:
+        tags = _tags(MlflowClient(), spec)
+        path = Path(download_artifacts(artifact_uri=spec, dst_path=str(folder)))
+    except (MlflowException, OSError) as error:
+        raise StoreError(
+            f"cannot get {spec} from MLflow: {str(error).rstrip('.')}. Check the name, the alias and "
+            "MLFLOW_TRACKING_URI; 'adasde run' registers versions, and MLflow's own page shows them.",
+            kind="missing",
+        ) from error
+    path = path / COEFFICIENTS if path.is_dir() else path
+    if "sha256" in tags:
+        require(path, spec, tags["sha256"])
+    return path
+
+
+def _tags(client: Any, spec: str) -> Mapping[str, str]:
+    """The tags of the version that ``spec`` names; none where it names no version by alias or number."""
+    name, _, alias = spec.removeprefix("models:/").partition("@")
+    if alias:
+        return client.get_model_version_by_alias(name, alias).tags
+    name, _, version = name.rpartition("/")
+    return client.get_model_version(name, version).tags if version.isdigit() else {}
