@@ -125,3 +125,11 @@ def test_tables_for_no_possible_solver_are_refused(solver: str, options: dict, m
     )
     with pytest.raises(SolverError, match=message):
         sample(Gaussian(), latents(range(2), (3,)), table)
+
+
+def test_noise_above_the_remembered_node_is_refused() -> None:
+    grid = schedule("logsnr", 10, sigma_min=1.0, sigma_max=1.05)
+    gamma = torch.tensor([0.0] + 9 * [0.02])
+    table = PlugIn(make_solver("ipndm"), gamma)
+    with pytest.raises(SolverError, match=r"above the node before it .*fewer steps or a smaller gamma"):
+        list(integrate(Gaussian(), torch.randn(2, 3), grid, table))

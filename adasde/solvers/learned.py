@@ -109,9 +109,18 @@ def carried(history: History, x: Tensor, t: Tensor, raised: Tensor, t_hat: Tenso
     as they were. Every earlier state moves by sigma * delta, so that its direction turns by delta too, and
     solvers that remember directions and solvers that remember clean estimates agree. Exact where D is
     constant along the walk; nothing changes as gamma -> 0.
+
+    Raises:
+        SolverError: the raised level is not below the newest remembered node.
     """
     if not history:
         return history
+    before = history[0].sigma
+    if not float(t_hat.detach()) < float(before.detach()):
+        raise SolverError(
+            f"the noise raises the level {float(t):.6g} to {float(t_hat):.6g}, above the node before it "
+            f"({float(before):.6g}), which a multistep solver remembers: use fewer steps or a smaller gamma."
+        )
     clean = history[0].output
     delta = (raised - clean) / t_hat - (x - clean) / t
     return tuple(node._replace(state=node.state + node.sigma * delta) for node in history)
