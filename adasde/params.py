@@ -11,18 +11,14 @@ import re
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from adasde.errors import ParamsError, SolverError
 from adasde.params_io import explain, read_yaml
+from adasde.params_sections import PerNfe, Positive, PositiveInt, PromotionParams, Section, Seed, Weight
 
 if TYPE_CHECKING:
     from adasde.distill import DistillSettings
-
-PositiveInt = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**48)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 STUDENT = "AdaSDE"
 """The label of the distilled sampler's row."""
@@ -48,36 +44,6 @@ def _known_solver(name: str) -> str:
 
 ScheduleName = Annotated[str, AfterValidator(_known_schedule)]
 SolverName = Annotated[str, AfterValidator(_known_solver)]
-
-
-class Section(BaseModel):
-    """A mapping of params.yaml: unknown keys and wrong types are refused, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class PerNfe(Section):
-    """A section whose values may differ between numbers of evaluations."""
-
-    per_nfe: dict[PositiveInt, dict[str, Any]] = {}
-
-    def for_nfe(self, nfe: int) -> Self:
-        """The section with the overrides for ``nfe`` applied and none left."""
-        values = self.model_dump(exclude={"per_nfe"}) | self.per_nfe.get(nfe, {})
-        return type(self).model_validate(values)
-
-    @model_validator(mode="after")
-    def _check_overrides(self) -> Self:
-        for nfe in self.per_nfe:
-            try:
-                self.for_nfe(nfe)
-            except ValidationError as error:
-                details: Any = [
-                    {**item, "loc": ("per_nfe", nfe, *item["loc"])}
-                    for item in error.errors(include_url=False)
-                ]
-                raise ValidationError.from_exception_data("per_nfe", details) from error
-        return self
 
 
 class Grid(PerNfe):
@@ -110,7 +76,7 @@ class DistillParams(PerNfe):
     """The recipe, field by field that of ``adasde.distill.DistillSettings``."""
 
     solver: str = "adasde"
-    solver_options: dict[str, Any] = {}
+    solver_options: dict[str, Any] = Field({})
     points: Annotated[int, Field(ge=1, le=16)] = 1
     learn_grid: bool = False
     gamma_max: Annotated[float, Field(ge=0, le=1)] = 0.02
@@ -182,7 +148,7 @@ class Baseline(PerNfe):
     afs: bool = False
     schedule: ScheduleName = "time_uniform"
     rho: Positive = 1.0
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field({})
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:
@@ -224,7 +190,8 @@ class Params(Section):
     distill: DistillParams = DistillParams()
     sample: SampleParams = SampleParams()
     evaluate: EvaluateParams = EvaluateParams()
-    baselines: dict[str, Baseline] = {}
+    baselines: dict[str, Baseline] = Field({})
+    promotion: PromotionParams = PromotionParams()
 
     @model_validator(mode="after")
     def _check_budgets(self) -> Self:

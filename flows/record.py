@@ -128,7 +128,7 @@ def log_numbers(client: MlflowClient, run_id: str, outputs: Outputs) -> None:
     """Params, metrics of the student and of every baseline, FID by seed range, loss by node."""
     from mlflow.entities import Param
 
-    values = outputs.params.for_nfe(outputs.nfe).model_dump(exclude={"baselines", "nfe"})
+    values = outputs.params.for_nfe(outputs.nfe).model_dump(exclude={"baselines", "nfe", "promotion"})
     params = [Param(name, str(value)) for name, value in flatten(values)]
     metrics = [*_metrics(outputs), *_losses(outputs.distilled / "loss.csv")]
     client.log_batch(run_id, params=[*params, Param("nfe", str(outputs.nfe))])

@@ -40,7 +40,7 @@ def test_the_file_names_every_key_of_the_schema() -> None:
 
     written = yaml.safe_load((PROJECT / "params.yaml").read_text())
     assert set(written) == set(Params.model_fields)
-    for section in ("schedule", "teacher", "distill", "sample", "evaluate"):
+    for section in ("schedule", "teacher", "distill", "sample", "evaluate", "promotion"):
         schema = set(Params.model_fields[section].annotation.model_fields)  # type: ignore[union-attr]
         assert set(written[section]) >= schema - {"per_nfe"}, section
 
@@ -197,6 +197,21 @@ def test_exponents_without_a_point_are_numbers_as_dvc_reads_them(tmp_path: Path)
     path = tmp_path / "params.yaml"
     path.write_text("model: digits\nnfe: [3]\nschedule: {sigma_min: 2e-3, sigma_max: 8E1}\n")
     assert load_params(path).schedule.sigma_min == 0.002
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("metric", "fdi", "it must be one of fid, kid, precision, recall; did you mean 'fid'?"),
+        ("margin", -0.1, "promotion.margin = -0.1 cannot be used"),
+        ("tolerance", {"recal": 0.1}, "did you mean 'recall'?"),
+        ("tolerance", {"recall": "much"}, "promotion.tolerance.recall = 'much'"),
+    ],
+)
+def test_a_policy_that_cannot_be(values: dict[str, Any], key: str, value: Any, message: str) -> None:
+    with pytest.raises(ParamsError) as error:
+        check_params(changed(values, f"promotion.{key}", value))
+    assert message in str(error.value)
 
 
 def test_for_nfe_refuses_a_budget_that_does_not_fit(params: Params) -> None:
