@@ -76,7 +76,7 @@ class DistillParams(PerNfe):
     """The recipe, field by field that of ``adasde.distill.DistillSettings``."""
 
     solver: str = "adasde"
-    solver_options: dict[str, Any] = Field({})
+    solver_options: dict[str, Any] = Field(default={})
     points: Annotated[int, Field(ge=1, le=16)] = 1
     learn_grid: bool = False
     gamma_max: Annotated[float, Field(ge=0, le=1)] = 0.02
@@ -148,7 +148,7 @@ class Baseline(PerNfe):
     afs: bool = False
     schedule: ScheduleName = "time_uniform"
     rho: Positive = 1.0
-    options: dict[str, Any] = Field({})
+    options: dict[str, Any] = Field(default={})
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:
@@ -190,7 +190,7 @@ class Params(Section):
     distill: DistillParams = DistillParams()
     sample: SampleParams = SampleParams()
     evaluate: EvaluateParams = EvaluateParams()
-    baselines: dict[str, Baseline] = Field({})
+    baselines: dict[str, Baseline] = Field(default={})
     promotion: PromotionParams = PromotionParams()
 
     @model_validator(mode="after")
