@@ -22,7 +22,7 @@ def analyse(
         str | None, typer.Option(help="Numbers of steps (default: 5,10,15,20,25,30,40).")
     ] = None,
     iterations: Annotated[int | None, typer.Option(help="Of the training (default: 2500).")] = None,
-    samples: Annotated[int | None, typer.Option(help="Points of every cloud (default: 60000).")] = None,
+    samples: Annotated[int | None, typer.Option(help="Points of every cloud (default: 40000).")] = None,
     block: Annotated[
         int | None, typer.Option(help="Points of one exact distance in the plane (default: 700).")
     ] = None,

@@ -14,7 +14,7 @@ import torch
 from command import adasde, explained, tree
 
 from adasde.analysis import QUICK, Settings, analyse
-from adasde.analysis.circles import Circles
+from adasde.analysis.circles import Circles, ExactFlow
 from adasde.analysis.distances import assignment_distance, estimate, line_distance
 from adasde.analysis.experiment import Sampler, measure, seeds_of
 from adasde.closed_form import Mixture
@@ -59,7 +59,6 @@ def test_the_data_lie_on_both_circles() -> None:
     # E r^2 = R^2 + 2 noise^2
     assert float(radius[::2].square().mean()) == pytest.approx(0.66, abs=0.005)
     assert float(radius[1::2].square().mean()) == pytest.approx(0.38, abs=0.005)
-    assert line_distance(radius.numpy(), Circles().radius_quantiles(20_000)) < 0.003
 
 
 def test_the_distance_of_a_shifted_cloud_is_the_shift() -> None:
@@ -82,14 +81,23 @@ def test_interval_of_known_numbers() -> None:
 
 
 def test_without_noise_the_sampler_is_heun_and_points_depend_on_their_seed_alone() -> None:
-    sampler = Sampler(Circles(), range(5, 12))
-    sigmas = schedule("polynomial", 4)
-    torch.testing.assert_close(
-        torch.from_numpy(sampler(4, 0.0)), solve(Circles(), sampler.latents, sigmas, "heun"), rtol=0, atol=0
-    )
-    noisy = sampler(4, 0.1)
-    assert np.abs(noisy - sampler(4, 0.0)).min() > 0
-    np.testing.assert_allclose(Sampler(Circles(), range(8, 10))(4, 0.1), noisy[3:5])
+    sampler, circles = Sampler(range(5, 12)), Circles()
+    quiet, noisy = sampler(circles, 4, 0.0), sampler(circles, 4, 0.1)
+    np.testing.assert_array_equal(quiet, solve(circles, sampler.latents, schedule("polynomial", 4), "heun"))
+    assert np.abs(noisy - quiet).min() > 0
+    np.testing.assert_allclose(Sampler(range(8, 10))(circles, 4, 0.1), noisy[3:5])
+
+
+def test_the_exact_flow_is_the_limit_of_many_steps_and_has_the_law_of_the_data() -> None:
+    sampler, circles = Sampler(range(3_000)), Circles()
+    exact = sampler(circles, 3, 0.0, ExactFlow(circles))
+    far, near = (np.abs(sampler(circles, steps, 0.0) - exact).max() for steps in (40, 160))
+    assert near < far / 10  # order 2
+    assert near < 1e-3
+    data = cloud(3_000).norm(dim=1).numpy()
+    for steps, gamma in ((3, 0.0), (6, 0.3)):
+        radius = np.linalg.norm(sampler(circles, steps, gamma, ExactFlow(circles)), axis=1)
+        assert line_distance(radius, data) < 0.006
 
 
 def test_no_two_clouds_of_any_experiment_share_a_seed() -> None:

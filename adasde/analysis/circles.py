@@ -1,13 +1,17 @@
-"""Two concentric circles with Gaussian noise: data, exact denoiser and exact law of the radius."""
+"""Two concentric circles with Gaussian noise: data, exact denoiser, exact flow."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from adasde.solvers import History, Interval
+from adasde.types import Denoiser
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,36 @@ class Circles:
         radii = torch.tensor(self.radii, dtype=r.dtype)
         return torch.special.i0e(r * radii / variance).log() - (r - radii) ** 2 / (2 * variance)
 
-    def radius_quantiles(self, count: int) -> np.ndarray:
-        """Quantiles (i + 1/2) / count of |x| for the data: float64 [count], ascending; see ``distances``."""
-        r = torch.linspace(0, max(self.radii) + 10 * self.noise, 20_001, dtype=torch.float64)
-        density = 2 * math.pi * r * self.log_density(torch.stack([r, 0 * r], dim=1), 0.0).exp()
+    def radius_law(self, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+        """Radii, ascending, and the distribution function of |x| at them, at noise level ``sigma``."""
+        r = torch.linspace(
+            0, max(self.radii) + 10 * math.hypot(self.noise, sigma), 4_001, dtype=torch.float64
+        )
+        density = 2 * math.pi * r * self.log_density(torch.stack([r, 0 * r], dim=1), sigma).exp()
         cumulative = torch.cat([r.new_zeros(1), torch.cumulative_trapezoid(density, r)])
-        return np.interp((np.arange(count) + 0.5) / count, cumulative / cumulative[-1], r)
+        return r.numpy(), (cumulative / cumulative[-1]).numpy()
+
+
+@dataclass(frozen=True)
+class ExactFlow:
+    """A solver without error: the probability-flow ODE of the circles, solved by quantiles.
+
+    By symmetry the ODE keeps the angle and moves the radius along a line, where trajectories cannot cross;
+    and it carries the law at t to the law at s. So it maps every quantile of |x| at t to that at s. The
+    denoiser is not called.
+    """
+
+    circles: Circles
+
+    evaluations: ClassVar[int] = 0
+    convergence: ClassVar[int] = 1_000  # no error at all
+    stochastic: ClassVar[bool] = False
+
+    def step(
+        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
+    ) -> tuple[Tensor, History]:
+        """From ``x`` [B, 2] float64 at ``interval.start`` to its end."""
+        r = x.norm(dim=1).numpy()
+        level = np.interp(r, *self.circles.radius_law(float(interval.start)))
+        radii, cumulative = self.circles.radius_law(float(interval.end))
+        return x * torch.from_numpy(np.interp(level, cumulative, radii) / r)[:, None], history

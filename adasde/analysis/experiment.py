@@ -1,24 +1,34 @@
 """The synthetic experiment of the AdaSDE paper (2510.23285): which error does noise heal, which does it add?
 
 With S[D] the samples that Heun's method makes with the denoiser D, D* the exact one and D_theta the
-network, and W1 between clouds of equally many points:
+network, and W1 the Wasserstein-1 distance:
 
     total = W1(S[D_theta], data)    gradient = W1(S[D_theta], S[D*])    discretisation = W1(S[D*], data)
 
-so that total <= gradient + discretisation. The clouds of D_theta, of D* and the data are independent of
-each other: three distances with the same finite-sample floor. (Had D_theta and D* the same latents, the
-gradient error would say how far single trajectories part, which noise cannot heal, instead of laws.)
-Over gamma and the number of steps the latents, noises and data are the same: differences are paired.
+so that total <= gradient + discretisation. Two measures:
+
+``plane``: W1 of small clouds in the plane, independent of each other: all three errors have the floor of two
+clouds of data. (From the same latents, the best pairing of a few points would pair every point with itself,
+and tell how far single trajectories part, which noise cannot heal, instead of laws.)
+
+``radius``: W1 of |x|, of large clouds made from the same latents and noises; the data are those of
+``ExactFlow``. What they have in common cancels, and many sorted points lie closer on a line than
+trajectories part, so that the floor is next to nothing. Never more than W1 in the plane, and equal to it
+between rotation invariant laws, as those of the data and of S[D*] are; blind to errors of the angle.
+
+Over gamma and the number of steps, latents, noises and data are the same: differences are paired.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adasde.analysis.circles import ExactFlow
 from adasde.analysis.distances import assignment_distance, line_distance
 from adasde.analysis.settings import Settings
 from adasde.integrate import integrate
@@ -28,7 +38,7 @@ from adasde.models.training import descend, deterministic, sample_sigmas
 from adasde.noise import SeededNoise, latents
 from adasde.progress import track
 from adasde.schedules import schedule
-from adasde.solvers import Heun, PlugIn
+from adasde.solvers import Heun, PlugIn, Solver
 from adasde.types import Denoiser
 
 PAIRS = {"total": ("learned", "data"), "gradient": ("learned", "exact"), "discretisation": ("exact", "data")}
@@ -49,7 +59,7 @@ class Measured:
     Attributes:
         settings: of the run.
         errors: W1 [gammas, steps, groups] of every (measure, kind).
-        floor: the same distance with new data in place of the samples, [groups]; no sampler gets below.
+        floor: W1 in the plane of two independent clouds of data, [groups]; no sampler gets below.
         clouds: points [samples, 2] at ``shown`` steps: "data"; "ode" and "sde" (the largest gamma) of the
             network; "exact", the ODE with the exact denoiser.
         shown: number of steps of ``clouds``.
@@ -57,39 +67,78 @@ class Measured:
 
     settings: Settings
     errors: dict[Key, np.ndarray]
-    floor: dict[Key, np.ndarray]
+    floor: np.ndarray
     clouds: dict[str, np.ndarray]
     shown: int
 
 
 def measure(settings: Settings) -> Measured:
     """Train the network, sample with it and with the exact denoiser, measure; deterministic for a seed."""
-    shape = (len(settings.gammas), len(settings.steps), settings.groups)
-    errors = {(measure, kind): np.empty(shape) for measure in MEASURES for kind in PAIRS}
+    circles, groups = settings.circles, settings.groups
+    errors = {
+        (measure, kind): np.empty((len(settings.gammas), len(settings.steps), groups))
+        for measure in MEASURES
+        for kind in PAIRS
+    }
     shown = min(settings.steps, key=lambda steps: abs(steps - SHOWN))
     with deterministic(settings.seed) as generator:
-        learned_seeds, exact_seeds = seeds_of(settings)
-        learned = Sampler(fit(settings.circles.sample(settings.points, generator), settings), learned_seeds)
-        exact = Sampler(settings.circles, exact_seeds)
-        data, other = (settings.circles.sample(settings.samples, generator).numpy() for _ in range(2))
+        walk, apart = (Sampler(seeds) for seeds in seeds_of(settings))
+        network = fit(circles.sample(settings.points, generator), settings)
+        data, other = (
+            split(circles.sample(groups * settings.block, generator).numpy(), groups) for _ in "ab"
+        )
         with track(len(settings.gammas) * sum(settings.steps), "analyse", "steps") as advance:
             for j, steps in enumerate(settings.steps):
                 for i, gamma in enumerate(settings.gammas):
-                    pair = learned(steps, gamma), exact(steps, gamma)
-                    for key, values in distances(settings, *pair, data).items():
+                    learned = split(walk(network, steps, gamma), groups)
+                    alike = {
+                        "learned": learned,
+                        "exact": split(walk(circles, steps, gamma), groups),
+                        "data": split(walk(circles, steps, gamma, ExactFlow(circles)), groups),
+                    }
+                    separate = {
+                        "learned": learned[:, : settings.block],
+                        "exact": split(apart(circles, steps, gamma), groups),
+                        "data": data,
+                    }
+                    for key, values in distances(separate, alike).items():
                         errors[key][i, j] = values
                     advance(steps)
-        most = settings.gammas[-1]
-        clouds = {"ode": learned(shown, 0.0), "sde": learned(shown, most), "exact": exact(shown, 0.0)}
-    floor = distances(settings, other, data, data)
-    floor |= {(measure, "discretisation"): floor[measure, "total"] for measure in MEASURES}
-    return Measured(settings, errors, floor, {"data": data, **clouds}, shown)
+        clouds = {
+            "data": walk(circles, shown, 0.0, ExactFlow(circles)),
+            "exact": walk(circles, shown, 0.0),
+            "ode": walk(network, shown, 0.0),
+            "sde": walk(network, shown, settings.gammas[-1]),
+        }
+    floor = np.array([assignment_distance(*pair) for pair in zip(data, other, strict=True)])
+    return Measured(settings, errors, floor, clouds, shown)
 
 
 def seeds_of(settings: Settings) -> tuple[range, range]:
-    """The samples' seeds, of the network and of the exact denoiser: disjoint, also between experiments."""
-    first, count = 2 * settings.samples * settings.seed, settings.samples
-    return range(first, first + count), range(first + count, first + 2 * count)
+    """Seeds of the large clouds, and of the exact denoiser's small ones; disjoint, also between seeds."""
+    small = settings.groups * settings.block
+    first = (settings.samples + small) * settings.seed
+    middle = first + settings.samples
+    return range(first, middle), range(middle, middle + small)
+
+
+def split(cloud: np.ndarray, groups: int) -> np.ndarray:
+    """[n, 2] -> [groups, n // groups, 2]; what is left over is left out."""
+    return cloud[: len(cloud) // groups * groups].reshape(groups, -1, 2)
+
+
+def distances(separate: Mapping[str, np.ndarray], alike: Mapping[str, np.ndarray]) -> dict[Key, np.ndarray]:
+    """The three errors [groups] in both measures, from clouds [groups, n, 2] "learned", "exact", "data".
+
+    ``separate``: independent clouds, for the plane. ``alike``: of the same latents, for the radius.
+    """
+    found = {}
+    for kind, (a, b) in PAIRS.items():
+        plane = zip(separate[a], separate[b], strict=True)
+        found["plane", kind] = np.array([assignment_distance(*pair) for pair in plane])
+        radius = zip(*(np.linalg.norm(alike[name], axis=2) for name in (a, b)), strict=True)
+        found["radius", kind] = np.array([line_distance(*pair) for pair in radius])
+    return found
 
 
 def fit(data: Tensor, settings: Settings) -> nn.Module:
@@ -120,14 +169,13 @@ class Sampler:
     """Heun's method with constant gamma on EDM's grid (polynomial, rho 7, sigma 80 to 0.002).
 
     Noise is injected before every step but the first, whose state is nothing but fresh noise. Point k
-    comes from ``seeds[k]`` alone: the same latent and noises for every gamma and number of steps.
+    comes from ``seeds[k]`` alone: the same latent and noises for every denoiser, gamma, number of steps.
     """
 
-    def __init__(self, denoise: Denoiser, seeds: range) -> None:
-        self.denoise = denoise
+    def __init__(self, seeds: range) -> None:
         self.latents = latents(seeds, (2,), dtype=torch.float64)
         self.draw = SeededNoise(seeds)
-        self.drawn: dict[int, Tensor] = {}  # one noise a step, needed again for every gamma
+        self.drawn: dict[int, Tensor] = {}  # one noise a step, needed again and again
 
     def noise(self, step: int, like: Tensor) -> Tensor:
         """The injected noise of one step, [count, 2]."""
@@ -136,36 +184,14 @@ class Sampler:
         return self.drawn[step]
 
     @torch.no_grad()
-    def __call__(self, steps: int, gamma: float) -> np.ndarray:
-        """The samples, [count, 2]."""
+    def __call__(
+        self, denoise: Denoiser, steps: int, gamma: float, solver: Solver | None = None
+    ) -> np.ndarray:
+        """The samples, [count, 2]; ``solver`` takes the place of Heun's method."""
         sigmas = schedule("polynomial", steps)
         gammas = torch.full((steps,), gamma, dtype=torch.float64)
         gammas[0] = 0
         x = self.latents * sigmas[0]
-        for state in integrate(self.denoise, x, sigmas, PlugIn(Heun(), gammas), noise=self.noise):
+        for state in integrate(denoise, x, sigmas, PlugIn(solver or Heun(), gammas), noise=self.noise):
             x = state
         return x.numpy()
-
-
-def distances(
-    settings: Settings, learned: np.ndarray, exact: np.ndarray, data: np.ndarray
-) -> dict[Key, np.ndarray]:
-    """The three errors in both measures, [groups] each; the clouds are [samples, 2].
-
-    ``plane`` is W1 itself, on the first ``block`` points of every group. ``radius`` is W1 of |x| on whole
-    groups, against the exact law where the other side is data: never more than W1 in the plane, and equal
-    to it (for laws, not finite clouds) where both laws are rotation invariant, as those of the data and of
-    S[D*] are. Its floor is far lower.
-    """
-    used = settings.groups * settings.group
-    clouds = {"learned": learned, "exact": exact, "data": data}
-    groups = {name: cloud[:used].reshape(settings.groups, -1, 2) for name, cloud in clouds.items()}
-    radii = {name: np.linalg.norm(group, axis=2) for name, group in groups.items()}
-    radii["data"] = np.broadcast_to(settings.circles.radius_quantiles(settings.group), radii["data"].shape)
-    found = {}
-    for kind, (a, b) in PAIRS.items():
-        plane = zip(groups[a][:, : settings.block], groups[b][:, : settings.block], strict=True)
-        found["plane", kind] = np.array([assignment_distance(*pair) for pair in plane])
-        radius = zip(radii[a], radii[b], strict=True)
-        found["radius", kind] = np.array([line_distance(*pair) for pair in radius])
-    return found

@@ -29,8 +29,9 @@ steps of Heun's method, with noise γ injected before the steps (arXiv 2510.2328
 <h2>Which statements hold</h2>
 <div class="scroll">{_verdicts(found.verdicts)}</div>
 <p class="small">A statement holds at a number of steps N if simultaneous 95 % intervals of the paired
-differences to γ = 0 say so. W1 in the plane is the distance itself, on few points with a high floor; W1
-of the radius takes all points and has a far lower floor, and is blind to errors of the angle.</p>
+differences to γ = 0 say so. W1 in the plane is the distance itself, on few points, and cannot see what lies
+under its floor. W1 of the radius takes all points and has next to no floor; it is blind to errors of the
+angle.</p>
 {figures}
 <h2>The deciding differences</h2>
 <div class="scroll">{_findings(found.verdicts)}</div>

@@ -46,8 +46,8 @@ def _errors(axes: Axes, found: Analysis, measure: str, kind: str) -> None:
         axes.fill_between(
             list(cells), [e.low for e in line], [e.high for e in line], color=colour, alpha=0.15
         )
-    floor = found.floor[measure, kind].mean
-    axes.axhline(floor, color=FLOOR, linestyle=":", label="floor: new data\nfor the samples")
+    if measure == "plane":
+        axes.axhline(found.floor.mean, color=FLOOR, linestyle=":", label="floor: new data\nfor the samples")
     axes.set(yscale="log")
     plain_numbers(axes)
     plain(axes)

@@ -32,8 +32,8 @@ class Settings:
     steps: tuple[int, ...] = (5, 10, 15, 20, 25, 30, 40)
     gammas: tuple[float, ...] = (0.0, 0.001, 0.005, 0.01)
     points: int = 20_000
-    samples: int = 60_000
-    groups: int = 15
+    samples: int = 40_000
+    groups: int = 10
     block: int = 700
     iterations: int = 2_500
     batch: int = 256

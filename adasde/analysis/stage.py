@@ -16,7 +16,7 @@ from adasde.report.plots import save_figure
 
 CAPTION = (
     "Bands: 95 % over the groups (above); simultaneous 95 % of the paired differences (below). Dotted: "
-    "what a finite cloud of new data would have."
+    "what as many points of new data would have."
 )
 HEADINGS = {
     "total": "Total error: the network's samples against data",
