@@ -6,19 +6,15 @@ import os
 import sys
 import time
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from adasde.errors import AdaSDEError
+from flows.cli_common import Json, Project, enter
 
 if TYPE_CHECKING:
     from flows.pipeline import Summary
-
-Project = Annotated[Path, typer.Option("--project", help="A folder of the project.", metavar="FOLDER")]
-Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on stdout.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,55 +24,35 @@ def register(app: typer.Typer) -> None:
 
 def run(project: Project = Path(), as_json: Json = False) -> None:
     """Bring every stage up to date, then track and register the coefficients in MLflow."""
-    from flows import environment
     from flows.lock import only_run
 
     began = time.monotonic()
-    require_pipeline()
-    folder = environment.find_project(project)
-    os.chdir(folder)
-    environment.apply(folder)
+    folder = enter(project)
     with only_run(folder):
         pass  # refused now rather than after the server has started
     summary = _run_flow(folder)
     _show(folder, summary, seconds=time.monotonic() - began, as_json=as_json)
 
 
-def require_pipeline() -> None:
-    """Refuse to start without the tools of the pipeline.
-
-    Raises:
-        AdaSDEError: names what is not installed, and the command that installs it.
-    """
-    missing = [name for name in ("dvc", "mlflow", "prefect") if find_spec(name) is None]
-    if missing:
-        raise AdaSDEError(
-            f"this command needs {', '.join(missing)}, which the plain package does not bring. "
-            "Install them with: pip install 'adasde[pipeline]'"
-        )
-
-
 def _run_flow(project: Path) -> Summary:
     from adasde.params import load_params
     from flows.graph import require_params
     from flows.observer import Bars, PlainLines, observed_by
-    from flows.server import TemporaryServer, configured
+    from flows.server import TemporaryServer, address
 
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # the observer speaks instead
     with ExitStack() as stack:
         bars = stack.enter_context(Bars(sys.stderr)) if sys.stderr.isatty() else None
         stack.enter_context(observed_by(bars or PlainLines(sys.stderr)))
-        server = None if configured() else TemporaryServer(project)
-        if server:
-            os.environ["PREFECT_API_URL"] = server.url
+        server = address(project) or TemporaryServer(project)
+        os.environ["PREFECT_API_URL"] = server.url
         load_params(project / "params.yaml")
         require_params(project)
         import mlflow  # noqa: F401 (while the server starts)
 
         from flows.pipeline import pipeline
 
-        if server:
-            server.wait()
+        server.wait()
         return pipeline(str(project))
 
 

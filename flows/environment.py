@@ -43,6 +43,8 @@ def settings(project: Path, environ: Mapping[str, str]) -> dict[str, str]:
         "PREFECT_HOME": str(project / ".prefect"),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
+        # limits still hold, and are still released, when a server has been stopped meanwhile
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "MLFLOW_TRACKING_URI": f"sqlite:///{project / 'mlflow.db'}",
         "DVC_SITE_CACHE_DIR": str(cache / "dvc"),
         "MPLCONFIGDIR": str(cache / "matplotlib"),

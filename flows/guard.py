@@ -20,6 +20,7 @@ PATIENCE = ((signal.SIGINT, 30.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 0.0))
 
 def main() -> int:
     """Run the command of the command line; returns its exit code, 128 + n where signal n ended it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's `command &` passes on that it is ignored
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, process_group=0)
     threading.Thread(target=_end_with_parent, args=(child.pid,), daemon=True).start()
     code = child.wait()

@@ -1,14 +1,22 @@
-"""One run at a time in a project folder."""
+"""What one process at a time may do in a project folder, and what its holder tells the others."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from adasde.errors import AdaSDEError
+
+Announce = Callable[[Mapping[str, Any]], None]
+
+
+class BusyError(AdaSDEError):
+    """Another process holds the lock that was asked for."""
 
 
 @contextmanager
@@ -16,20 +24,68 @@ def only_run(project: Path) -> Iterator[None]:
     """Hold the project's lock; the system releases it when this process ends, however it ends.
 
     Raises:
-        AdaSDEError: another run holds it.
+        BusyError: another run holds it.
     """
-    path = project / ".cache" / "run.lock"
+    refusal = (
+        f"another run is working in {project} (process PROCESS). "
+        "Wait until it has ended, or stop it with Ctrl-C, then start this one again."
+    )
+    with _held(project, "run", refusal):
+        yield
+
+
+@contextmanager
+def only_servers(project: Path) -> Iterator[Announce]:
+    """Hold the lock of the project's servers; call what it yields to tell others where they are.
+
+    Raises:
+        BusyError: they run already.
+    """
+    refusal = f"the servers of {project} are up already (process PROCESS): `adasde doctor` shows where."
+    with _held(project, "servers", refusal) as announce:
+        yield announce
+
+
+def running_servers(project: Path) -> dict[str, Any]:
+    """What the process that holds the lock of the servers has announced; empty where none runs."""
+    path = _path(project, "servers")
+    if not path.is_file():
+        return {}
+    with path.open("r", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read(stream.read())
+    return {}
+
+
+def _path(project: Path, name: str) -> Path:
+    return project / ".cache" / f"{name}.lock"
+
+
+def _read(text: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError):  # not written yet
+        return {}
+
+
+@contextmanager
+def _held(project: Path, name: str, refusal: str) -> Iterator[Announce]:
+    path = _path(project, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as stream:
+
+        def announce(values: Mapping[str, Any]) -> None:
+            stream.truncate(0)
+            stream.write(json.dumps({"process": os.getpid(), **values}))
+            stream.flush()
+
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             stream.seek(0)
-            raise AdaSDEError(
-                f"another run is working in {project} (process {stream.read().strip() or 'unknown'}). "
-                "Wait until it has ended, or stop it with Ctrl-C, then start this one again."
-            ) from error
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
-        yield
+            holder = str(_read(stream.read()).get("process", "unknown"))
+            raise BusyError(refusal.replace("PROCESS", holder)) from error
+        announce({})
+        yield announce

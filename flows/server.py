@@ -1,65 +1,98 @@
-"""A temporary Prefect server for one command, where no server is configured.
+"""The Prefect server of a command: the one that is configured or up, else a temporary one.
 
-It is Prefect's ephemeral server, started before Prefect itself is imported so that both load side by
-side, and out of reach of the terminal's Ctrl-C so that it can still record that a run was stopped.
+A temporary server is Prefect's ephemeral one, started before Prefect itself is imported so that both load
+side by side, and out of reach of the terminal's Ctrl-C so that it can still record that a run was stopped.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-import socket
 import sys
-import time
-import urllib.request
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adasde.errors import AdaSDEError
-from flows.processes import Child
+from flows.lock import running_servers
+from flows.service import HOST, Service, answers, free_port
 
-PATIENCE = 120.0
+EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a Prefect server's API is, and which setting says so."""
+
+    url: str
+    source: str
+
+    def wait(self) -> None:
+        """Return if it answers.
+
+        Raises:
+            AdaSDEError: it does not; says who chose it and what to do.
+        """
+        if not answers(f"{self.url.rstrip('/')}/health"):
+            raise AdaSDEError(
+                f"the Prefect server at {self.url} (from {self.source}) does not answer. Start it, or "
+                "unset that choice: `adasde run` then starts a temporary server of its own."
+            )
+
+
+def prefect_server(project: Path, port: int, *, log: Path, flags: Mapping[str, str]) -> Service:
+    """Start a Prefect server on ``port``; ``flags`` are added to the environment."""
+    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+    command += ["--host", HOST, "--port", str(port), "--log-level", "error", "--lifespan", "on"]
+    command += ["--timeout-graceful-shutdown", "5"]  # open pages would keep it from ending
+    health = f"{api_url(port)}/health"
+    env = os.environ | flags
+    return Service("Prefect", command, ready=lambda: answers(health), cwd=project, env=env, log=log)
+
+
+def api_url(port: int) -> str:
+    """The address of the API of a Prefect server on ``port`` of this machine."""
+    return f"http://{HOST}:{port}/api"
 
 
 class TemporaryServer:
     """A server on a free loopback port; ends with this process."""
 
     def __init__(self, project: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}/api"
-        command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
-        command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--lifespan", "on"]
-        flags = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-        self._log = project / ".cache" / "prefect-server.log"
-        self._log.parent.mkdir(exist_ok=True)
-        with self._log.open("w") as log:
-            self._child = Child(command, cwd=project, env=os.environ | flags, output=log)
-        atexit.register(self.stop)
+        port = free_port()
+        self.url = api_url(port)
+        log = project / ".cache" / "prefect-server.log"
+        self._service = prefect_server(project, port, log=log, flags=EPHEMERAL)
+        atexit.register(self._service.stop)
 
     def wait(self) -> None:
         """Return when it answers.
 
         Raises:
-            AdaSDEError: it ended, or does not answer in two minutes.
+            AdaSDEError: it ended, or does not answer in time.
         """
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and self._child.poll() is None:
-            try:
-                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.05)
-        self.stop()
-        raise AdaSDEError(f"Prefect's temporary server did not start; what it said is in {self._log}.")
-
-    def stop(self) -> None:
-        """End it and wait until it has."""
-        self._child.stop()
-        self._child.wait()
+        self._service.wait()
 
 
-def configured() -> bool:
-    """Whether the user has chosen a Prefect server, or may have done so in a profile."""
+def address(project: Path) -> Address | None:
+    """The Prefect server that the user has chosen, else that of ``adasde up``; None where neither is."""
+    if url := os.environ.get("PREFECT_API_URL"):
+        return Address(url, "PREFECT_API_URL")
     profiles = Path(os.environ["PREFECT_HOME"]) / "profiles.toml"
-    return bool(os.environ.get("PREFECT_API_URL")) or profiles.exists()
+    if url := _profile(profiles).get("PREFECT_API_URL"):
+        return Address(str(url), str(profiles))
+    if url := running_servers(project).get("prefect"):
+        return Address(str(url), "adasde up")
+    return None
+
+
+def _profile(path: Path) -> dict[str, Any]:
+    """The settings of Prefect's active profile; empty where there is none."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    name = os.environ.get("PREFECT_PROFILE") or document.get("active")
+    return dict(document.get("profiles", {}).get(name, {}))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from adasde.errors import AdaSDEError
-from flows import cli
+from flows import cli, cli_common
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,6 @@ def test_a_tracking_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_plain_installation_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "find_spec", lambda name: None if name == "mlflow" else object())
+    monkeypatch.setattr(cli_common, "find_spec", lambda name: None if name == "mlflow" else object())
     with pytest.raises(AdaSDEError, match=r"needs mlflow.*pip install 'adasde\[pipeline\]'"):
-        cli.require_pipeline()
+        cli_common.require_pipeline()
