@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from adasde.errors import CoefficientsError
 from adasde.files import write_json
+from adasde.store import read_pointed
 
 SCHEMA_VERSION = 2
 """The newest. Version 2 carries the plug-in form; AdaSDE's own step is written as version 1."""
@@ -160,26 +160,35 @@ class Coefficients:
         write_json(path, head | form | table | documents)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Coefficients:
-        """Read a file written by ``save``.
+    def load(cls, source: str | os.PathLike[str]) -> Coefficients:
+        """Read a file written by ``save``: a path, or an address that ``adasde.store.local_copy`` takes.
+
+        So ``s3://bucket/registry/digits/champion.json``, ``https://...`` and
+        ``models:/adasde-digits-nfe5@champion`` are read as well. A pointer such as champion.json is
+        followed to the coefficients that it names, and those are verified.
 
         Raises:
             CoefficientsError: missing, truncated, another schema version, unknown or missing keys, or
                 a table that is not valid; the message names the file.
+            StoreError: an address that cannot be reached, or content that is not what its checksum says.
         """
         try:
-            document = json.loads(Path(path).read_text(encoding="utf-8"))
+            place, data = read_pointed(source)
         except OSError as error:
-            raise CoefficientsError(f"cannot read coefficients {path}: {error.strerror}.") from error
+            raise CoefficientsError(
+                f"cannot read coefficients {error.filename or source}: {error.strerror}."
+            ) from error
+        try:
+            document = json.loads(data)
         except ValueError as error:
             raise CoefficientsError(
-                f"{path} is not a whole coefficient file ({error}). It was probably cut short or edited: "
+                f"{place} is not a whole coefficient file ({error}). It was probably cut short or edited: "
                 "copy it again or distil again."
             ) from error
         try:
             return cls._from_document(document)
         except CoefficientsError as error:
-            raise CoefficientsError(f"{path}: {error}") from error
+            raise CoefficientsError(f"{place}: {error}") from error
 
     @classmethod
     def _from_document(cls, document: Any) -> Coefficients:

@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from adasde.errors import DataError, StoreError
 from adasde.files import atomic
@@ -28,6 +28,9 @@ LARGE = 32 << 20
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 """HTTP statuses that may be gone a moment later."""
 
+MEANT = "%/:?&=@!$'()*+,;~[]"
+"""Characters of an address that stay as they are; others, spaces for instance, are written as %20."""
+
 
 def download(url: str, folder: Path, *, sha256: str | None = None) -> Path:
     """Copy what ``url`` answers into ``folder``, under the last name of its path; returns the file.
@@ -38,6 +41,7 @@ def download(url: str, folder: Path, *, sha256: str | None = None) -> Path:
         StoreError: it cannot be reached, is not there, was cut short, or is not the content that was meant.
     """
     address, _, fragment = url.partition("#")
+    address = quote(address, safe=MEANT)
     name = unquote(urlsplit(address).path.rpartition("/")[2])
     target = folder / checked_key(name)
     if sha256 is None and fragment.startswith("sha256="):

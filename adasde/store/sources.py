@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from adasde.errors import StoreError
 from adasde.store.base import altered, checked_key, missing, require
@@ -94,9 +95,11 @@ def resolve_pointer(spec: str | os.PathLike[str], data: bytes) -> tuple[str, str
     if not (isinstance(document, Mapping) and {"bundle", "sha256"} <= set(document)):
         return None
     text = os.fspath(spec)
-    folder, _, _ = text.rpartition("/")
     bundle = checked_key(str(document["bundle"]))
-    return (f"{folder}/{bundle}" if "/" in text else bundle), str(document["sha256"])
+    if scheme(text) in ("file", "http", "https"):
+        text, bundle = text.partition("?")[0], quote(bundle)
+    folder, slash, _ = text.rpartition("/")
+    return f"{folder}{slash}{bundle}", str(document["sha256"])
 
 
 def _read(text: str) -> bytes:
