@@ -49,9 +49,10 @@ def quality_figure(result: dict[str, Any]) -> Figure:
             label=label,
             color=colour,
             linestyle=STYLES[family],
-            linewidth=2.6 if family == "learned" else 1.2,
+            linewidth={"AdaSDE": 3.2}.get(label, 1.8 if family == "learned" else 1.0),
             marker="o" if family == "learned" else ".",
-            markersize=5,
+            markersize=4,
+            zorder=5 if label == "AdaSDE" else 2,
         )
     if "metrics" in result["floor"]:
         label = f"Heun, {result['floor']['steps']} steps"

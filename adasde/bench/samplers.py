@@ -111,9 +111,9 @@ LEARNED: dict[str, Learned] = {
     for entry in (
         Learned(OWN, "AdaSDE"),
         Learned(f"{OWN}-k2", "AdaSDE, K = 2", {"points": 2}),
-        Learned(f"{OWN}-grid", "AdaSDE + learned grid", {"learn_grid": True}),
-        *(Learned(f"plugin-{name}", f"AdaSDE plug-in: {name}", {"solver": name}) for name in PLUG_IN),
-        Learned("grid-ipndm", "learned grid: ipndm", {"solver": "ipndm", **GRID_ONLY}),
+        Learned(f"{OWN}-grid", "AdaSDE + grid", {"learn_grid": True}),
+        *(Learned(f"plugin-{name}", f"plug-in: {name}", {"solver": name}) for name in PLUG_IN),
+        Learned("grid-ipndm", "grid: ipndm", {"solver": "ipndm", **GRID_ONLY}),
         Learned("plugin-ipndm-grid", "plug-in + grid: ipndm", {"solver": "ipndm", "learn_grid": True}),
     )
 }
