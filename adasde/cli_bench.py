@@ -11,29 +11,37 @@ import typer
 from adasde.cli_common import Json
 
 
+Models = Annotated[str, typer.Option(help="Models, separated by commas: digits, glyphs, mixture:0.1.")]
+Budgets = Annotated[str, typer.Option(help="Budgets: network evaluations per sample.")]
+Solvers = Annotated[str, typer.Option(help="Classical: all, none, or names with options, unipc:order=3,heun")]
+    str, typer.Option(help="Classical: all, none, or names with options, unipc:order=3,heun.")
+]
+Schedules = Annotated[
+    str, typer.Option(help="Tried for every classical solver: names with rho, or nodes 80/10/1/0.002.")
+]
+Recipes = Annotated[str, typer.Option(help="Learned: all, none, or names such as adasde,plugin-ipndm.")]
+RecipeSchedules = Annotated[str, typer.Option(help="Tried for every learned sampler.")]
+Images = Annotated[int, typer.Option(help="Images in a seed range.")]
+Ranges = Annotated[int, typer.Option(help="Disjoint seed ranges: mean and spread.")]
+ChoiceImages = Annotated[int, typer.Option(help="Images that schedules are chosen by.")]
+FirstSeed = Annotated[int, typer.Option(help="The first seed that is reported.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes of one thread; 0: one a core.")]
+Out = Annotated[Path, typer.Option(help="Folder to write; what it holds is not computed again.")]
+
+
 def bench(
-    model: Annotated[
-        str, typer.Option(help="Models, separated by commas: digits, glyphs, mixture:0.1.")
-    ] = "digits",
-    nfe: Annotated[str, typer.Option(help="Budgets: network evaluations per sample.")] = "3,5,7,9",
-    solver: Annotated[
-        str, typer.Option(help="Classical solvers: all, none, or names with options, unipc:order=3,heun.")
-    ] = "all",
-    schedule: Annotated[
-        str, typer.Option(help="Tried for every classical solver: names with rho, or nodes 80/10/1/0.002.")
-    ] = "polynomial:7,logsnr,time_uniform",
-    learned: Annotated[str, typer.Option(help="Learned samplers: all, none, or names.")] = "all",
-    learned_schedule: Annotated[
-        str, typer.Option(help="Tried for every learned sampler.")
-    ] = "polynomial:7,time_uniform:1.5",
-    images: Annotated[int, typer.Option(help="Images in a seed range.")] = 3000,
-    ranges: Annotated[int, typer.Option(help="Disjoint seed ranges: mean and spread.")] = 3,
-    choice_images: Annotated[int, typer.Option(help="Images that schedules are chosen by.")] = 1000,
-    first_seed: Annotated[int, typer.Option(help="The first seed that is reported.")] = 2_000_000,
-    workers: Annotated[int, typer.Option(min=0, help="Processes of one thread; 0: one a core.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder to write; what it holds is not computed again.")] = Path(
-        "report/bench"
-    ),
+    model: Models = "digits",
+    nfe: Budgets = "3,5,7,9",
+    solver: Solvers = "all",
+    schedule: Schedules = "polynomial:7,logsnr,time_uniform",
+    learned: Recipes = "all",
+    learned_schedule: RecipeSchedules = "polynomial:7,time_uniform:1.5",
+    images: Images = 3000,
+    ranges: Ranges = 3,
+    choice_images: ChoiceImages = 1000,
+    first_seed: FirstSeed = 2_000_000,
+    workers: Workers = 0,
+    out: Out = Path("report/bench"),
     as_json: Json = False,
 ) -> None:
     """Measure every sampler side by side: tables, CSV, JSON, plots, sheets. A stopped run carries on."""

@@ -136,9 +136,7 @@ def distill(
         )
         loss = weighted(nodes, feature, current.sigmas, settings)
         optimiser.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(table.parameters(), settings.max_gradient)
-        if not bool(torch.isfinite(loss)) or not bool(torch.isfinite(norm)):
+        if not descends(table, loss, settings.max_gradient):
             raise diverged(iteration, nodes, feature, current)
         optimiser.step()
         rate.step()
@@ -146,6 +144,13 @@ def distill(
             after = checked_table(table, iteration)
         losses = tuple(nodes.detach().tolist())
         yield Progress(iteration, total, losses, None if feature is None else float(feature.detach()), after)
+
+
+def descends(table: Parametrisation, loss: Tensor, max_gradient: float) -> bool:
+    """Fill in the gradients, scaled down to ``max_gradient``; whether loss and gradients are finite."""
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(table.parameters(), max_gradient)
+    return bool(torch.isfinite(loss)) and bool(torch.isfinite(norm))
 
 
 def iterations(settings: DistillSettings) -> int:
