@@ -1,0 +1,113 @@
+"""The log of promotions of one model in the store: an object an entry, added and never changed.
+
+A promotion or rollback leaves ``intended`` before it moves the pointer, and ``done`` when all is written. An
+intention without an end was interrupted, or is under way.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from adasde.errors import StoreError
+from adasde.store import Store
+
+State = Literal["intended", "done", "kept", "withdrawn", "abandoned"]
+"""``kept``: the champion stays; ``withdrawn``: refused after the intention; ``abandoned``: interrupted."""
+
+GRACE = timedelta(minutes=5)
+"""How long an intention of another machine counts as under way; what follows it takes seconds."""
+
+STAMP = "%Y%m%dT%H%M%S.%fZ"
+
+
+def now() -> str:
+    """The time, as entries and pointers have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def author() -> str:
+    """Who is at work: the user and the machine."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container without names
+        user = str(os.getuid())
+    return f"{user}@{platform.node()}"
+
+
+def new_decision() -> str:
+    """A name for a decision that no other has."""
+    return secrets.token_hex(6)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The entries below ``prefix`` of a store; ``project`` is the folder that writes new ones."""
+
+    store: Store
+    prefix: str
+    project: Path
+
+    def append(self, decision: str, state: State, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Add an entry, and return it: ``facts``, when that was, and who did it.
+
+        Raises:
+            StoreError: it cannot be stored.
+        """
+        time = datetime.now(UTC)
+        head = {"decision": decision, "state": state, "at": time.isoformat(), "by": author()}
+        entry = head | self._here() | dict(facts)
+        key = f"{self.prefix}/{time.strftime(STAMP)}-{decision}-{state}.json"
+        self.store.write(key, json.dumps(entry, indent=1, sort_keys=True).encode())
+        return entry
+
+    def entries(self) -> list[dict[str, Any]]:
+        """All entries, the oldest first; of a damaged one what its key says, and ``damaged``."""
+        return [self._load(key) for key in self._keys()]
+
+    def unfinished(self) -> list[dict[str, Any]]:
+        """The intentions that no later entry of the same decision has ended."""
+        parts = [(key, *_parse(key)) for key in self._keys()]
+        ended = {decision for _, _, decision, state in parts if state != "intended"}
+        return [
+            self._load(key)
+            for key, _, decision, state in parts
+            if state == "intended" and decision not in ended
+        ]
+
+    def is_over(self, intention: Mapping[str, Any]) -> bool:
+        """Whether nobody works on an unfinished intention, given that the lock of this project is ours."""
+        ours = self._here()
+        if all(intention.get(name) == ours[name] for name in ("host", "project")):
+            return True
+        return datetime.now(UTC) - datetime.fromisoformat(intention["at"]) > GRACE
+
+    def _here(self) -> dict[str, Any]:
+        return {"host": platform.node(), "project": str(self.project), "process": os.getpid()}
+
+    def _keys(self) -> list[str]:
+        return [entry.key for entry in self.store.list(f"{self.prefix}/")]
+
+    def _load(self, key: str) -> dict[str, Any]:
+        at, decision, state = _parse(key)
+        known = {"decision": decision, "state": state, "at": at.isoformat()}
+        try:
+            return known | json.loads(self.store.read(key))
+        except (StoreError, ValueError) as error:
+            if isinstance(error, StoreError) and error.kind not in ("checksum", "missing"):
+                raise
+            return known | {"damaged": str(error)}
+
+
+def _parse(key: str) -> tuple[datetime, str, str]:
+    """(when, decision, state) as a key of the log says."""
+    stamp, decision, state = key.rpartition("/")[2].removesuffix(".json").split("-")
+    return datetime.strptime(stamp, STAMP).replace(tzinfo=UTC), decision, state
