@@ -10,12 +10,9 @@ import typer
 
 from adasde.cli_common import Json
 
-
 Models = Annotated[str, typer.Option(help="Models, separated by commas: digits, glyphs, mixture:0.1.")]
 Budgets = Annotated[str, typer.Option(help="Budgets: network evaluations per sample.")]
 Solvers = Annotated[str, typer.Option(help="Classical: all, none, or names with options, unipc:order=3,heun")]
-    str, typer.Option(help="Classical: all, none, or names with options, unipc:order=3,heun.")
-]
 Schedules = Annotated[
     str, typer.Option(help="Tried for every classical solver: names with rho, or nodes 80/10/1/0.002.")
 ]
