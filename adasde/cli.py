@@ -17,6 +17,7 @@ from adasde.cli_analyse import analyse
 from adasde.cli_bench import bench
 from adasde.cli_common import Json, tell
 from adasde.cli_models import train_digits, train_glyphs
+from adasde.cli_store import store
 from adasde.errors import AdaSDEError
 
 if TYPE_CHECKING:
@@ -173,7 +174,8 @@ def sample(
     nfe: Nfe,
     checkpoint: Checkpoint = CHECKPOINT,
     coefficients: Annotated[
-        Path | None, typer.Option(help="File written by distill.", metavar="FILE")
+        str | None,
+        typer.Option(help="Written by distill: a file, s3://, https://, models:/NAME@ALIAS.", metavar="FILE"),
     ] = None,
     out: Out = None,
     params: ParamsFile = PARAMS,
@@ -245,6 +247,9 @@ app.command(
     epilog="Example: adasde bench --model digits --nfe 3,5 --solver heun,ipndm:order=2 --learned none"
 )(bench)
 app.command(epilog="Example: adasde analyse --quick --out report/analysis")(analyse)
+
+
+app.add_typer(store, name="store")
 
 
 def _folder(stage: str, nfe: int) -> Path:

@@ -15,7 +15,16 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from adasde.errors import ParamsError, SolverError
 from adasde.params_io import explain, read_yaml
-from adasde.params_sections import PerNfe, Positive, PositiveInt, PromotionParams, Section, Seed, Weight
+from adasde.params_sections import (
+    PerNfe,
+    Positive,
+    PositiveInt,
+    PromotionParams,
+    Section,
+    Seed,
+    StorageParams,
+    Weight,
+)
 
 if TYPE_CHECKING:
     from adasde.distill import DistillSettings
@@ -192,6 +201,7 @@ class Params(Section):
     evaluate: EvaluateParams = EvaluateParams()
     baselines: dict[str, Baseline] = Field(default={})
     promotion: PromotionParams = PromotionParams()
+    storage: StorageParams = StorageParams()
 
     @model_validator(mode="after")
     def _check_budgets(self) -> Self:

@@ -6,14 +6,15 @@ import difflib
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from adasde.errors import ParamsError
 
-KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
 BOUNDS = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
 
 
@@ -124,6 +125,8 @@ def _in_words(annotation: Any, metadata: list[Any]) -> str:
         return f"one of {', '.join(choices)}"
     if _is_model(annotation):
         return f"a section with keys of {', '.join(annotation.model_fields)}"
+    if origin in (Union, UnionType):
+        return " or ".join(_in_words(*_unwrap(choice)) for choice in get_args(annotation))
     if origin is list:
         return f"a list, each entry {_in_words(*_unwrap(get_args(annotation)[0]))}"
     if origin is dict:

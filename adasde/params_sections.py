@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from adasde.errors import StoreError
+from adasde.store.opening import checked_url
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**48)]
@@ -42,6 +45,19 @@ class PerNfe(Section):
                 ]
                 raise ValidationError.from_exception_data("per_nfe", details) from error
         return self
+
+
+def _address(url: str | None) -> str | None:
+    try:
+        return None if url is None else checked_url(url)
+    except StoreError as error:
+        raise ValueError(str(error).rstrip(".")) from error
+
+
+class StorageParams(Section):
+    """Where bytes are kept that machines share (see ``adasde.store``); None: the project's own folders."""
+
+    url: Annotated[str | None, AfterValidator(_address)] = None
 
 
 class PromotionParams(Section):

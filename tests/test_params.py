@@ -40,7 +40,7 @@ def test_the_file_names_every_key_of_the_schema() -> None:
 
     written = yaml.safe_load((PROJECT / "params.yaml").read_text())
     assert set(written) == set(Params.model_fields)
-    for section in ("schedule", "teacher", "distill", "sample", "evaluate", "promotion"):
+    for section in ("schedule", "teacher", "distill", "sample", "evaluate", "promotion", "storage"):
         schema = set(Params.model_fields[section].annotation.model_fields)  # type: ignore[union-attr]
         assert set(written[section]) >= schema - {"per_nfe"}, section
 
@@ -217,3 +217,14 @@ def test_a_policy_that_cannot_be(values: dict[str, Any], key: str, value: Any, m
 def test_for_nfe_refuses_a_budget_that_does_not_fit(params: Params) -> None:
     with pytest.raises(SolverError, match="nfe=6 is impossible; the nearest are 5 and 7"):
         params.for_nfe(6)
+
+
+@pytest.mark.parametrize("url", [None, "s3://bucket/a/b", "s3://bucket", "../shared", "file:///srv/store"])
+def test_storage_is_a_bucket_or_a_folder(values: dict[str, Any], url: str | None) -> None:
+    assert check_params(values | {"storage": {"url": url}}).storage.url == url
+
+
+@pytest.mark.parametrize("url", ["https://host/x", "gs://bucket", "s3://", "", 3])
+def test_other_storage_is_refused(values: dict[str, Any], url: object) -> None:
+    with pytest.raises(ParamsError, match=r"params: storage\.url = .*(s3://bucket/prefix|must be text or null)"):
+        check_params(values | {"storage": {"url": url}})

@@ -43,13 +43,21 @@ class Row:
 
 
 def sample(
-    params: Params, nfe: int, *, checkpoint: Path, coefficients: Path, out: Path, force: bool = False
+    params: Params,
+    nfe: int,
+    *,
+    checkpoint: Path,
+    coefficients: str | Path,
+    out: Path,
+    force: bool = False,
 ) -> Summary:
     """Write one file of uint8 images a row into ``out``, and wall times beside it, in ``<out>.timing.json``.
 
     Rows that are there, made from the same settings, weights and seeds, are kept with their times.
+    ``coefficients`` is a path or an address, as ``Coefficients.load`` takes it.
 
     Raises:
+        StoreError: the coefficients are at an address that cannot be reached.
         CoefficientsError: the file is broken, for another NFE, or (without ``force``) another checkpoint.
         DataError: ``out`` cannot be written, or holds files of somebody else.
     """

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import random
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -37,6 +39,30 @@ class Entry:
 
     key: str
     size: int
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a server is waited for.
+
+    Attributes:
+        attempts: of every request: repeated after 5xx, timeouts and broken connections, the pause before
+            a repetition random below 1, 2, 4, 8 ... seconds (20 at most).
+        connect: seconds for a connection.
+        read: seconds without a byte.
+    """
+
+    attempts: int = 6
+    connect: float = 5.0
+    read: float = 60.0
+
+    def pause(self, attempt: int) -> None:
+        """Sleep before the next attempt."""
+        time.sleep(random.random() * min(2**attempt, 20))
+
+
+PATIENT = Patience()
+"""For work that goes on for a while."""
 
 
 class Store(ABC):
@@ -86,6 +112,10 @@ class Store(ABC):
     @abstractmethod
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
+
+    def probes(self) -> Mapping[str, Callable[[], None]]:
+        """What must work before anything else, each by a name; nothing of that kind for a folder."""
+        return {}
 
     def where(self, key: str) -> str:
         """The full address of an object."""

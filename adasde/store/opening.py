@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from adasde.errors import StoreError
-from adasde.store.base import Store
+from adasde.store.base import PATIENT, Patience, Store
 from adasde.store.local import LocalStore
 
 VARIABLE = "ADASDE_STORAGE_URL"
@@ -20,11 +20,13 @@ DEFAULT = "store"
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
-def open_store(url: str | None = None, *, project: str | os.PathLike[str] = ".") -> Store:
+def open_store(
+    url: str | None = None, *, project: str | os.PathLike[str] = ".", patience: Patience = PATIENT
+) -> Store:
     """The store at ``url``: ``s3://bucket/prefix``, ``file:///folder`` or a folder. Nothing is sent yet.
 
     None: ADASDE_STORAGE_URL, else ``storage.url`` in the project's params.yaml, else its folder ``store``.
-    Relative folders are meant from ``project``.
+    Relative folders are meant from ``project``; ``patience`` is for servers.
 
     Raises:
         StoreError: another kind of address, boto3 is missing, or the variables of AWS cannot be used.
@@ -32,7 +34,7 @@ def open_store(url: str | None = None, *, project: str | os.PathLike[str] = ".")
     """
     address = checked_url(configured_url(project) or DEFAULT if url is None else url)
     if scheme(address) == "s3":
-        return _s3_store(address)
+        return _s3_store(address, patience)
     return LocalStore(Path(project) / local_path(address))
 
 
@@ -77,7 +79,7 @@ def local_path(spec: str) -> Path:
     return Path(unquote(parts.path))
 
 
-def _s3_store(url: str) -> Store:
+def _s3_store(url: str, patience: Patience) -> Store:
     try:
         from adasde.store.s3 import S3Store
     except ModuleNotFoundError as error:
@@ -85,7 +87,7 @@ def _s3_store(url: str) -> Store:
             f"{url} needs {error.name}, which the plain package does not bring. Install it with: "
             "pip install 'adasde[pipeline]'"
         ) from error
-    return S3Store(url)
+    return S3Store(url, patience=patience)
 
 
 def _from_params(path: Path) -> str | None:

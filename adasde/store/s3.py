@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import random
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from boto3.s3.transfer import TransferConfig
 from boto3.session import Session
+from botocore import UNSIGNED
 from botocore import exceptions as boto
 from botocore.config import Config
 
@@ -21,8 +19,10 @@ from adasde.files import atomic, sha256_file
 from adasde.progress import Advance
 from adasde.store.base import (
     CHUNK,
+    PATIENT,
     WORKERS,
     Entry,
+    Patience,
     Store,
     altered,
     checked_key,
@@ -46,26 +46,6 @@ BROKEN = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long a server is waited for.
-
-    Attributes:
-        attempts: of every request: repeated after 5xx, timeouts and broken connections, the pause before
-            a repetition random below 1, 2, 4, 8 ... seconds (20 at most).
-        connect: seconds for a connection.
-        read: seconds without a byte.
-    """
-
-    attempts: int = 6
-    connect: float = 5.0
-    read: float = 60.0
-
-    def pause(self, attempt: int) -> None:
-        """Sleep before the next attempt."""
-        time.sleep(random.random() * min(2**attempt, 20))
-
-
 class S3Store(Store):
     """Objects below a prefix of a bucket; endpoint, region and credentials by the variables of AWS.
 
@@ -76,7 +56,7 @@ class S3Store(Store):
         StoreError: ``url`` is not ``s3://bucket/prefix``, or the variables of AWS cannot be used.
     """
 
-    def __init__(self, url: str, *, patience: Patience = Patience(), part: int = PART) -> None:
+    def __init__(self, url: str, *, patience: Patience = PATIENT, part: int = PART) -> None:
         self.bucket, self.prefix = split_url(url)
         self.url = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
         self.patience = patience
@@ -156,9 +136,9 @@ class S3Store(Store):
             try:
                 self.client.head_object(Bucket=self.bucket, Key=place)
             except boto.ClientError as error:
+                self._require_bucket()
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
                     raise
-                self._require_bucket()
                 return False
         return True
 
@@ -168,6 +148,29 @@ class S3Store(Store):
         with self._explained("delete", self.where(key)):
             self.client.delete_object(Bucket=self.bucket, Key=place)
 
+    def probes(self) -> Mapping[str, Callable[[], None]]:
+        """What must work before anything else: the endpoint answers, these credentials, in this bucket."""
+
+        def enter(*passing: str) -> None:
+            try:
+                with self._explained("enter", self.url):
+                    self._require_bucket()
+            except StoreError as error:
+                if error.kind not in passing:
+                    raise
+
+        return {
+            "endpoint": self._reach,
+            "credentials": lambda: enter("bucket", "denied"),
+            "bucket": lambda: enter("denied"),  # it may be used without being listed: others tell
+        }
+
+    def _reach(self) -> None:
+        """See that something answers, be it no."""
+        anonymous = make_client(self.patience, anonymous=True)
+        with self._explained("reach", self.url), suppress(boto.ClientError):
+            anonymous.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
+
     def _place(self, key: str) -> str:
         """The whole key of an object in the bucket."""
         return checked_key(f"{self.prefix}/{checked_key(key)}" if self.prefix else key)
@@ -176,7 +179,7 @@ class S3Store(Store):
         return explained(f"{doing} {where}", endpoint=self.endpoint)
 
     def _require_bucket(self) -> None:
-        """Raise boto's error where the bucket is not there: the answer to HEAD on a key cannot tell."""
+        """Raise boto's error where bucket or credentials are wrong: an answer to HEAD does not tell why."""
         self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
 
     def _open(self, key: str) -> dict[str, Any]:
@@ -240,7 +243,7 @@ def split_url(url: str) -> tuple[str, str]:
     return bucket, checked_key(prefix) if prefix else ""
 
 
-def make_client(patience: Patience) -> Any:
+def make_client(patience: Patience, *, anonymous: bool = False) -> Any:
     """boto3's S3 client as the variables of AWS say.
 
     Bodies are not signed, also without TLS, where boto would hash them once more: the signed metadata has
@@ -251,6 +254,7 @@ def make_client(patience: Patience) -> Any:
         read_timeout=patience.read,
         retries={"mode": "standard", "total_max_attempts": patience.attempts},
         max_pool_connections=WORKERS * PARTS,
+        signature_version=UNSIGNED if anonymous else None,
         s3={"payload_signing_enabled": False},
     )
     return Session().client("s3", config=config)
