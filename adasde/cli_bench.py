@@ -18,6 +18,7 @@ Schedules = Annotated[
 ]
 Recipes = Annotated[str, typer.Option(help="Learned: all, none, or names such as adasde,plugin-ipndm.")]
 RecipeSchedules = Annotated[str, typer.Option(help="Tried for every learned sampler.")]
+Recipe = Annotated[str, typer.Option(help="Changes to every recipe: trajectories=4000:batch=32.")]
 Images = Annotated[int, typer.Option(help="Images in a seed range.")]
 Ranges = Annotated[int, typer.Option(help="Disjoint seed ranges: mean and spread.")]
 ChoiceImages = Annotated[int, typer.Option(help="Images that schedules are chosen by.")]
@@ -33,6 +34,7 @@ def bench(
     schedule: Schedules = "polynomial:7,logsnr,time_uniform",
     learned: Recipes = "all",
     learned_schedule: RecipeSchedules = "polynomial:7,time_uniform:1.5",
+    recipe: Recipe = "",
     images: Images = 3000,
     ranges: Ranges = 3,
     choice_images: ChoiceImages = 1000,
@@ -43,14 +45,23 @@ def bench(
 ) -> None:
     """Measure every sampler side by side: tables, CSV, JSON, plots, sheets. A stopped run carries on."""
     from adasde.bench.plan import BenchSettings
-    from adasde.bench.samplers import LEARNED, all_classical, parse_grid, parse_learned, parse_solver, words
+    from adasde.bench.samplers import (
+        LEARNED,
+        all_classical,
+        parse_grid,
+        parse_learned,
+        parse_solver,
+        with_recipe,
+        words,
+    )
 
+    chosen = LEARNED.values() if learned == "all" else map(parse_learned, words(learned))
     settings = BenchSettings(
         targets=tuple(words(model)),
         nfe=tuple(_numbers(nfe)),
         classical=tuple(all_classical() if solver == "all" else map(parse_solver, words(solver))),
         grids=tuple(map(parse_grid, words(schedule))),
-        learned=tuple(LEARNED.values() if learned == "all" else map(parse_learned, words(learned))),
+        learned=tuple(with_recipe(entry, recipe) for entry in chosen),
         learned_grids=tuple(map(parse_grid, words(learned_schedule))),
         images=images,
         ranges=ranges,

@@ -25,6 +25,7 @@ from adasde.bench.samplers import (
     parse_grid,
     parse_learned,
     parse_solver,
+    with_recipe,
 )
 from adasde.bench.store import Store
 from adasde.bench.targets import target
@@ -207,6 +208,8 @@ def test_names_with_options_and_nodes() -> None:
     assert parse_solver("ipndm:order=2") == Classical("ipndm", {"order": 2})
     assert parse_grid("polynomial") == Grid("polynomial", 7.0)
     assert parse_grid("logsnr:2").label == "logsnr 2"
+    quick = with_recipe(LEARNED["plugin-heun"], "trajectories=64:batch=32").settings
+    assert (quick.solver, quick.trajectories, quick.batch) == ("heun", 64, 32)
     nodes = parse_grid("80/5/0.1")
     assert nodes.sigmas(2, sigma_min=0.1, sigma_max=80).tolist() == [80, 5, 0.1]
     assert nodes.sigmas(3, sigma_min=0.1, sigma_max=80) is None
@@ -222,6 +225,8 @@ def test_names_with_options_and_nodes() -> None:
         (lambda: parse_grid("logsnr:x"), SolverError, "schedule 'logsnr:x'.*write polynomial:7 or 80/10"),
         (lambda: parse_grid("80/5/6"), SolverError, r"sigmas\[1\] = 5.0 and 6.0 after it"),
         (lambda: parse_learned("plugin-huen"), ParamsError, "Did you mean 'plugin-heun'"),
+        (lambda: with_recipe(LEARNED["adasde"], "btach=3"), ParamsError, "Did you mean 'batch'"),
+        (lambda: with_recipe(LEARNED["adasde"], "batch"), SolverError, "name:option=value"),
         (lambda: target("mixture:much"), ParamsError, "must be a number from 0 to 10"),
         (lambda: target("digist"), AdaSDEError, "digits"),
         (lambda: BenchSettings(nfe=()), ParamsError, "at least one entry in nfe"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ import yaml
 from torch import Tensor
 
 from adasde.coefficients import OWN
-from adasde.distill import DistillSettings
+from adasde.distill import DistillSettings, recipe_from
 from adasde.errors import ParamsError, SolverError
 from adasde.integrate import checked
 from adasde.schedules import SCHEDULES, schedule, unknown
@@ -127,12 +128,7 @@ def words(text: str) -> list[str]:
 def parse_solver(text: str) -> Classical:
     """``unipc`` or ``unipc:order=3:variant=bh1`` (SolverError: unknown name, option or value)."""
     name, *pairs = text.split(":")
-    options = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise SolverError(f"{text!r}: write options as name:option=value, for instance ipndm:order=2.")
-        options[key] = yaml.safe_load(value)
+    options = options_of(pairs, text)
     make_solver(name, options)
     return Classical(name, options)
 
@@ -159,6 +155,28 @@ def parse_learned(text: str) -> Learned:
     if text not in LEARNED:
         raise ParamsError(unknown("learned sampler", text, LEARNED))
     return LEARNED[text]
+
+
+def with_recipe(entry: Learned, text: str) -> Learned:
+    """``entry`` with further settings of its distillation: ``trajectories=4000:batch=32``.
+
+    Raises:
+        ParamsError: an unknown setting (names the nearest), or a value that does not go with the others.
+    """
+    changes = options_of(text.split(":") if text else [], text)
+    recipe = recipe_from(entry.changes | changes)
+    return replace(entry, changes={name: getattr(recipe, name) for name in entry.changes | changes})
+
+
+def options_of(pairs: Sequence[str], text: str) -> dict[str, Any]:
+    """``["order=3"]`` -> ``{"order": 3}`` (SolverError, quoting ``text``, where one is no pair)."""
+    options = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise SolverError(f"{text!r}: write options as name:option=value, for instance ipndm:order=2.")
+        options[key] = yaml.safe_load(value)
+    return options
 
 
 def all_classical() -> list[Classical]:
