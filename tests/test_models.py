@@ -9,6 +9,7 @@ import sys
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from adasde.checkpoints import CARD, cards, read_card
 from adasde.errors import CheckpointError
-from adasde.models import load_model
+from adasde.models import load_model, train_digits, train_glyphs
 from adasde.models.data import digits, real_images
 from adasde.models.edm import Preconditioned, training_loss
 from adasde.models.train_digits import (
@@ -180,11 +181,15 @@ def test_training_is_deterministic_reports_progress_and_makes_a_checkpoint(tmp_p
     assert load_model(tmp_path / "first").shape == (1, 8, 8)
 
 
-def test_the_shipped_weights_come_from_the_defaults() -> None:
-    card = cards()["digits"]
-    assert card.model.about["training"] == asdict(DenoiserTraining())
-    assert card.features.about["training"] == asdict(ClassifierTraining())
-    assert card.model.about["seed"] == card.features.about["seed"] == 0
+@pytest.mark.parametrize(("name", "recipes"), [("digits", train_digits), ("glyphs", train_glyphs)])
+def test_the_shipped_weights_come_from_the_defaults(name: str, recipes: ModuleType) -> None:
+    card = cards()[name]
+    for part, settings in (
+        (card.model, recipes.DenoiserTraining()),
+        (card.features, recipes.ClassifierTraining()),
+    ):
+        assert part.about["training"] == json.loads(json.dumps(asdict(settings)))
+        assert part.about["seed"] == 0
 
 
 def test_half_a_checkpoint_is_refused(tmp_path: Path) -> None:

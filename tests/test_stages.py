@@ -176,3 +176,23 @@ def test_files_made_by_other_code_are_made_again(project: Path) -> None:
     ended = command(STAGES["distill"], project)
     assert ended.code == 1
     assert "another checkpoint or by other code" in ended.err
+
+
+def test_a_conditional_model_goes_through_every_stage_with_the_classes_of_its_seeds(tmp_path: Path) -> None:
+    write_params(tmp_path, tiny_values() | {"model": "glyphs"})
+    for stage in STAGES.values():
+        ended = command(stage, tmp_path)
+        assert ended.code == 0, (stage, ended.err)
+    model, seeds = load_model("glyphs"), range(16, 24)
+    states = load_tensors(tmp_path / "data/teacher/nfe3/shard-00001.safetensors")["states"]
+    fine = adasde.schedule("time_uniform", 4, rho=1.0)
+    ends = adasde.solve(model.bind(seeds), latents(seeds, model.shape), fine, solver="dpm2")
+    torch.testing.assert_close(states[-1, :8], ends, atol=1e-4, rtol=1e-4)
+    document = json.loads((tmp_path / "data/metrics/nfe3.json").read_text())
+    assert document["protocol"]["class_policy"] == "seed modulo 26"
+    assert {row["nfe"] for row in document["rows"].values()} == {3}
+    table = Coefficients.load(tmp_path / "data/distill/nfe3/coefficients.json")
+    seeds = range(1_000_050, 1_000_053)  # the first of the second chunk
+    direct = adasde.sample(model.bind(seeds), latents(seeds, model.shape), table, SeededNoise(seeds))
+    stored = load_tensors(tmp_path / "data/samples/nfe3/adasde.safetensors")["images"]
+    assert (stored[50:53].int() - to_uint8(direct).int()).abs().max() <= 1
