@@ -42,7 +42,7 @@ model = load_model("{model}")
 coefficients = adasde.Coefficients.load("data/distill/nfe{nfe}/coefficients.json")
 seeds = range(16)
 latents = adasde.latents(seeds, model.shape)
-images = adasde.sample(model.denoise, latents, coefficients, adasde.SeededNoise(seeds))"""
+images = adasde.sample(model.bind(seeds), latents, coefficients, adasde.SeededNoise(seeds))"""
 
 
 def page(results: Results, pictures: Sequence[tuple[str, str, Path]]) -> str:
