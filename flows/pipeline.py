@@ -18,12 +18,13 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from flows import environment, graph
-from flows.lock import only_run
+from flows.logs import explain_failures
 from flows.observer import Outcome, Step, observer
 from flows.processes import Crew
 from flows.publish import publish
 from flows.stage import run_stage
 from flows.tracking import Tracked, track
+from flows.turn import turn
 
 SECONDS_BETWEEN_UPDATES = 2.0
 
@@ -94,11 +95,13 @@ def pipeline(project: str = ".") -> Summary:
     """Bring every stage of the project up to date, then publish, track and register the results.
 
     Raises:
-        AdaSDEError: a stage failed (StageError with its last lines), or the project cannot be read.
+        AdaSDEError: a stage failed (StageError with its last lines), the project cannot be read, or another
+            run works in it and this one was started by hand.
     """
     folder = environment.find_project(Path(project))
     environment.apply(folder)
-    with only_run(folder):
+    explain_failures()
+    with turn(folder):
         outcomes = run_stages(folder)
         publish_task(str(folder))
         tracked = track_task(str(folder), str(flow_run.get_id()))

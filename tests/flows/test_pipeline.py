@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from projects import Project
+from waiting import processes_in
 
 from flows.lock import only_run
 
@@ -192,7 +193,7 @@ def interrupted(project: Project) -> None:
     assert process.returncode == 130, err
     assert "error: interrupted. Nothing was left half-written" in err
     assert "Traceback" not in err
-    assert not [link for link in Path("/proc").glob("[0-9]*/cwd") if leads_to(link, project.root)]
+    assert processes_in(project.root) == []
 
 
 def failed(project: Project) -> None:
@@ -205,13 +206,6 @@ def failed(project: Project) -> None:
 
 def entry(project: Project, stage: str) -> dict:
     return yaml.safe_load((project.root / "dvc.lock").read_text())["stages"][stage]
-
-
-def leads_to(link: Path, folder: Path) -> bool:
-    try:
-        return link.resolve() == folder
-    except OSError:
-        return False
 
 
 def test_wrong_params_are_refused_before_anything_runs(first) -> None:
