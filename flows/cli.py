@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from flows import cli_servers
 from flows.cli_common import Json, Project, enter
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command(epilog="Example: adasde run")(run)
+    cli_servers.register(app)
 
 
 def run(project: Project = Path(), as_json: Json = False) -> None:

@@ -46,9 +46,33 @@ def only_servers(project: Path) -> Iterator[Announce]:
         yield announce
 
 
+@contextmanager
+def only_promotion(project: Path) -> Iterator[None]:
+    """Hold the lock of what changes champions.
+
+    Raises:
+        BusyError: another process changes them.
+    """
+    refusal = (
+        f"another promotion or rollback is under way in {project} (process PROCESS). "
+        "Wait until it has ended, then start this one again."
+    )
+    with _held(project, "promotion", refusal):
+        yield
+
+
 def running_servers(project: Path) -> dict[str, Any]:
     """What the process that holds the lock of the servers has announced; empty where none runs."""
-    path = _path(project, "servers")
+    return _holder(project, "servers")
+
+
+def current_run(project: Path) -> dict[str, Any]:
+    """The ``process`` that works in the project; empty where none does."""
+    return _holder(project, "run")
+
+
+def _holder(project: Path, name: str) -> dict[str, Any]:
+    path = _path(project, name)
     if not path.is_file():
         return {}
     with path.open("r", encoding="utf-8") as stream:

@@ -19,6 +19,7 @@ from adasde.errors import AdaSDEError
 from flows.lock import running_servers
 from flows.service import HOST, Service, answers, free_port
 
+USUAL_PORT = 4200
 EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 
@@ -86,6 +87,12 @@ def address(project: Path) -> Address | None:
     if url := running_servers(project).get("prefect"):
         return Address(str(url), "adasde up")
     return None
+
+
+def api_of(project: Path) -> str:
+    """Where a server for the project's schedules is asked for: the chosen one, or Prefect's usual place."""
+    found = address(project)
+    return found.url if found else api_url(USUAL_PORT)
 
 
 def _profile(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from adasde.errors import AdaSDEError
 from flows.processes import Child
 
 HOST = "127.0.0.1"
-PATIENCE = 300.0
+PATIENCE = 600.0
 TAIL = 15
 
 
