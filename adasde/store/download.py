@@ -1,16 +1,15 @@
-"""Files by HTTP: whole or not at all, again where that may help, with progress where they are large."""
+"""Files by HTTP: whole or not at all, again where that may help."""
 
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote, unquote, urlsplit
 
 from adasde.errors import DataError, StoreError
 from adasde.files import atomic
-from adasde.progress import track
+from adasde.progress import Advance
 from adasde.store.base import CHUNK, checked_key, of_this_machine, require
 
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ ATTEMPTS = 5
 TIMEOUT = 30.0
 """Seconds without an answer."""
 
-LARGE = 32 << 20
-"""Bytes from which on progress is shown."""
-
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 """HTTP statuses that may be gone a moment later."""
 
@@ -32,7 +28,7 @@ MEANT = "%/:?&=@!$'()*+,;~[]"
 """Characters of an address that stay as they are; others, spaces for instance, are written as %20."""
 
 
-def download(url: str, folder: Path, *, sha256: str | None = None) -> Path:
+def download(url: str, folder: Path, *, sha256: str | None = None, progress: Advance | None = None) -> Path:
     """Copy what ``url`` answers into ``folder``, under the last name of its path; returns the file.
 
     ``sha256``, or that of ``url#sha256=HEX``, is verified. SSL_CERT_FILE names authorities of one's own.
@@ -48,7 +44,7 @@ def download(url: str, folder: Path, *, sha256: str | None = None) -> Path:
         sha256 = fragment.removeprefix("sha256=")
     for attempt in range(ATTEMPTS):
         try:
-            _once(address, target, sha256)
+            _once(address, target, sha256, progress)
             return target
         except StoreError as error:
             if error.kind not in ("unreachable", "server") or attempt + 1 == ATTEMPTS:
@@ -57,7 +53,7 @@ def download(url: str, folder: Path, *, sha256: str | None = None) -> Path:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _once(url: str, target: Path, sha256: str | None) -> None:
+def _once(url: str, target: Path, sha256: str | None, progress: Advance | None) -> None:
     from http.client import HTTPException
     from urllib.error import URLError
     from urllib.request import urlopen
@@ -66,7 +62,7 @@ def _once(url: str, target: Path, sha256: str | None) -> None:
         with atomic(target) as temporary:
             try:
                 with urlopen(url, timeout=TIMEOUT) as answer:
-                    _receive(answer, temporary, name=target.name)
+                    _receive(answer, temporary, progress)
             except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
                 _refuse(url, error)
             if sha256 is not None:
@@ -76,18 +72,21 @@ def _once(url: str, target: Path, sha256: str | None) -> None:
         raise (of_this_machine(cause, f"get {url}") if isinstance(cause, OSError) else error) from error
 
 
-def _receive(answer: HTTPResponse, target: Path, *, name: str) -> None:
+def _receive(answer: HTTPResponse, target: Path, progress: Advance | None) -> None:
     size, moved = answer.length, 0
-    with ExitStack() as stack:
-        writer = stack.enter_context(target.open("wb"))
-        advance = stack.enter_context(track(size, name, "bytes")) if (size or 0) > LARGE and size else None
-        while chunk := answer.read(CHUNK):
-            writer.write(chunk)
-            moved += len(chunk)
-            if advance is not None:
-                advance(len(chunk))
-    if size is not None and moved != size:
-        raise ConnectionResetError(f"{moved} of {size} bytes came")
+    try:
+        with target.open("wb") as writer:
+            while chunk := answer.read(CHUNK):
+                writer.write(chunk)
+                moved += len(chunk)
+                if progress is not None:
+                    progress(len(chunk))
+        if size is not None and moved != size:
+            raise ConnectionResetError(f"{moved} of {size} bytes came")
+    except BaseException:
+        if progress is not None:
+            progress(-moved)
+        raise
 
 
 def _refuse(url: str, error: Exception) -> NoReturn:

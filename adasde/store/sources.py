@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from adasde.errors import StoreError
+from adasde.progress import Advance
 from adasde.store.base import altered, checked_key, missing, require
 from adasde.store.download import download
 from adasde.store.opening import local_path, open_store, scheme
@@ -23,14 +24,19 @@ COEFFICIENTS = "coefficients.json"
 
 
 def local_copy(
-    spec: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None, *, sha256: str | None = None
+    spec: str | os.PathLike[str],
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    sha256: str | None = None,
+    progress: Advance | None = None,
 ) -> Path:
     """The local file that ``spec`` means; what is elsewhere is copied into ``folder`` first.
 
     ``spec`` is a path, ``file:///path``, ``s3://bucket/key``, ``http(s)://host/path`` or
     ``models:/name@alias`` (the coefficients of a registered version). Without ``folder`` the copy lies in
     a temporary one until the program ends. What is known of the content is verified: ``sha256``, the
-    checksum of an object in a store, the tag ``sha256`` of a registered version.
+    checksum of an object in a store, the tag ``sha256`` of a registered version. ``progress`` is called
+    with the numbers of bytes that came.
 
     Raises:
         StoreError: there is no such file, it cannot be reached, or it is not what it should be.
@@ -44,9 +50,9 @@ def local_copy(
         case "s3":
             url, _, key = text.rpartition("/")
             path = _folder(folder) / checked_key(key)
-            open_store(url).get(key, path, unchecked=True)
+            open_store(url).get(key, path, progress=progress, unchecked=True)
         case "http" | "https":
-            path = download(text, _folder(folder), sha256=sha256)
+            path = download(text, _folder(folder), sha256=sha256, progress=progress)
         case "models":
             path = _from_registry(text, _folder(folder))
         case other:
