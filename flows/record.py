@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adasde.errors import DataError
+from adasde.files import sha256_file
 from flows import graph
 from flows.results import markdown_table, read_results
 
@@ -65,9 +66,11 @@ class Outputs:
         return self.metrics["rows"]["AdaSDE"]
 
     def scores(self) -> dict[str, str]:
-        """Metrics and protocol as the tags of a registered version."""
+        """Metrics, protocol and the SHA-256 of the coefficients as the tags of a registered version."""
         values = {name: f"{value:.6g}" for name, value in numbers(self.student).items()}
-        return values | {"protocol_hash": self.metrics["protocol_hash"], "nfe": str(self.nfe)}
+        sha256 = sha256_file(self.distilled / "coefficients.json")
+        protocol = self.metrics["protocol_hash"]
+        return values | {"protocol_hash": protocol, "nfe": str(self.nfe), "sha256": sha256}
 
     def tags(self) -> dict[str, str]:
         """Where the outputs come from: commit, dvc.lock, MD5 of each stage's outputs, protocol."""

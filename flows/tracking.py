@@ -13,7 +13,7 @@ from adasde.files import sha256_json
 from flows import graph
 from flows.mlflow_home import experiment_id, open_client
 from flows.record import BUNDLE, Outputs, log_files, log_numbers
-from flows.registry import ensure_challenger
+from flows.registry import ensure_challenger, registered_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -57,7 +57,7 @@ def _track_one(client: MlflowClient, experiment: str, outputs: Outputs, *, flow_
     known = _find(client, experiment, mark)
     tags = {"fingerprint": mark, "prefect_flow_run_id": flow_run_id}
     run_id = known or _log(client, experiment, outputs, tags=tags)
-    name = f"adasde-{outputs.params.model}-nfe{outputs.nfe}"
+    name = registered_name(outputs.params.model, outputs.nfe)
     source = f"runs:/{run_id}/{BUNDLE}"
     version = ensure_challenger(client, name, run_id, source=source, tags=outputs.scores())
     return Tracked(outputs.nfe, run_id, name, version, new=known is None)

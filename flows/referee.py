@@ -1,0 +1,72 @@
+"""Measuring coefficient files again, all under the protocol that params.yaml says now."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adasde.errors import AdaSDEError, DataError
+from adasde.params import STUDENT, Params, row_file
+
+if TYPE_CHECKING:
+    from adasde.stages.judge import Judge
+
+
+@dataclass(frozen=True)
+class Referee:
+    """The present protocol, loaded once, and the checkpoint that coefficients are tried on."""
+
+    params: Params
+    nfe: int
+    checkpoint: Path
+    judge: Judge
+
+    @classmethod
+    def load(cls, project: Path, params: Params, model: str, nfe: int) -> Referee:
+        """What the stages ``fetch`` and ``reference`` have left in the project.
+
+        Raises:
+            AdaSDEError: that is not there, or belongs to another model.
+        """
+        from adasde.checkpoints import find, read_card
+        from adasde.stages.judge import Judge
+
+        checkpoint = project / "data" / "checkpoint"
+        try:
+            found = read_card(find(checkpoint)).name
+            if found != model:
+                raise DataError(f"{checkpoint} is that of {found!r}")
+            judge = Judge.load(params, checkpoint=checkpoint, folder=project / "data" / "reference")
+        except AdaSDEError as error:
+            raise DataError(
+                "the two were measured under different protocols, so they have to be measured again, which "
+                f"cannot be done here: {str(error).rstrip('.')}. Set model: {model} in params.yaml, let "
+                "'adasde run' make these files, then promote again."
+            ) from error
+        return cls(params, nfe, checkpoint, judge)
+
+    @property
+    def protocol(self) -> str:
+        """The hash of the present protocol."""
+        return self.judge.protocol.hash
+
+    def measure(self, coefficients: bytes) -> dict[str, Any]:
+        """The metrics file of a coefficient file, as the stage ``evaluate`` writes it, without baselines.
+
+        Raises:
+            CoefficientsError: it does not fit the checkpoint.
+        """
+        from adasde.parts import Parts
+        from adasde.stages import sample
+        from adasde.tensorfile import load_images
+
+        alone = self.params.model_copy(update={"baselines": {}})
+        with tempfile.TemporaryDirectory(prefix="adasde-") as name:
+            file, samples = Path(name, "coefficients.json"), Path(name, "samples")
+            file.write_bytes(coefficients)
+            sample(alone, self.nfe, checkpoint=self.checkpoint, coefficients=file, out=samples)
+            entry = Parts.load(samples).entries[row_file(STUDENT)]
+            row = self.judge.row(load_images(samples / row_file(STUDENT)), nfe=entry["nfe"])
+        return self.judge.document({STUDENT: row}) | {"nfe": self.nfe}
