@@ -274,7 +274,7 @@ def distill_coefficients(
     """
     recipe = recipe_from(settings)
     steps = steps_for_nfe(recipe.solver, nfe, afs=afs, points=recipe.points)
-    ends = {"sigma_min": sigma_min, "sigma_max": sigma_max, "rho": rho}
+    ends: dict[str, Any] = {"sigma_min": sigma_min, "sigma_max": sigma_max, "rho": rho}
     sigmas = make_schedule(schedule, steps, **ends)
 
     def states(piece: range) -> Tensor:

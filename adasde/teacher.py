@@ -18,7 +18,7 @@ SUBGRID_RHO = 7.0
 
 
 def split(coarse: Tensor, pieces: int) -> Tensor:
-    """Every interval of ``coarse`` [n+1] split by a polynomial grid with rho = 7: float64 [n * pieces + 1]."""
+    """Every interval of ``coarse`` [n+1] split by a polynomial grid (rho 7): float64 [n * pieces + 1]."""
     grids = [
         make_schedule("polynomial", pieces, sigma_min=float(s), sigma_max=float(t), rho=SUBGRID_RHO)
         for t, s in pairwise(coarse)

@@ -226,5 +226,6 @@ def test_storage_is_a_bucket_or_a_folder(values: dict[str, Any], url: str | None
 
 @pytest.mark.parametrize("url", ["https://host/x", "gs://bucket", "s3://", "", 3])
 def test_other_storage_is_refused(values: dict[str, Any], url: object) -> None:
-    with pytest.raises(ParamsError, match=r"params: storage\.url = .*(s3://bucket/prefix|must be text or null)"):
+    message = r"params: storage\.url = .*(s3://bucket/prefix|must be text or null)"
+    with pytest.raises(ParamsError, match=message):
         check_params(values | {"storage": {"url": url}})
