@@ -23,6 +23,9 @@ Images = Annotated[int, typer.Option(help="Images in a seed range.")]
 Ranges = Annotated[int, typer.Option(help="Disjoint seed ranges: mean and spread.")]
 ChoiceImages = Annotated[int, typer.Option(help="Images that schedules are chosen by.")]
 FirstSeed = Annotated[int, typer.Option(help="The first seed that is reported.")]
+Metric = Annotated[
+    str, typer.Option(help="What decides: fid, sliced_wasserstein, frechet; default: the model's.")
+]
 Workers = Annotated[int, typer.Option(min=0, help="Processes of one thread; 0: one a core.")]
 Out = Annotated[Path, typer.Option(help="Folder to write; what it holds is not computed again.")]
 
@@ -39,6 +42,7 @@ def bench(
     ranges: Ranges = 3,
     choice_images: ChoiceImages = 1000,
     first_seed: FirstSeed = 2_000_000,
+    metric: Metric = "",
     workers: Workers = 0,
     out: Out = Path("report/bench"),
     as_json: Json = False,
@@ -67,6 +71,7 @@ def bench(
         ranges=ranges,
         choice_images=choice_images,
         first_seed=first_seed,
+        metric=metric,
     )
     from adasde.bench.output import as_rich, write_outputs
     from adasde.bench.run import bench as run

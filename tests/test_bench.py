@@ -14,7 +14,7 @@ from command import adasde as run_command
 from adasde.bench.cells import Measure, Sampler
 from adasde.bench.distances import sliced_wasserstein
 from adasde.bench.output import as_markdown, write_outputs
-from adasde.bench.plan import CHOICE_SEED, BenchSettings, Plan
+from adasde.bench.plan import CHOICE_SEED, BenchSettings, Plan, deciding_first
 from adasde.bench.results import best_rows, ratios
 from adasde.bench.run import bench
 from adasde.bench.samplers import (
@@ -91,6 +91,16 @@ def test_a_cell_that_is_done_is_not_done_again(tiny, monkeypatch: pytest.MonkeyP
     assert bench(TINY, out)["targets"] == first["targets"]
     with pytest.raises(AssertionError, match="computed again"):
         bench(replace(TINY, images=41), out)
+
+
+def test_another_metric_can_decide(tiny) -> None:
+    result = bench(replace(TINY, metric="frechet"), tiny[0])["targets"]["mixture:0.05"]
+    assert result["metrics"] == ["frechet", "sliced_wasserstein"]
+    for row in result["rows"]:
+        assert row["schedule"] == min(row["tried"], key=row["tried"].__getitem__)
+    assert [row["tried"] for row in result["rows"]] != [
+        row["tried"] for row in tiny[1]["targets"]["mixture:0.05"]["rows"]
+    ]
 
 
 def test_a_damaged_cell_is_computed_again(tiny) -> None:
@@ -229,6 +239,11 @@ def test_names_with_options_and_nodes() -> None:
         (lambda: with_recipe(LEARNED["adasde"], "batch"), SolverError, "name:option=value"),
         (lambda: target("mixture:much"), ParamsError, "must be a number from 0 to 10"),
         (lambda: target("digist"), AdaSDEError, "digits"),
+        (
+            lambda: deciding_first(("fid", "kid"), "fdi"),
+            ParamsError,
+            "unknown metric 'fdi'.*Did you mean 'fid'",
+        ),
         (lambda: BenchSettings(nfe=()), ParamsError, "at least one entry in nfe"),
         (lambda: BenchSettings(nfe=(0,)), ParamsError, "nfe must be at least 1, got 0"),
         (lambda: BenchSettings(images=1), ParamsError, "images must be at least 2, got 1"),

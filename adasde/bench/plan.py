@@ -13,6 +13,7 @@ from adasde.bench.samplers import LEARNED, Classical, Grid, Learned, all_classic
 from adasde.bench.store import Store
 from adasde.bench.targets import target
 from adasde.errors import ParamsError
+from adasde.schedules import unknown
 
 CHOICE_SEED = 900_000_000
 """The first of the seeds that schedules are chosen on; they are never reported."""
@@ -31,6 +32,7 @@ class BenchSettings:
         learned, learned_grids: every recipe is distilled on every grid, with AFS where that fits.
         images, ranges, first_seed: ``ranges`` disjoint seed ranges of ``images`` each are reported.
         choice_images: images that a schedule is chosen by.
+        metric: the one that decides; empty: the first of the model's own.
         floor_steps: Heun steps that show what the model itself can do.
     """
 
@@ -44,6 +46,7 @@ class BenchSettings:
     ranges: int = 3
     first_seed: int = 2_000_000
     choice_images: int = 1000
+    metric: str = ""
     floor_steps: int = 50
 
     def __post_init__(self) -> None:
@@ -65,6 +68,17 @@ class BenchSettings:
             )
 
 
+def deciding_first(metrics: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """``metrics`` with ``name`` in front; unchanged for an empty name.
+
+    Raises:
+        ParamsError: no such metric; says which there are and which one is nearest.
+    """
+    if name and name not in metrics:
+        raise ParamsError(unknown("metric", name, metrics))
+    return tuple(sorted(metrics, key=lambda metric: metric != name)) if name else metrics
+
+
 @dataclass(frozen=True)
 class Row:
     """One sampler at one budget, its schedule not chosen yet."""
@@ -81,6 +95,7 @@ class Plan:
     def __init__(self, spec: str, settings: BenchSettings, store: Store) -> None:
         self.spec, self.settings, self.store = spec, settings, store
         self.goal = target(spec)
+        self.metrics = deciding_first(self.goal.metrics, settings.metric)
         self.ends = Ends(spec)
         self.rows = list(self._rows())
 
@@ -118,7 +133,7 @@ class Plan:
         chosen: list[tuple[Row, str, Sampler, dict[str, float]]] = []
         for row, choices in samplers:
             known = {
-                label: result["metrics"][self.goal.metrics[0]]
+                label: result["metrics"][self.metrics[0]]
                 for (tried_row, label, _), result in zip(tried, scores, strict=True)
                 if tried_row is row and "metrics" in result
             }
@@ -133,7 +148,7 @@ class Plan:
             for row, label, sampler, known in chosen
         ]
         floor = summary([next(results) for _ in ranges]) | {"steps": self.settings.floor_steps}
-        return {"metrics": list(self.goal.metrics), "rows": rows, "floor": floor}
+        return {"metrics": list(self.metrics), "rows": rows, "floor": floor}
 
     def _about(self, row: Row, schedule: str, sampler: Sampler) -> dict[str, Any]:
         """What a row is, as JSON; ``cell`` finds its images."""
