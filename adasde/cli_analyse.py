@@ -54,7 +54,7 @@ def analyse(
         print(json.dumps({"stage": "analyse", **summary}))
         return
     for verdict in summary["verdicts"]:
-        print(f"{verdict['statement']} By W1 of the {verdict['measure']}: {verdict['verdict']}.")
+        print(f"{verdict['statement']} By {verdict['measure']}: {verdict['verdict']}.")
     print(f"analyse: {summary['out']}")
 
 

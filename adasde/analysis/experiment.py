@@ -74,44 +74,52 @@ class Measured:
 
 def measure(settings: Settings) -> Measured:
     """Train the network, sample with it and with the exact denoiser, measure; deterministic for a seed."""
-    circles, groups = settings.circles, settings.groups
-    errors = {
-        (measure, kind): np.empty((len(settings.gammas), len(settings.steps), groups))
-        for measure in MEASURES
-        for kind in PAIRS
-    }
-    shown = min(settings.steps, key=lambda steps: abs(steps - SHOWN))
+    shape = (len(settings.gammas), len(settings.steps), settings.groups)
+    errors = {(measure, kind): np.empty(shape) for measure in MEASURES for kind in PAIRS}
     with deterministic(settings.seed) as generator:
-        walk, apart = (Sampler(seeds) for seeds in seeds_of(settings))
-        network = fit(circles.sample(settings.points, generator), settings)
-        data, other = (
-            split(circles.sample(groups * settings.block, generator).numpy(), groups) for _ in "ab"
-        )
+        clouds = Clouds(settings, generator)
         with track(len(settings.gammas) * sum(settings.steps), "analyse", "steps") as advance:
             for j, steps in enumerate(settings.steps):
                 for i, gamma in enumerate(settings.gammas):
-                    learned = split(walk(network, steps, gamma), groups)
-                    alike = {
-                        "learned": learned,
-                        "exact": split(walk(circles, steps, gamma), groups),
-                        "data": split(walk(circles, steps, gamma, ExactFlow(circles)), groups),
-                    }
-                    separate = {
-                        "learned": learned[:, : settings.block],
-                        "exact": split(apart(circles, steps, gamma), groups),
-                        "data": data,
-                    }
+                    alike = clouds.alike(steps, gamma)
+                    separate = clouds.separate(alike["learned"], steps, gamma)
                     for key, values in distances(separate, alike).items():
                         errors[key][i, j] = values
                     advance(steps)
-        clouds = {
-            "data": walk(circles, shown, 0.0, ExactFlow(circles)),
-            "exact": walk(circles, shown, 0.0),
-            "ode": walk(network, shown, 0.0),
-            "sde": walk(network, shown, settings.gammas[-1]),
+        shown = min(settings.steps, key=lambda steps: abs(steps - SHOWN))
+        ode, sde = (clouds.alike(shown, gamma) for gamma in (0.0, settings.gammas[-1]))
+    pictured = {"data": ode["data"], "exact": ode["exact"], "ode": ode["learned"], "sde": sde["learned"]}
+    floor = np.array([assignment_distance(*pair) for pair in zip(clouds.data, clouds.other, strict=True)])
+    return Measured(settings, errors, floor, {k: v.reshape(-1, 2) for k, v in pictured.items()}, shown)
+
+
+class Clouds:
+    """The points of the experiment, as [groups, n, 2]; the network is trained at the start."""
+
+    def __init__(self, settings: Settings, generator: torch.Generator) -> None:
+        self.circles, self.groups, self.block = settings.circles, settings.groups, settings.block
+        self.walk, self.apart = (Sampler(seeds) for seeds in seeds_of(settings))
+        self.network = fit(self.circles.sample(settings.points, generator), settings)
+        count = self.groups * self.block
+        self.data, self.other = (self._split(self.circles.sample(count, generator).numpy()) for _ in range(2))
+
+    def alike(self, steps: int, gamma: float) -> dict[str, np.ndarray]:
+        """Large clouds of the same latents and noises."""
+        flow = ExactFlow(self.circles)
+        return {
+            "learned": self._split(self.walk(self.network, steps, gamma)),
+            "exact": self._split(self.walk(self.circles, steps, gamma)),
+            "data": self._split(self.walk(self.circles, steps, gamma, flow)),
         }
-    floor = np.array([assignment_distance(*pair) for pair in zip(data, other, strict=True)])
-    return Measured(settings, errors, floor, clouds, shown)
+
+    def separate(self, learned: np.ndarray, steps: int, gamma: float) -> dict[str, np.ndarray]:
+        """Small clouds, independent of each other; ``learned``: the network's large one, cut down."""
+        exact = self._split(self.apart(self.circles, steps, gamma))
+        return {"learned": learned[:, : self.block], "exact": exact, "data": self.data}
+
+    def _split(self, cloud: np.ndarray) -> np.ndarray:
+        """[n, 2] -> [groups, n // groups, 2]; what is left over is left out."""
+        return cloud[: len(cloud) // self.groups * self.groups].reshape(self.groups, -1, 2)
 
 
 def seeds_of(settings: Settings) -> tuple[range, range]:
@@ -120,11 +128,6 @@ def seeds_of(settings: Settings) -> tuple[range, range]:
     first = (settings.samples + small) * settings.seed
     middle = first + settings.samples
     return range(first, middle), range(middle, middle + small)
-
-
-def split(cloud: np.ndarray, groups: int) -> np.ndarray:
-    """[n, 2] -> [groups, n // groups, 2]; what is left over is left out."""
-    return cloud[: len(cloud) // groups * groups].reshape(groups, -1, 2)
 
 
 def distances(separate: Mapping[str, np.ndarray], alike: Mapping[str, np.ndarray]) -> dict[Key, np.ndarray]:

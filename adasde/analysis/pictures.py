@@ -38,6 +38,8 @@ def error_figure(found: Analysis, kind: str) -> Figure:
 
 
 def _errors(axes: Axes, found: Analysis, measure: str, kind: str) -> None:
+    from matplotlib.ticker import LogLocator
+
     cells = found.errors[measure, kind]
     for gamma, colour in colours(found.measured).items():
         line = [cells[steps][gamma] for steps in cells]
@@ -50,6 +52,7 @@ def _errors(axes: Axes, found: Analysis, measure: str, kind: str) -> None:
         axes.axhline(found.floor.mean, color=FLOOR, linestyle=":", label="floor: new data\nfor the samples")
     axes.set(yscale="log")
     plain_numbers(axes)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))  # some axes span less than a decade
     plain(axes)
 
 

@@ -69,8 +69,8 @@ def document(found: Analysis) -> dict[str, Any]:
     """The JSON value of ``analysis.json``: settings, method, one row a number, verdicts."""
     rows = [
         {
-            "measure": measure, "kind": kind, "steps": steps, "gamma": gamma, **asdict(error),
-            "difference": asdict(found.differences[measure, kind][steps][gamma]) if gamma else None,
+            "measure": measure, "kind": kind, "steps": steps, "gamma": gamma, **_rounded(error),
+            "difference": _rounded(found.differences[measure, kind][steps][gamma]) if gamma else None,
         }
         for (measure, kind), by_steps in found.errors.items()
         for steps, by_gamma in by_steps.items()
@@ -81,6 +81,10 @@ def document(found: Analysis) -> dict[str, Any]:
         "settings": asdict(found.measured.settings),
         "method": METHOD,
         "verdicts": [asdict(v) | {"summary": v.summary} for v in found.verdicts],
-        "floor": {"measure": "plane", **asdict(found.floor)},
+        "floor": {"measure": "plane", **_rounded(found.floor)},
         "errors": rows,
     }
+
+
+def _rounded(value: Estimate) -> dict[str, float]:
+    return {name: round(number, 7) for name, number in asdict(value).items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 from adasde.analysis.experiment import PAIRS, measure
 from adasde.analysis.page import page
-from adasde.analysis.pictures import clouds_figure, error_figure
+from adasde.analysis.pictures import TITLES, clouds_figure, error_figure
 from adasde.analysis.results import analysis, document
 from adasde.analysis.settings import Settings
 from adasde.files import atomic, write_json, write_text
@@ -46,6 +46,6 @@ def analyse(settings: Settings, *, out: Path) -> dict[str, Any]:
     write_json(out / "analysis.json", document(found))
     write_text(out / "index.html", page(found, [picture[:3] for picture in pictures]))
     verdicts = [
-        {"statement": v.statement, "measure": v.measure, "verdict": v.summary} for v in found.verdicts
+        {"statement": v.statement, "measure": TITLES[v.measure], "verdict": v.summary} for v in found.verdicts
     ]
     return {"out": str(out / "index.html"), "results": str(out / "analysis.json"), "verdicts": verdicts}
