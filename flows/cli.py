@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from flows import cli_servers
+from flows import cli_promotion, cli_servers
 from flows.cli_common import Json, Project, enter
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command(epilog="Example: adasde run")(run)
+    cli_promotion.register(app)
     cli_servers.register(app)
 
 

@@ -62,24 +62,34 @@ def open_desk(project: Path, model: str, nfe: int) -> Iterator[Desk]:
             promotion is under way.
     """
     params = load_params(project / "params.yaml")
-    with chdir(project), only_promotion(project), open_registry() as client:
-        champions = Champions(open_store(project=project), registry.registered_name(model, nfe))
-        registry.require_model(client, champions.name)
-        audit = Audit(champions.store, f"{champions.folder}/audit", project)
-        yield Desk(project, params, model, nfe, client, champions, audit)
+    with only_promotion(project), open_registry(project) as client:
+        registry.require_model(client, registry.registered_name(model, nfe))
+        yield desk_of(project, params, client, model=model, nfe=nfe)
+
+
+def desk_of(project: Path, params: Params, client: MlflowClient, *, model: str, nfe: int) -> Desk:
+    """The desk for one model and budget."""
+    champions = Champions(open_store(project=project), registry.registered_name(model, nfe))
+    audit = Audit(champions.store, f"{champions.folder}/audit", project)
+    return Desk(project, params, model, nfe, client, champions, audit)
 
 
 @contextmanager
-def open_registry() -> Iterator[MlflowClient]:
-    """MLflow's client; a database that is not there is not made (AdaSDEError)."""
+def open_registry(project: Path) -> Iterator[MlflowClient]:
+    """MLflow's client, the project its working directory.
+
+    Raises:
+        AdaSDEError: MLflow cannot be used, or its database is not there: none is made.
+    """
     uri = os.environ["MLFLOW_TRACKING_URI"]
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
-        raise AdaSDEError(
-            f"there is no MLflow database {uri.removeprefix(SQLITE)}, so nothing is registered. Run "
-            "'adasde run' first, or set MLFLOW_TRACKING_URI to the server that has your models."
-        )
-    with open_client(uri) as client:
-        yield client
+    with chdir(project):
+        if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
+            raise AdaSDEError(
+                f"there is no MLflow database {uri.removeprefix(SQLITE)}, so nothing is registered. Run "
+                "'adasde run' first, or set MLFLOW_TRACKING_URI to the server that has your models."
+            )
+        with open_client(uri) as client:
+            yield client
 
 
 def settle(desk: Desk) -> Settled:

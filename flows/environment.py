@@ -50,6 +50,7 @@ def settings(project: Path, environ: Mapping[str, str]) -> dict[str, str]:
         "MPLCONFIGDIR": str(cache / "matplotlib"),
         "TORCH_HOME": str(cache / "torch"),
         "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
         "OMP_NUM_THREADS": "1",
     }

@@ -159,22 +159,25 @@ class QuickHome(Home):
         super().__init__(root)
         self.client = Memory()
         self._made: dict[tuple[str, str], Contender] = {}
-
-        @contextmanager
-        def open_registry() -> Iterator[Memory]:
-            yield self.client
-
-        patch.setattr(desk, "open_registry", open_registry)
+        patch.setattr(desk, "open_registry", self.open_registry)
         patch.setattr(
             promoting, "registered", lambda _, version, nfe: self._made[version.name, version.version]
         )
+
+    @contextmanager
+    def open_registry(self, project: Path) -> Iterator[Memory]:
+        """Stands in for ``desk.open_registry``."""
+        yield self.client
 
     def add(self, model: str, fid: float, *, weights: str = WEIGHTS, protocol: str = PROTOCOL) -> str:
         """Register a version, as the challenger."""
         name = registered_name(model, 5)
         versions = self.client.versions.setdefault(name, [])
         number = str(len(self._made) + 1)
-        versions.append(SimpleNamespace(name=name, version=number, run_id=None, tags={}))
+        tags = {"fid": str(fid), "fid_spread": "0.001", "protocol_hash": protocol}
+        versions.append(
+            SimpleNamespace(name=name, version=number, run_id=None, tags=tags, creation_timestamp=1000)
+        )
         self.client.aliases.setdefault(name, {})["challenger"] = number
         coefficients = json.dumps({"mark": fid, "model": {"sha256": weights}}).encode()
         text = json.dumps(metrics(fid, protocol=protocol)).encode()

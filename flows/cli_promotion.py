@@ -1,0 +1,125 @@
+"""The commands that change and show which coefficients are champion."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli_common import Json, Project, enter
+
+if TYPE_CHECKING:
+    from flows.outcome import Outcome
+    from flows.promoting import Asked
+
+Model = Annotated[str, typer.Argument(help="As in params.yaml, for instance digits.", metavar="MODEL")]
+Nfe = Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations per image.", metavar="N")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command(epilog="Example: adasde promote digits --nfe 5 --dry-run")(promote)
+    app.command(epilog="Example: adasde rollback digits --nfe 5 --reason 'blurred in production'")(rollback)
+    app.command(epilog="Example: adasde registry digits --nfe 5 --json")(registry)
+
+
+def promote(
+    model: Model,
+    nfe: Nfe,
+    candidate: Annotated[
+        int | None, typer.Option(min=1, help="This version, instead of the challenger.", metavar="VERSION")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but write nothing.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote whatever the policy says; needs --reason.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Recorded with the decision.", metavar="TEXT")] = "",
+    project: Project = Path(),
+    as_json: Json = False,
+) -> None:
+    """Make the challenger champion if it wins by the policy of params.yaml; a loser is no failure."""
+    if force and not reason.strip():
+        raise typer.BadParameter("it needs --reason TEXT, which is recorded", param_hint="--force")
+    folder = enter(project)
+    from flows.promoting import Asked
+
+    asked = Asked(candidate, dry_run=dry_run, force=force, reason=reason.strip())
+    _show(_promote(folder, model, nfe, asked), as_json)
+
+
+def _promote(project: Path, model: str, nfe: int, asked: Asked) -> Outcome:
+    """As a flow run where a Prefect server answers, which then shows the decision; else without."""
+    from flows import promoting
+    from flows.server import address
+    from flows.service import answers
+
+    server = address(project)
+    if server is None or not answers(f"{server.url.rstrip('/')}/health"):
+        if server is not None:
+            typer.echo(f"note: Prefect at {server.url} does not answer, so it is not told", err=True)
+        return promoting.promote(project, model, nfe, asked)
+    os.environ["PREFECT_API_URL"] = server.url
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+    from flows.promote import promote as flow
+
+    (outcome,) = flow(
+        model, nfe, asked.version, asked.dry_run, asked.force, reason=asked.reason, project=str(project)
+    )
+    return outcome
+
+
+def rollback(
+    model: Model,
+    nfe: Nfe,
+    reason: Annotated[str, typer.Option(help="Recorded with it.", metavar="TEXT")] = "",
+    project: Project = Path(),
+    as_json: Json = False,
+) -> None:
+    """Return to the champion before the present one."""
+    folder = enter(project)
+    from flows import promoting
+
+    _show(promoting.rollback(folder, model, nfe, reason=reason.strip()), as_json)
+
+
+def registry(
+    model: Annotated[
+        str | None, typer.Argument(help="Only this one, for instance digits.", metavar="MODEL")
+    ] = None,
+    nfe: Annotated[int | None, typer.Option(min=1, help="Only this budget.", metavar="N")] = None,
+    project: Project = Path(),
+    as_json: Json = False,
+) -> None:
+    """List versions, aliases, FID, and who was promoted when and why."""
+    folder = enter(project)
+    from flows.listing import list_models, tables
+
+    models = list_models(folder, model, nfe)
+    if as_json:
+        print(json.dumps({"models": models}))
+        return
+    from rich.console import Console
+
+    if not models:
+        typer.echo("nothing is registered under that name: 'adasde registry' lists everything")
+        return
+    console = Console()
+    for table in tables(models):
+        console.print(table)
+    for entry in models:
+        for note in entry["notes"]:
+            typer.echo(f"note: {entry['name']}: {note}")
+        if entry["champion"]:
+            typer.echo(f"champion: {entry['pointer']}")
+
+
+def _show(outcome: Outcome, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(asdict(outcome)))
+        return
+    for line in outcome.lines():
+        typer.echo(line)
