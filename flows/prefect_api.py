@@ -5,12 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import os
+import time
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request
 
 from adasde.errors import AdaSDEError
 from flows.service import opener
+
+PATIENCE = 60.0
+"""Seconds that one answer may take, and that a busy server is asked again."""
+
+BUSY = 503
+"""The server's answer while its database is locked."""
 
 
 class PrefectApi:
@@ -37,8 +44,19 @@ class PrefectApi:
         return self._ask(Request(f"{self.url}/{path}", json.dumps(body).encode(), headers, method="POST"))
 
     def _ask(self, request: Request) -> Any:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self._ask_once(request)
+            except AdaSDEError as error:
+                busy = isinstance(error.__cause__, HTTPError) and error.__cause__.code == BUSY
+                if not busy or time.monotonic() > until:
+                    raise
+            time.sleep(1)
+
+    def _ask_once(self, request: Request) -> Any:
         try:
-            with opener(self.url).open(request, timeout=30) as answer:
+            with opener(self.url).open(request, timeout=PATIENCE) as answer:
                 return json.load(answer)
         except HTTPError as error:
             if error.code == 404:
