@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from typing import Annotated
 
@@ -34,9 +35,9 @@ def check(
     """Try whether endpoint, credentials, bucket, write, read, list and delete work; what to do where not."""
     from adasde.errors import StoreError
     from adasde.store.check import check as steps_of
-    from adasde.store.opening import DEFAULT, configured_url
+    from adasde.store.opening import DEFAULT, VARIABLE, configured_url
 
-    where = url or configured_url() or DEFAULT
+    where = url or os.environ.get(VARIABLE) or configured_url() or DEFAULT
     steps = []
     for step in steps_of(url):
         steps.append(step)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from command import ROOT, adasde
+from s3_server import bucket_url, s3_server  # noqa: F401 (fixtures)
 from tiny import STAGES, tiny_values, write_params
 
 from adasde.params import Params, check_params
@@ -22,6 +23,7 @@ def _environment() -> None:
     """Small networks are fastest on one thread; children of the tests inherit the environment."""
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ.setdefault("MPLCONFIGDIR", str(ROOT / ".cache/matplotlib"))  # nothing outside the project
+    os.environ.pop("ADASDE_STORAGE_URL", None)
     torch.set_num_threads(1)
 
 

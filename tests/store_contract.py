@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,19 @@ KEYS = [
     "x" * 200,
     "~/e=f;g,h@i!",
 ]
+
+MB = 1 << 20
+
+
+def large_file(path: Path) -> Path:
+    """A file of 64 MB."""
+    path.write_bytes(os.urandom(64 * MB))
+    return path
+
+
+def refused(kind: str, *words: str) -> Any:
+    """A StoreError of that kind, whose message has the words (patterns) in that order."""
+    return pytest.raises(StoreError, match="(?s)" + ".*".join(words), check=lambda error: error.kind == kind)
 
 
 def sha256(data: bytes) -> str:
