@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from homes import QuickHome
 from prefect.testing.utilities import prefect_test_harness
+from projects import ROOT
 from tiny import tiny_values, write_params
 
 from adasde.errors import AdaSDEError
@@ -86,3 +88,10 @@ def test_prefect_shows_the_decision(home: QuickHome) -> None:
         artifact = Artifact.get("promotion-adasde-digits-nfe5")
     assert outcome.changed
     assert artifact is not None and "version 1 is champion now" in str(artifact.data)
+
+
+def test_prefect_yaml_knows_the_flow() -> None:
+    document = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    (deployment,) = [one for one in document["deployments"] if one["name"] == "promote"]
+    assert deployment["entrypoint"] == "flows.promote.promote"
+    assert set(deployment["parameters"]) <= set(promote.promote.parameters.properties)

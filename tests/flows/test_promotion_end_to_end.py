@@ -1,0 +1,48 @@
+"""Two real runs of a tiny pipeline: promoted, measured again under a new protocol, rolled back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from projects import ROOT, Project, make_project
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+PROMOTE = ("promote", "digits", "--nfe", "3", "--json")
+
+
+def answer(project: Project, *arguments: str) -> dict:
+    return json.loads(project.adasde(*arguments).stdout)
+
+
+def test_two_runs_two_champions_and_back(tmp_path_factory: pytest.TempPathFactory) -> None:
+    project = make_project(tmp_path_factory.mktemp("end"), nfe=[3])
+    shutil.copytree(ROOT / "adasde", project.root / "adasde", ignore=shutil.ignore_patterns("__pycache__"))
+    first = project.run()
+    outcome = answer(project, *PROMOTE)
+    assert (outcome["changed"], outcome["champion"]) == (True, "1")
+
+    project.params("distill", "trajectories", value=96)
+    project.params("sample", "images", value=60)
+    second = project.run()
+    assert first["results"]["protocol_hash"] != second["results"]["protocol_hash"]
+    outcome = answer(project, *PROMOTE, "--force", "--reason", "only a test")
+    mean = second["results"]["rows"]["AdaSDE"]["3"]["fid"]["mean"]
+    assert any(reason.startswith(f"fid {mean:.4g} ± ") for reason in outcome["reasons"])
+    assert (outcome["changed"], outcome["champion"], outcome["before"]) == (True, "2", "1")
+
+    pointer = outcome["pointer"]
+    sampled = project.adasde(
+        "sample", "--nfe", "3", "--coefficients", pointer, "--out", "elsewhere", "--json"
+    )
+    assert json.loads(sampled.stdout)["made"] == 3
+    assert answer(project, "rollback", "digits", "--nfe", "3", "--json")["champion"] == "1"
+    (model,) = answer(project, "registry", "--json")["models"]
+    assert [(one["version"], one["aliases"]) for one in model["versions"]] == [
+        ("2", ["challenger"]),
+        ("1", ["champion"]),
+    ]
+    assert [one["action"] for one in model["decisions"]] == ["promote", "promote", "rollback"]
+    assert [path for path in project.home.rglob("*") if path.is_file()] == []
