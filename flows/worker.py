@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from adasde.errors import AdaSDEError
 from flows.prefect_api import PrefectApi
 from flows.service import Service
 
@@ -31,7 +32,10 @@ def start_worker(project: Path, api: PrefectApi, *, log: Path) -> Service:
     env = os.environ | {"PREFECT_API_URL": api.url, "PREFECT_CLI_PROMPT": "false"}
 
     def ready() -> bool:
-        return any(worker["name"] == name and _seen(worker) > since for worker in online_workers(api))
+        try:
+            return any(worker["name"] == name and _seen(worker) > since for worker in online_workers(api))
+        except AdaSDEError:  # the server is busy
+            return False
 
     return Service("The worker", command, ready=ready, cwd=project, env=env, log=log)
 
