@@ -69,9 +69,9 @@ class Audit:
         self.store.write(key, json.dumps(entry, indent=1, sort_keys=True).encode())
         return entry
 
-    def entries(self) -> list[dict[str, Any]]:
-        """All entries, the oldest first; of a damaged one what its key says, and ``damaged``."""
-        return [self._load(key) for key in self._keys()]
+    def entries(self, last: int = 1000) -> list[dict[str, Any]]:
+        """The ``last`` entries, the oldest first; of a damaged one what its key says, and ``damaged``."""
+        return [self._load(key) for key in self._keys()[-last:]]
 
     def unfinished(self) -> list[dict[str, Any]]:
         """The intentions that no later entry of the same decision has ended."""

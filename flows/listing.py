@@ -23,6 +23,9 @@ NAME = re.compile(r"adasde-(.+)-nfe(\d+)")
 SHOWN = 20
 """Decisions that the table shows."""
 
+READ = 200
+"""Entries of each model's log that are read."""
+
 Document = dict[str, Any]
 
 
@@ -59,7 +62,7 @@ def _describe(desk: Desk, busy: str) -> Document:
         "champion": settled.pointer.champion.version if settled.pointer else None,
         "pointer": desk.champions.address,
         "versions": [_version(one, aliases) for one in registry.all_versions(desk.client, desk.name)],
-        "decisions": list(decisions(desk.audit.entries())),
+        "decisions": list(decisions(desk.audit.entries(READ))),
         "notes": list(settled.notes),
     }
 

@@ -144,6 +144,7 @@ def test_the_log_only_grows(log: Audit, tmp_path: Path) -> None:
         ("bb", "kept"),
     ]
     assert entries[0] == first
+    assert log.entries(1) == entries[-1:]
     assert entries[0]["by"] == audit.author()
     assert datetime.now(UTC) - datetime.fromisoformat(entries[0]["at"]) < timedelta(minutes=10)
 
