@@ -241,6 +241,11 @@ class Params(Section):
         return self
 
     @property
+    def model_name(self) -> str:
+        """What the model is called in names: ``my-digits`` for ``s3://bucket/models/my-digits``."""
+        return self.model.rstrip("/").rpartition("/")[2] or self.model
+
+    @property
     def training_seeds(self) -> range:
         """Seeds of the teacher's trajectories: another block of 2^32 for every ``seed``."""
         start = self.seed << 32

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from flows import cli_promotion, cli_servers
+from flows import cli_promotion, cli_servers, cli_transfer
 from flows.cli_common import Json, Project, enter
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: adasde run")(run)
     cli_promotion.register(app)
     cli_servers.register(app)
+    cli_transfer.register(app)
 
 
 def run(project: Project = Path(), as_json: Json = False) -> None:

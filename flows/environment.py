@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from adasde.errors import AdaSDEError
+from flows.storage import dvc_url, with_remote
 
 ALWAYS = {
     "DO_NOT_TRACK": "true",
@@ -50,6 +51,7 @@ def settings(project: Path, environ: Mapping[str, str]) -> dict[str, str]:
         "MPLCONFIGDIR": str(cache / "matplotlib"),
         "TORCH_HOME": str(cache / "torch"),
         "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # where `--json` prints
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
         "OMP_NUM_THREADS": "1",
@@ -73,16 +75,14 @@ def prepare_dvc(project: Path) -> None:
 
     wanted: dict[str, object] = {"site_cache_dir": str(project / ".cache" / "dvc")}
     if not in_git(project):
-        wanted["no_scm"] = True
+        wanted["no_scm"] = "true"
     config = Config(dvc_dir=str(project / ".dvc"))
-    core = config.load_one("local").get("core", {})
-    ours = {name: core[name] for name in ("site_cache_dir", "no_scm") if name in core}
-    if ours == wanted:
-        return
-    with config.edit("local") as local:
-        section = local.setdefault("core", {})
-        section.pop("no_scm", None)
-        section.update(wanted)
+    before = config.load_one("local")
+    core = {name: value for name, value in before.get("core", {}).items() if name != "no_scm"} | wanted
+    after = with_remote(before | {"core": core}, dvc_url(project))
+    if after != before:
+        with config.edit("local") as local:
+            local.update(after)
 
 
 def in_git(project: Path) -> bool:

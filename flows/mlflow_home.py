@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adasde.errors import AdaSDEError
+from flows.storage import explained_s3, mlflow_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 SQLITE = "sqlite:///"
 PATHS = (("experiments", "artifact_location"), ("runs", "artifact_uri"))
 """The columns in which MLflow stores absolute places of files."""
+
+FOLDER = "mlruns"
+"""The project's own folder for them."""
 
 
 @contextmanager
@@ -32,12 +36,23 @@ def open_client(uri: str) -> Iterator[MlflowClient]:
 
     mlflow.set_tracking_uri(uri)
     try:
-        yield mlflow.MlflowClient(uri)
+        with explained_s3("keep the files of runs"):
+            yield mlflow.MlflowClient(uri)
     except (MlflowException, RequestException, SQLAlchemyError) as error:
         raise AdaSDEError(
-            f"MLflow at {uri} failed: {error}. The stages are done and kept: make it reachable and whole "
-            "(or unset MLFLOW_TRACKING_URI to use the project's own database) and start the same again."
+            f"MLflow at {uri} failed: {_reason(error)}. The stages are done and kept: make it reachable and "
+            "whole (or unset MLFLOW_TRACKING_URI to use the project's own database) and start the same again."
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said where it did: below are four layers of retries, each of which quotes the next."""
+    said, cause = str(error), error.__cause__ or error.__context__
+    while cause:
+        if isinstance(cause, OSError) and cause.strerror:
+            said = cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return said
 
 
 def experiment_id(client: MlflowClient, name: str, *, project: Path) -> str:
@@ -47,20 +62,28 @@ def experiment_id(client: MlflowClient, name: str, *, project: Path) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         return client.create_experiment(name, artifact_location=place)
-    if place and uri.startswith(SQLITE) and found.artifact_location != place:
-        relocate(Path(uri.removeprefix(SQLITE)), found.artifact_location, place)
+    former = found.artifact_location.removesuffix(f"/{found.experiment_id}")  # which a server adds
+    if place and uri.startswith(SQLITE) and former != place:
+        relocate(Path(uri.removeprefix(SQLITE)), former, place)
     return found.experiment_id
 
 
 def artifact_root(project: Path, uri: str) -> str | None:
-    """The folder for the files of runs as a URI; None where a server decides."""
-    return None if uri.startswith(("http://", "https://", "databricks")) else (project / "mlruns").as_uri()
+    """The place for the files of runs as a URI: the storage, or a folder; None where a server decides."""
+    if uri.startswith(("http://", "https://", "databricks")):
+        return None
+    return mlflow_url(project) or (project / FOLDER).as_uri()
 
 
 def relocate(database: Path, old: str, new: str) -> None:
-    """Replace the beginning ``old`` of paths in MLflow's database by ``new``: the project was moved."""
+    """Replace the beginning ``old`` of places in MLflow's database by ``new``.
+
+    The files of runs move with the project's folder. Where another storage was chosen instead they stay
+    where they are, and only what comes later goes there.
+    """
+    with_project = all(place.endswith(f"/{FOLDER}") for place in (old, new))
     with closing(sqlite3.connect(database)) as connection, connection:
-        for table, column in PATHS:
+        for table, column in PATHS if with_project else PATHS[:1]:
             moved = f"UPDATE {table} SET {column} = ? || substr({column}, ?)"
             connection.execute(
                 f"{moved} WHERE {column} = ? OR substr({column}, 1, ?) = ?",

@@ -45,7 +45,7 @@ def promote(
     outcomes, failures = [], []
     for budget in params.nfe if nfe is None else [nfe]:
         try:
-            outcomes.append(_promote_one(folder, model or params.model, budget, asked))
+            outcomes.append(_promote_one(folder, model or params.model_name, budget, asked))
         except AdaSDEError as error:
             failures.append(error)
     if len(failures) > 1:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 BUNDLE = "coefficients"
 """The folder of a run that becomes the registered version."""
 
+NOT_COMPARED = {"baselines", "nfe", "promotion", "storage"}
+"""Sections of params.yaml that are no params of a run."""
+
 BATCH = 1000
 SETUP = ("params.yaml", "dvc.yaml", "dvc.lock", "requirements.lock")
 
@@ -77,7 +80,7 @@ class Outputs:
         lock = hashlib.md5((self.project / "dvc.lock").read_bytes()).hexdigest()
         belonging = graph.belonging(self.hashes, self.nfe)
         return {
-            "model": self.params.model,
+            "model": self.params.model_name,
             "nfe": str(self.nfe),
             "dvc_lock_md5": lock,
             "protocol_hash": self.metrics["protocol_hash"],
@@ -131,7 +134,7 @@ def log_numbers(client: MlflowClient, run_id: str, outputs: Outputs) -> None:
     """Params, metrics of the student and of every baseline, FID by seed range, loss by node."""
     from mlflow.entities import Param
 
-    values = outputs.params.for_nfe(outputs.nfe).model_dump(exclude={"baselines", "nfe", "promotion"})
+    values = outputs.params.for_nfe(outputs.nfe).model_dump(exclude=NOT_COMPARED)
     params = [Param(name, str(value)) for name, value in flatten(values)]
     metrics = [*_metrics(outputs), *_losses(outputs.distilled / "loss.csv")]
     client.log_batch(run_id, params=[*params, Param("nfe", str(outputs.nfe))])

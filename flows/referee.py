@@ -30,14 +30,12 @@ class Referee:
         Raises:
             AdaSDEError: that is not there, or belongs to another model.
         """
-        from adasde.checkpoints import find, read_card
         from adasde.stages.judge import Judge
 
         checkpoint = project / "data" / "checkpoint"
         try:
-            found = read_card(find(checkpoint)).name
-            if found != model:
-                raise DataError(f"{checkpoint} is that of {found!r}")
+            if params.model_name != model:
+                raise DataError(f"{checkpoint} is that of {params.model_name!r}")
             judge = Judge.load(params, checkpoint=checkpoint, folder=project / "data" / "reference")
         except AdaSDEError as error:
             raise DataError(

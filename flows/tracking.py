@@ -45,7 +45,7 @@ def track(project: Path, *, flow_run_id: str) -> list[Tracked]:
     params = load_params(project / "params.yaml")
     hashes = graph.output_hashes(project)
     with chdir(project), open_client(os.environ["MLFLOW_TRACKING_URI"]) as client:
-        experiment = experiment_id(client, f"adasde-{params.model}", project=project)
+        experiment = experiment_id(client, f"adasde-{params.model_name}", project=project)
         return [
             _track_one(client, experiment, Outputs(project, params, nfe, hashes), flow_run_id=flow_run_id)
             for nfe in params.nfe
@@ -57,7 +57,7 @@ def _track_one(client: MlflowClient, experiment: str, outputs: Outputs, *, flow_
     known = _find(client, experiment, mark)
     tags = {"fingerprint": mark, "prefect_flow_run_id": flow_run_id}
     run_id = known or _log(client, experiment, outputs, tags=tags)
-    name = registered_name(outputs.params.model, outputs.nfe)
+    name = registered_name(outputs.params.model_name, outputs.nfe)
     source = f"runs:/{run_id}/{BUNDLE}"
     version = ensure_challenger(client, name, run_id, source=source, tags=outputs.scores())
     return Tracked(outputs.nfe, run_id, name, version, new=known is None)
@@ -84,7 +84,7 @@ def _find(client: MlflowClient, experiment: str, mark: str) -> str | None:
 
 def _log(client: MlflowClient, experiment: str, outputs: Outputs, *, tags: Mapping[str, str]) -> str:
     """Log everything into a run, which counts as there only once it is whole; returns its id."""
-    name = f"{outputs.params.model} nfe{outputs.nfe} FID {outputs.student['fid']['mean']:.3f}"
+    name = f"{outputs.params.model_name} nfe{outputs.nfe} FID {outputs.student['fid']['mean']:.3f}"
     _close_unfinished(client, experiment, tags["fingerprint"])
     run = client.create_run(experiment, run_name=name, tags={**outputs.tags(), **tags})
     run_id = run.info.run_id

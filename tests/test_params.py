@@ -224,6 +224,13 @@ def test_storage_is_a_bucket_or_a_folder(values: dict[str, Any], url: str | None
     assert check_params(values | {"storage": {"url": url}}).storage.url == url
 
 
+@pytest.mark.parametrize(
+    ("model", "name"), [("digits", "digits"), ("s3://b/models/mine/", "mine"), ("a/b", "b"), ("/", "/")]
+)
+def test_a_model_has_a_short_name(values: dict[str, Any], model: str, name: str) -> None:
+    assert check_params(values | {"model": model}).model_name == name
+
+
 @pytest.mark.parametrize("url", ["https://host/x", "gs://bucket", "s3://", "", 3])
 def test_other_storage_is_refused(values: dict[str, Any], url: object) -> None:
     message = r"params: storage\.url = .*(s3://bucket/prefix|must be text or null)"

@@ -13,7 +13,10 @@ from s3transfer.exceptions import RetriesExceededError
 from adasde.errors import DataError, StoreError
 from adasde.store.base import of_this_machine
 
-FAILURES = (BotoCoreError, ClientError, Boto3Error, RetriesExceededError, OSError, ValueError, DataError)
+OF_BOTO: tuple[type[Exception], ...] = (BotoCoreError, ClientError, Boto3Error, RetriesExceededError)
+"""What boto raises."""
+
+FAILURES: tuple[type[Exception], ...] = (*OF_BOTO, OSError, ValueError, DataError)
 """What boto and the system raise."""
 
 CODES = {

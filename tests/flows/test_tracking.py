@@ -86,21 +86,29 @@ def test_damaged_outputs_are_named(tmp_path: Path, text: str | None) -> None:
 def test_files_stay_in_the_project_unless_a_server_has_them(tmp_path: Path) -> None:
     assert mlflow_home.artifact_root(tmp_path, "sqlite:////x/mlflow.db") == f"file://{tmp_path}/mlruns"
     assert mlflow_home.artifact_root(tmp_path, "http://127.0.0.1:5000") is None
+    (tmp_path / "params.yaml").write_text("storage: {url: s3://bucket}\n")
+    assert mlflow_home.artifact_root(tmp_path, "sqlite:////x/mlflow.db") == "s3://bucket/mlflow"
 
 
-def test_paths_follow_a_project_that_moved(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("new", "run"),
+    [("file:///b/mlruns", "file:///b/mlruns/1/artifacts"), ("s3://bucket", "file:///a/mlruns/1/artifacts")],
+    ids=["moved", "another storage"],
+)
+def test_places_follow_the_project_but_not_another_storage(tmp_path: Path, new: str, run: str) -> None:
     database = tmp_path / "mlflow.db"
+    old = "file:///a/mlruns"
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("CREATE TABLE experiments (artifact_location)")
         connection.execute("CREATE TABLE runs (artifact_uri)")
-        connection.executemany("INSERT INTO experiments VALUES (?)", [("file:///a/x",), ("file:///a/xy",)])
-        connection.executemany("INSERT INTO runs VALUES (?)", [("file:///a/x/1/artifacts",), ("s3://b/x",)])
-    mlflow_home.relocate(database, "file:///a/x", "file:///new")
+        connection.executemany("INSERT INTO experiments VALUES (?)", [(old,), (f"{old}2",)])
+        connection.executemany("INSERT INTO runs VALUES (?)", [(f"{old}/1/artifacts",), ("s3://b/x",)])
+    mlflow_home.relocate(database, old, new)
     with closing(sqlite3.connect(database)) as connection:
         experiments = connection.execute("SELECT artifact_location FROM experiments").fetchall()
         runs = connection.execute("SELECT artifact_uri FROM runs").fetchall()
-    assert experiments == [("file:///new",), ("file:///a/xy",)]
-    assert runs == [("file:///new/1/artifacts",), ("s3://b/x",)]
+    assert experiments == [(new,), (f"{old}2",)]
+    assert runs == [(run,), ("s3://b/x",)]
 
 
 def test_a_server_that_is_not_there_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

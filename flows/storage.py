@@ -1,0 +1,77 @@
+"""The storage of the project as DVC and MLflow see it: one address, below it ``dvc`` and ``mlflow``.
+
+Endpoint, region and credentials are the variables of AWS, which both read themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from adasde.store import configured_url
+from adasde.store.opening import scheme
+
+REMOTE = "adasde"
+"""The name of DVC's remote there."""
+
+
+def dvc_url(project: Path) -> str | None:
+    """Where DVC keeps the pipeline's bytes for other machines; None where no storage is named."""
+    return _below(project, "dvc")
+
+
+def mlflow_url(project: Path) -> str | None:
+    """Where MLflow keeps the files of runs, as a URI; None where no storage is named."""
+    place = _below(project, "mlflow")
+    return place if place is None or scheme(place) else Path(place).as_uri()
+
+
+def _below(project: Path, name: str) -> str | None:
+    url = configured_url(project)
+    return url and f"{url.rstrip('/')}/{name}"
+
+
+def with_remote(local: dict[str, Any], url: str | None) -> dict[str, Any]:
+    """DVC's local configuration with our remote at ``url``, or without it; all else stays.
+
+    It becomes the default remote unless another one was chosen on this machine.
+    """
+    remotes = {name: dict(remote) for name, remote in local.get("remote", {}).items()}
+    core = dict(local.get("core", {}))
+    if url is None:
+        remotes.pop(REMOTE, None)
+        if core.get("remote") == REMOTE:
+            del core["remote"]
+    else:
+        remotes[REMOTE] = remotes.get(REMOTE, {}) | {"url": url}
+        core.setdefault("remote", REMOTE)
+    return local | {"core": core, "remote": remotes}
+
+
+@contextmanager
+def explained_s3(doing: str) -> Iterator[None]:
+    """Say plainly what other programs, MLflow for one, meet at the S3 server; ``doing`` completes "cannot".
+
+    Raises:
+        StoreError: boto failed inside the block.
+    """
+    try:
+        yield
+    except _boto() as error:
+        from adasde.store.failures import explanation
+
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "the server"
+        raise explanation(error, doing, endpoint=endpoint) from error
+
+
+def _boto() -> tuple[type[Exception], ...]:
+    """Its exceptions; none where nobody has imported it."""
+    if "boto3" not in sys.modules:
+        return ()
+    from adasde.store.failures import OF_BOTO
+
+    return OF_BOTO

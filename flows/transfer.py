@@ -1,0 +1,69 @@
+"""The pipeline's bytes to the storage and back: `dvc push` and `dvc pull` as child processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from pathlib import Path
+from typing import Literal
+
+from adasde.errors import StoreError
+from adasde.store import configured_url, open_store
+from adasde.store.check import HASTY
+from flows.processes import Child
+from flows.storage import REMOTE, dvc_url
+
+TAIL = 10
+
+
+def transfer(direction: Literal["push", "pull"], project: Path, *, force: bool = False) -> tuple[str, str]:
+    """Send what dvc.lock names to the storage, or bring it and put it in its place.
+
+    The storage is tried first, so that what is wrong with it is said plainly. On a terminal DVC shows its
+    own progress. ``force`` lets ``pull`` replace files that were changed here.
+
+    Returns:
+        Where the bytes lie, and what DVC said at the end (nothing where the terminal has shown it).
+
+    Raises:
+        StoreError: no storage is named, it does not work, there is no dvc.lock, or DVC failed.
+    """
+    url = dvc_url(project)
+    if url is None:
+        raise StoreError(
+            "no storage is named. Set ADASDE_STORAGE_URL, or storage.url in params.yaml, to "
+            "s3://bucket/prefix or to a folder that other machines see; 'adasde store check' then tells "
+            "whether it works.",
+            kind="name",
+        )
+    if not (project / "dvc.lock").is_file():
+        raise StoreError(
+            f"{project} has no dvc.lock, which names the bytes to move. 'adasde run' writes it; or take it "
+            "from git, where it was committed.",
+            kind="missing",
+        )
+    for probe in open_store(configured_url(project), patience=HASTY).probes().values():
+        probe()
+    options = ["--force"] if force else []
+    command = ["dvc", "--wait-for-lock", direction, "--remote", REMOTE, *options]
+    return url, _run([sys.executable, "-m", *command], direction, project)
+
+
+def _run(command: list[str], direction: str, project: Path) -> str:
+    """The last line of its output."""
+    shown = sys.stderr if sys.stderr.isatty() else None
+    child = Child(command, cwd=project, env=os.environ | {"PYTHONUNBUFFERED": "1"}, output=shown)
+    try:
+        tail = deque((line.strip() for line in child.lines() if line.strip()), maxlen=TAIL)
+        code = child.wait()
+    finally:
+        child.stop()
+        child.wait()
+    if code:
+        said = " / ".join(tail) or "its words are above"
+        raise StoreError(
+            f"`dvc {direction}` failed: {said}. What has been moved is kept; mend the cause and start the "
+            "same command again: it moves only what is missing."
+        )
+    return tail[-1] if tail else ""
