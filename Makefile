@@ -46,7 +46,7 @@ format: $(STAMP) ## let ruff format and fix
 
 lock: ## pin the newest versions that pyproject.toml allows in requirements.lock
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv; }
-	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --extra pipeline --extra dev --no-header \
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --extra pipeline --extra dask --extra models --extra dev --no-header \
 		--no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml --output-file requirements.lock
 	@grep -v -i -E '^(nvidia|triton|cuda)' requirements.lock > requirements.lock.new
 	@mv requirements.lock.new requirements.lock
