@@ -1,0 +1,70 @@
+"""Opened checkpoints of other projects, brought to a family of this one: the registry of what knows how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from adasde.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What was read from a foreign checkpoint file, as plain data; nothing of it was executed.
+
+    Attributes:
+        tensors: by dotted name, as the network's state dict has them; on the CPU, of the file's own dtype.
+        about: ``format`` (``nvidia`` or ``torch``); of ``nvidia`` also ``modules``: dotted name of a module
+            ("" the outermost) -> ``{"class_name", "args", "kwargs", "attributes"}``, its constructor's
+            arguments and its plain attributes. From a model card also ``card`` (the card as plain data) and
+            ``role`` (of the file).
+    """
+
+    tensors: Mapping[str, Tensor]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a checkpoint folder of this project keeps: a ``family`` of ``adasde.models`` and its weights.
+
+    Attributes:
+        family: the name by which ``FAMILIES`` builds the network.
+        about: what the family needs to build it; can be written as JSON.
+        tensors: the state dict of that network.
+    """
+
+    family: str
+    about: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+Converter = Callable[[Opened], Converted]
+
+CONVERTERS: dict[str, Converter] = {}
+"""Family of a model card -> what converts its files. Converters raise CheckpointError, KeyError, TypeError,
+ValueError or RuntimeError where a file is not what they know."""
+
+
+def converted(family: str, opened: Opened) -> Converted:
+    """``opened`` as a checkpoint of this project.
+
+    Raises:
+        CheckpointError: no converter knows ``family``, or the file does not fit it.
+    """
+    if family not in CONVERTERS:
+        known = ", ".join(sorted(CONVERTERS)) or "none"
+        raise CheckpointError(
+            f"checkpoints of the family {family!r} cannot be converted; converters that are there: {known}. "
+            "Install a version of adasde that knows this family."
+        )
+    try:
+        return CONVERTERS[family](opened)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the file is no checkpoint of the family {family!r}: {error!r}. Check that the card names the "
+            "right file and family."
+        ) from error
