@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -32,7 +31,6 @@ NOT_COMPARED = {"baselines", "nfe", "promotion", "storage"}
 """Sections of params.yaml that are no params of a run."""
 
 BATCH = 1000
-SETUP = ("params.yaml", "dvc.yaml", "dvc.lock", "requirements.lock")
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Outputs:
         return values | {"protocol_hash": protocol, "nfe": str(self.nfe), "sha256": sha256}
 
     def tags(self) -> dict[str, str]:
-        """Where the outputs come from: commit, dvc.lock, MD5 of each stage's outputs, protocol."""
+        """Which outputs these are: dvc.lock, MD5 of each stage's outputs, protocol."""
         lock = hashlib.md5((self.project / "dvc.lock").read_bytes()).hexdigest()
         belonging = graph.belonging(self.hashes, self.nfe)
         return {
@@ -85,7 +83,6 @@ class Outputs:
             "dvc_lock_md5": lock,
             "protocol_hash": self.metrics["protocol_hash"],
             "mlflow.note.content": markdown_table(read_results(self.project)),
-            **git_tags(self.project),
             **{f"md5/{path}": md5 for path, md5 in belonging.items()},
         }
 
@@ -107,21 +104,6 @@ def numbers(row: Mapping[str, Any]) -> dict[str, float]:
         elif isinstance(value, int | float):
             flat[name] = value
     return flat
-
-
-def git_tags(project: Path) -> dict[str, str]:
-    """The commit, and whether files differ from it; nothing outside git."""
-    try:
-        commit = _git(project, "rev-parse", "HEAD")
-        changed = _git(project, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {"git_commit": commit, "mlflow.source.git.commit": commit, "git_dirty": str(bool(changed)).lower()}
-
-
-def _git(project: Path, *words: str) -> str:
-    command = ["git", "-C", str(project), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def slug(label: str) -> str:
@@ -179,7 +161,7 @@ def _metric(name: str, value: float, when: int, *, step: int = 0) -> Metric:
 
 
 def log_files(client: MlflowClient, run_id: str, outputs: Outputs) -> None:
-    """The bundle that is registered, loss curves, plots, sample grid, and what the run was made from."""
+    """The bundle that is registered, loss curves, plots and the sample grid."""
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / BUNDLE
         bundle.mkdir()
@@ -188,9 +170,6 @@ def log_files(client: MlflowClient, run_id: str, outputs: Outputs) -> None:
         (bundle / "metrics.json").write_text(json.dumps(outputs.metrics, indent=1), encoding="utf-8")
         client.log_artifacts(run_id, str(bundle), BUNDLE)
     client.log_artifact(run_id, str(outputs.distilled / "loss.csv"), "distill")
-    for name in SETUP:
-        if (outputs.project / name).is_file():
-            client.log_artifact(run_id, str(outputs.project / name), "setup")
     report = outputs.project / "report"
     others = {f"samples-nfe{nfe}.png" for nfe in outputs.params.nfe if nfe != outputs.nfe}
     for path in sorted(report.iterdir()):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from adasde.files import sha256_json
 from flows import graph
 from flows.mlflow_home import experiment_id, open_client
+from flows.provenance import Provenance
 from flows.record import BUNDLE, Outputs, log_files, log_numbers
 from flows.registry import ensure_challenger, registered_name
 
@@ -43,20 +44,20 @@ def track(project: Path, *, flow_run_id: str) -> list[Tracked]:
     from adasde.params import load_params
 
     params = load_params(project / "params.yaml")
-    hashes = graph.output_hashes(project)
+    hashes, made = graph.output_hashes(project), Provenance(project)
     with chdir(project), open_client(os.environ["MLFLOW_TRACKING_URI"]) as client:
         experiment = experiment_id(client, f"adasde-{params.model_name}", project=project)
-        return [
-            _track_one(client, experiment, Outputs(project, params, nfe, hashes), flow_run_id=flow_run_id)
-            for nfe in params.nfe
-        ]
+        every = [Outputs(project, params, nfe, hashes) for nfe in params.nfe]
+        return [_track_one(client, experiment, one, made, flow_run_id=flow_run_id) for one in every]
 
 
-def _track_one(client: MlflowClient, experiment: str, outputs: Outputs, *, flow_run_id: str) -> Tracked:
+def _track_one(
+    client: MlflowClient, experiment: str, outputs: Outputs, made: Provenance, *, flow_run_id: str
+) -> Tracked:
     mark = fingerprint(outputs.hashes, outputs.nfe)
     known = _find(client, experiment, mark)
     tags = {"fingerprint": mark, "prefect_flow_run_id": flow_run_id}
-    run_id = known or _log(client, experiment, outputs, tags=tags)
+    run_id = known or _log(client, experiment, outputs, made, tags=tags)
     name = registered_name(outputs.params.model_name, outputs.nfe)
     source = f"runs:/{run_id}/{BUNDLE}"
     version = ensure_challenger(client, name, run_id, source=source, tags=outputs.scores())
@@ -82,15 +83,18 @@ def _find(client: MlflowClient, experiment: str, mark: str) -> str | None:
     return runs[0].info.run_id if runs else None
 
 
-def _log(client: MlflowClient, experiment: str, outputs: Outputs, *, tags: Mapping[str, str]) -> str:
+def _log(
+    client: MlflowClient, experiment: str, outputs: Outputs, made: Provenance, *, tags: Mapping[str, str]
+) -> str:
     """Log everything into a run, which counts as there only once it is whole; returns its id."""
     name = f"{outputs.params.model_name} nfe{outputs.nfe} FID {outputs.student['fid']['mean']:.3f}"
     _close_unfinished(client, experiment, tags["fingerprint"])
-    run = client.create_run(experiment, run_name=name, tags={**outputs.tags(), **tags})
+    run = client.create_run(experiment, run_name=name, tags={**outputs.tags(), **made.tags, **tags})
     run_id = run.info.run_id
     try:
         log_numbers(client, run_id, outputs)
         log_files(client, run_id, outputs)
+        made.log_files(client, run_id)
     except BaseException:
         client.set_terminated(run_id, "FAILED")
         raise

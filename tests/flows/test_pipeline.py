@@ -93,7 +93,12 @@ def test_runs_have_all_that_made_them(first, client) -> None:
         "distill/loss.csv",
         "report/fid.png",
         "report/samples-nfe3.png",
+        *(f"setup/{name}" for name in ("params.yaml", "dvc.yaml", "dvc.lock", "requirements.lock")),
+        "setup/machine.json",
     }
+    assert tags["machine/threads"] == "1"
+    assert tags["packages_match"] in ("true", "false") and len(tags["requirements_sha256"]) == 64
+    assert "git_commit" not in tags, "this project is not in git"
     assert "report/samples-nfe5.png" not in files
 
 

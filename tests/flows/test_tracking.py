@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
 from contextlib import chdir, closing
 from pathlib import Path
 
@@ -57,19 +56,6 @@ def test_labels_become_parts_of_metric_names() -> None:
 def test_params_become_flat() -> None:
     values = {"seed": 0, "distill": {"lr": 0.1, "per_nfe": {}}, "schedule": {"name": "x"}}
     assert dict(record.flatten(values)) == {"seed": 0, "distill.lr": 0.1, "schedule.name": "x"}
-
-
-def test_git_tags_follow_the_work_tree(tmp_path: Path) -> None:
-    assert record.git_tags(tmp_path) == {}
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@x"]
-    (tmp_path / "file").write_text("1")
-    for words in (["init", "--quiet"], ["add", "file"], ["commit", "--quiet", "-m", "m"]):
-        subprocess.run([*git, *words], check=True)
-    tags = record.git_tags(tmp_path)
-    assert len(tags["git_commit"]) == 40
-    assert tags["git_dirty"] == "false"
-    (tmp_path / "file").write_text("2")
-    assert record.git_tags(tmp_path) == tags | {"git_dirty": "true"}
 
 
 @pytest.mark.parametrize("text", [None, "{"])
