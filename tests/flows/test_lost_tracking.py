@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from projects import Project
 from waiting import eventually
 
+from adasde.store.opening import local_path
 from flows.service import free_port
 from flows.up import Together, start_mlflow
 
@@ -66,4 +66,4 @@ def check_that_the_database_alone_serves_as_well(toy: Project, run_id: str) -> N
     (tracked,) = toy.run()["runs"]
     assert (tracked["new"], tracked["run_id"]) == (False, run_id)
     ((place,),) = rows(toy, f"SELECT artifact_uri FROM runs WHERE run_uuid = '{run_id}'")
-    assert (Path(place.removeprefix("file://")) / "coefficients/coefficients.json").is_file()
+    assert (local_path(place) / "coefficients/coefficients.json").is_file()
