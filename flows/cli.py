@@ -29,11 +29,12 @@ def register(app: typer.Typer) -> None:
 def run(project: Project = Path(), as_json: Json = False) -> None:
     """Bring every stage up to date, then track and register the coefficients in MLflow."""
     from flows.lock import only_run
+    from flows.storage import require_storage
 
     began = time.monotonic()
     folder = enter(project)
     with only_run(folder):
-        pass  # refused now rather than after the server has started
+        require_storage(folder)  # refused now rather than after the server has started
     summary = _run_flow(folder)
     _show(folder, summary, seconds=time.monotonic() - began, as_json=as_json)
 

@@ -23,6 +23,7 @@ from flows.observer import Outcome, Step, observer
 from flows.processes import Crew
 from flows.publish import publish
 from flows.stage import run_stage
+from flows.storage import require_storage
 from flows.tracking import Tracked, track
 from flows.turn import turn
 
@@ -95,13 +96,14 @@ def pipeline(project: str = ".") -> Summary:
     """Bring every stage of the project up to date, then publish, track and register the results.
 
     Raises:
-        AdaSDEError: a stage failed (StageError with its last lines), the project cannot be read, or another
-            run works in it and this one was started by hand.
+        AdaSDEError: a stage failed (StageError with its last lines), the project cannot be read, its storage
+            does not work, or another run works in it and this one was started by hand.
     """
     folder = environment.find_project(Path(project))
     environment.apply(folder)
     explain_failures()
     with turn(folder):
+        require_storage(folder)
         outcomes = run_stages(folder)
         publish_task(str(folder))
         tracked = track_task(str(folder), str(flow_run.get_id()))

@@ -12,11 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from adasde.store import configured_url
+from adasde.errors import StoreError
+from adasde.store import Store, configured_url, open_store
+from adasde.store.base import Patience
+from adasde.store.check import require_working
 from adasde.store.opening import scheme
 
 REMOTE = "adasde"
 """The name of DVC's remote there."""
+
+BRIEF = Patience(attempts=2, connect=3.0, read=20.0)
+"""For trying the storage before there is work: a few seconds, more for a server that is slow to answer."""
 
 
 def dvc_url(project: Path) -> str | None:
@@ -33,6 +39,31 @@ def mlflow_url(project: Path) -> str | None:
 def _below(project: Path, name: str) -> str | None:
     url = configured_url(project)
     return url and f"{url.rstrip('/')}/{name}"
+
+
+def open_briefly(project: Path) -> Store:
+    """The project's storage, to be tried.
+
+    Raises:
+        StoreError: its address or the variables of AWS cannot be used.
+    """
+    return open_store(project=project, patience=BRIEF)
+
+
+def require_storage(project: Path) -> None:
+    """See that the storage works, if one is named, before hours are spent on what is to lie there.
+
+    Raises:
+        StoreError: it does not; why, and what to do.
+    """
+    if configured_url(project) is None:
+        return
+    try:
+        require_working(open_briefly(project))
+    except StoreError as error:
+        raise StoreError(
+            f"no stage was started, because the storage fails: {error}", kind=error.kind
+        ) from error
 
 
 def with_remote(local: dict[str, Any], url: str | None) -> dict[str, Any]:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from adasde.errors import StoreError
-from adasde.store import configured_url, open_store
-from adasde.store.check import HASTY
+from adasde.store.check import require_working
 from flows.processes import Child
-from flows.storage import REMOTE, dvc_url
+from flows.storage import REMOTE, dvc_url, open_briefly
 
 TAIL = 10
 
@@ -43,11 +42,20 @@ def transfer(direction: Literal["push", "pull"], project: Path, *, force: bool =
             "from git, where it was committed.",
             kind="missing",
         )
-    for probe in open_store(configured_url(project), patience=HASTY).probes().values():
-        probe()
+    _try(direction, project)
     options = ["--force"] if force else []
     command = ["dvc", "--wait-for-lock", direction, "--remote", REMOTE, *options]
     return url, _run([sys.executable, "-m", *command], direction, project)
+
+
+def _try(direction: Literal["push", "pull"], project: Path) -> None:
+    """See that the storage works; who pulls need not be allowed to write."""
+    store = open_briefly(project)
+    if direction == "push":
+        require_working(store)
+        return
+    for probe in store.probes().values():
+        probe()
 
 
 def _run(command: list[str], direction: str, project: Path) -> str:

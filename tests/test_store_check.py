@@ -95,3 +95,17 @@ def test_stores_that_lie(
     steps = list(checking.check())
     assert [one.name for one in steps if one.outcome == "failed"] == [step]
     assert words in next(one.note for one in steps if one.name == step)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [("read", "other bytes"), ("delete", "still there"), ("refuse", "no, never."), ("list", "")],
+)
+def test_what_must_work_before_there_is_work(fault: str, words: str, tmp_path: Path) -> None:
+    store = Broken(tmp_path, fault)
+    if not words:  # is not tried: it may take long
+        checking.require_working(store)
+        assert list(LocalStore(tmp_path).list()) == []
+        return
+    with pytest.raises(StoreError, match=words):
+        checking.require_working(store)

@@ -57,8 +57,26 @@ def check(url: str | None = None) -> Iterator[Step]:
     yield from _use(store, failed)
 
 
+def require_working(store: Store) -> None:
+    """Try what ``check`` tries but listing, which may take long in a large folder.
+
+    Raises:
+        StoreError: the first thing that does not work; why, and what to do.
+    """
+    for probe in store.probes().values():
+        probe()
+    key = _new_key()
+    store.write(key, CONTENT)
+    _read(store, key)
+    _delete(store, key)
+
+
+def _new_key() -> str:
+    return f"adasde-store-check-{secrets.token_hex(4)}"
+
+
 def _use(store: Store, failed: str) -> Iterator[Step]:
-    key = f"adasde-store-check-{secrets.token_hex(4)}"
+    key = _new_key()
     write = _after(failed, "write", lambda: store.write(key, CONTENT))
     yield write
     unwritten = failed or ("write" if write.outcome == "failed" else "")

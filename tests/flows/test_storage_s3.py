@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,14 @@ from command import tree
 from projects import Project
 from s3_server import S3Server
 from tcp_proxy import own_authority, proxy_to
+from waiting import eventually
 
 from adasde.store import local_copy, open_store
 
 pytestmark = pytest.mark.integration
+
+LARGE = 4 << 20
+"""Bytes of one of the outputs."""
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +35,7 @@ def finished(project: Project, bucket_url: str) -> tuple[Project, str]:
     """The project after a run, and where its storage is; the same one for all tests."""
     if not (project.root / "dvc.lock").exists():
         project.params("storage", value={"url": f"{bucket_url}/a project"})
+        (project.root / "LARGE").write_text(str(LARGE))
         project.run()
     url = json.loads(project.adasde("store", "check", "--json").stdout)["url"]
     return project, url
@@ -44,6 +51,17 @@ def cloned(project: Project, folder: Path) -> Project:
     made = ("data", "report", "mlruns", "mlflow.db*", ".cache", ".prefect", "cache", "tmp", "config.local")
     shutil.copytree(project.root, folder / "clone", ignore=shutil.ignore_patterns(*made))
     return Project(folder / "clone", folder / "home")
+
+
+@contextmanager
+def files_end_after(size: int) -> Iterator[None]:
+    """For children that are started meanwhile the disk is full once a file has so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def explained(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -87,19 +105,41 @@ def test_bytes_go_there_and_come_to_another_machine(finished: tuple[Project, str
     assert set(other.run()["stages"].values()) == {"unchanged"}
 
 
-def test_what_is_wrong_with_the_storage_is_said_plainly(
-    finished: tuple[Project, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("variables", "url", "words"),
+    [
+        (
+            {"AWS_SECRET_ACCESS_KEY": "wrong"},
+            None,
+            ("SignatureDoesNotMatch", "Set AWS_ACCESS_KEY_ID and AWS_"),
+        ),
+        (
+            {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"},
+            None,
+            (":9 cannot be reached", "that the server is up"),
+        ),
+        ({}, "s3://nowhere-at-all/x", ("NoSuchBucket", "Make it with your server's tools", "storage.url")),
+    ],
+    ids=["wrong secret", "no server", "no bucket"],
+)
+def test_what_is_wrong_with_the_storage_is_said_before_anything_is_done(
+    finished: tuple[Project, str],
+    variables: dict[str, str],
+    url: str | None,
+    words: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    project, _ = finished
-    other = cloned(project, tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-        explained(other.adasde("pull", code=1), "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY")
-        explained(project.adasde("push", code=1), "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY")
-    with monkeypatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-        explained(other.adasde("pull", code=1), "http://127.0.0.1:9 cannot be reached")
+    other = cloned(finished[0], tmp_path)
+    if url:
+        other.params("storage", value={"url": url})
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    explained(other.adasde("push", code=1), *words)
+    explained(other.adasde("pull", code=1), *words)
+    explained(other.adasde("run", code=1), "no stage was started", *words)
     assert not (other.root / "data").exists()
+    assert not (other.root / "mlflow.db").exists()
 
 
 def test_bytes_that_are_not_in_the_storage(finished: tuple[Project, str], tmp_path: Path) -> None:
@@ -125,15 +165,33 @@ def test_everything_over_https_with_the_users_authority(
 
 
 def test_a_server_that_dies_while_a_run_is_tracked(
-    finished: tuple[Project, str], monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Project, str], s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, _ = finished
     project.params("distill", "lr", value=0.07)
-    with monkeypatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-        done = project.adasde("run", code=1)
-        assert "cannot keep the files of runs: http://127.0.0.1:9 cannot be reached" in done.stderr
-        assert "Traceback" not in done.stderr
+    before = (project.root / "dvc.lock").read_bytes()
+    with proxy_to(s3_server.port) as proxy, monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        process = project.start("run")
+        eventually(
+            lambda: (project.root / "dvc.lock").read_bytes() != before, every=0.02
+        )  # a stage has ended
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 1, err
+    (told,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert f"cannot keep the files of runs: {proxy.endpoint} cannot be reached" in told
+    assert "Traceback" not in err
     again = project.run()
     assert set(again["stages"].values()) == {"unchanged"}
     assert all(run["new"] for run in again["runs"])
+
+
+def test_a_disk_that_is_full_while_bytes_come(finished: tuple[Project, str], tmp_path: Path) -> None:
+    project, _ = finished
+    project.adasde("push")
+    other = cloned(project, tmp_path)
+    with files_end_after(LARGE // 2):
+        done = other.adasde("pull", code=1)
+    explained(done, "`dvc pull` failed", "File too large", "mend the cause and start the same command again")
+    other.adasde("pull")
+    assert tree(other.root / "data") == tree(project.root / "data")

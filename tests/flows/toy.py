@@ -1,6 +1,7 @@
 """Stands in for the commands of ``adasde``: the same options and files, next to no work.
 
-A file FAIL or SLOW in the project that names a stage (``distill@5``) makes that stage fail, or take minutes.
+A file FAIL or SLOW in the project that names a stage (``distill@5``) makes that stage fail, or take minutes;
+a file LARGE with a number of bytes gives one output that size.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ def fetch(arguments, params):
 def reference(arguments, params):
     write(arguments.out / "statistics.json", params["evaluate"])
     write(arguments.metrics, document(params, {"Heun": row(0.1, 99)}))
+    if Path("LARGE").is_file():
+        (arguments.out / "large").write_bytes(bytes(int(Path("LARGE").read_text())))
 
 
 def teacher(arguments, params):
