@@ -14,9 +14,12 @@ from adasde.errors import CheckpointError
 from adasde.models.classifier import Classifier
 from adasde.models.conditional import Conditional, labels_of
 from adasde.models.edm import Preconditioned
+from adasde.models.edm_nets import family as edm_family
 from adasde.models.mlp import ResidualMLP
 from adasde.models.unet import UNet
 from adasde.types import Denoiser, Model
+
+LONGEST = 400  # characters of another library's message within ours
 
 
 def _residual_mlp(card: Card, about: Mapping[str, Any]) -> nn.Module:
@@ -37,9 +40,19 @@ def _classifier(card: Card, about: Mapping[str, Any]) -> nn.Module:
     return Classifier(card.shape, **sizes)
 
 
+def _edm_song_unet(card: Card, about: Mapping[str, Any]) -> nn.Module:
+    return edm_family.song_unet(card.shape, about)
+
+
+def _edm_dhariwal_unet(card: Card, about: Mapping[str, Any]) -> nn.Module:
+    return edm_family.dhariwal_unet(card.shape, about)
+
+
 FAMILIES: dict[str, Callable[[Card, Mapping[str, Any]], nn.Module]] = {
     "residual-mlp": _residual_mlp,
     "unet": _unet,
+    edm_family.SONG: _edm_song_unet,
+    edm_family.DHARIWAL: _edm_dhariwal_unet,
     "digit-classifier": _digit_classifier,
     "classifier": _classifier,
 }
@@ -58,11 +71,18 @@ def build(card: Card, part: Part, weights: dict[str, Tensor]) -> nn.Module:
     try:
         network = FAMILIES[part.family](card, part.about)
         network.load_state_dict(weights)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            f"the weights of {card.name!r} ({part.file}) do not fit the family {part.family!r}: {error}"
+            f"the weights of {card.name!r} ({part.file}) do not fit the family {part.family!r}: "
+            f"{_short(error)}"
         ) from error
     return network.eval().requires_grad_(False)
+
+
+def _short(error: Exception) -> str:
+    """The beginning of a message: PyTorch lists every single weight."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
 def load_model(spec: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Model:
