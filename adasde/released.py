@@ -13,8 +13,8 @@ from torch import Tensor
 
 from adasde.coefficients import Coefficients
 from adasde.errors import AdaSDEError, CheckpointError
+from adasde.foreign import Instance, load_pickle
 from adasde.schedules import schedule
-from adasde.unpickling import PersistentObject, load_pickle
 
 RAW = ("r_params", "scale_dir_params", "scale_time_params", "weight_s", "gamma_params")
 CONFIG = (
@@ -37,7 +37,7 @@ def load_predictor(path: str | os.PathLike[str]) -> Coefficients:
     """
     document = load_pickle(path)
     wrapped = document.get("model") if isinstance(document, dict) else None
-    if not isinstance(wrapped, PersistentObject):
+    if not isinstance(wrapped, Instance):
         raise CheckpointError(f"{path} is a pickle, but not a released predictor: it has no 'model' object.")
     state = wrapped.state
     parameters = state.get("_parameters") or {}

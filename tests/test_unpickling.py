@@ -99,7 +99,7 @@ def test_a_hostile_pickle_inside_a_storage_is_refused_too(tmp_path: Path) -> Non
     flag, path = tmp_path / "executed", tmp_path / "nested.pkl"
     inner = pickle.dumps(Calls(os.mkdir, str(flag)))
     path.write_bytes(pickle.dumps(Calls(torch.storage._load_from_bytes, inner)))
-    with pytest.raises(CheckpointError, match=r"nested.pkl is not a pickle that can be read"):
+    with pytest.raises(CheckpointError, match=r"nested.pkl: the pickle asks for .*mkdir, which"):
         load_predictor(path)
     assert not flag.exists()
 
@@ -110,7 +110,7 @@ def test_a_hostile_pickle_inside_a_storage_is_refused_too(tmp_path: Path) -> Non
         (pickle.dumps({"weights": 1}), "not a released predictor: it has no 'model' object"),
         (pickle.dumps([1, 2])[:-4], "is not a pickle that can be read"),
         (b"", "is not a pickle that can be read"),
-        (b"\x80\x04Q.", "is not a pickle that can be read"),
+        (b"\x80\x04Q.", "the pickle refers to data outside itself"),
     ],
 )
 def test_files_that_are_no_predictors(content: bytes, message: str, tmp_path: Path) -> None:

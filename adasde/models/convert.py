@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from adasde.errors import CheckpointError
+from adasde.foreign import Opened
 
-
-@dataclass(frozen=True)
-class Opened:
-    """What was read from a foreign checkpoint file, as plain data; nothing of it was executed.
-
-    Attributes:
-        tensors: by dotted name, as the network's state dict has them; on the CPU, of the file's own dtype.
-        about: ``format`` (``nvidia`` or ``torch``); of ``nvidia`` also ``modules``: dotted name of a module
-            ("" the outermost) -> ``{"class_name", "args", "kwargs", "attributes"}``, its constructor's
-            arguments and its plain attributes. From a model card also ``card`` (the card as plain data) and
-            ``role`` (of the file).
-    """
-
-    tensors: Mapping[str, Tensor]
-    about: Mapping[str, Any] = field(default_factory=dict)
+__all__ = ["CONVERTERS", "Converted", "Converter", "Opened", "converted"]
 
 
 @dataclass(frozen=True)

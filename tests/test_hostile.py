@@ -1,0 +1,112 @@
+"""Hostile checkpoint files: all are refused with the name that they ask for, and nothing is executed.
+
+Each is opened in a child process of its own that may take half a gigabyte of memory and ten seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import hostile
+import pickle_code
+import pytest
+
+from adasde.errors import AdaSDEError
+from adasde.foreign import open_checkpoint
+from adasde.released import load_predictor
+
+MEMORY, SECONDS = 512 * 2**20, 10
+
+HARMFUL = sorted(hostile.harmful(Path("flag")))
+WRONG = hostile.wrong()
+FORMS: dict[str, Callable[[bytes], bytes]] = {
+    "pickle": pickle_code.done,
+    "zip": pickle_code.torch_zip,
+    "legacy": pickle_code.legacy,
+}
+
+
+def in_a_child(work: Callable[[], str]) -> str:
+    """What ``work()`` returns in a child of this process, within the limits."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        with suppress(BaseException):
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+            resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+            os.write(writer, work().encode()[:4000])
+            code = 0
+        os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader) as stream:
+        said = stream.read()
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, said
+    return said
+
+
+def refusal(open_file: Callable[[Path], object], path: Path) -> str:
+    def work() -> str:
+        try:
+            open_file(path)
+        except AdaSDEError as error:
+            return str(error)
+        return "opened"
+
+    return in_a_child(work)
+
+
+@pytest.mark.parametrize("name", HARMFUL)
+def test_the_corpus_does_harm_where_it_is_believed(name: str, tmp_path: Path) -> None:
+    flag = tmp_path / "executed"
+    code, _ = hostile.harmful(flag)[name]
+    pid = os.fork()
+    if pid == 0:
+        with suppress(BaseException):
+            pickle.loads(pickle_code.done(code))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    for _ in range(100):
+        if flag.exists():
+            return
+        time.sleep(0.02)
+    pytest.fail("this pickle is harmless")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", HARMFUL)
+def test_nothing_is_executed(name: str, form: str, tmp_path: Path) -> None:
+    flag, path = tmp_path / "executed", tmp_path / "hostile.pkl"
+    code, asked_for = hostile.harmful(flag)[name]
+    path.write_bytes(FORMS[form](code))
+    for open_file in (open_checkpoint, load_predictor) if form == "pickle" else (open_checkpoint,):
+        said = refusal(open_file, path)
+        assert said.startswith(f"{path}: the pickle asks for {asked_for}, which is not on the list")
+        assert "nothing was executed" in said
+    assert not flag.exists()
+
+
+@pytest.mark.parametrize("form", ["pickle", "zip"])
+@pytest.mark.parametrize("name", hostile.NAMES)
+def test_names_that_are_not_on_the_list(name: str, form: str, tmp_path: Path) -> None:
+    path = tmp_path / "hostile.pkl"
+    path.write_bytes(FORMS[form](pickle_code.call(name)))
+    assert refusal(open_checkpoint, path).startswith(f"{path}: the pickle asks for {name}, which is not")
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_bombs_and_lies(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "hostile.pkl"
+    content, expected = WRONG[name]
+    path.write_bytes(content)
+    said = refusal(open_checkpoint, path)
+    assert said.startswith(f"{path}") and expected in said, said
+    assert len(said) < 1000
