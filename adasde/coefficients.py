@@ -153,11 +153,15 @@ class Coefficients:
         Raises:
             DataError: the folder cannot be written or the disk is full.
         """
+        write_json(path, self.to_document())
+
+    def to_document(self) -> dict[str, Any]:
+        """The JSON document that ``save`` writes."""
         table: dict[str, Any] = {name: getattr(self, name).tolist() for name in TABLE}
         documents = {name: getattr(self, name) for name in DOCUMENTS}
         form = {} if self.solver == OWN else {"solver": self.solver, "options": self.options}
         head = {"schema_version": 2 if form else 1, "nfe": self.nfe, "afs": self.afs}
-        write_json(path, head | form | table | documents)
+        return head | form | table | documents
 
     @classmethod
     def load(cls, source: str | os.PathLike[str]) -> Coefficients:
@@ -186,12 +190,17 @@ class Coefficients:
                 "copy it again or distil again."
             ) from error
         try:
-            return cls._from_document(document)
+            return cls.from_document(document)
         except CoefficientsError as error:
             raise CoefficientsError(f"{place}: {error}") from error
 
     @classmethod
-    def _from_document(cls, document: Any) -> Coefficients:
+    def from_document(cls, document: Any) -> Coefficients:
+        """The table in a JSON document of ``to_document``.
+
+        Raises:
+            CoefficientsError: another schema version, unknown or missing keys, or a table that is not valid.
+        """
         if not isinstance(document, dict) or "schema_version" not in document:
             raise CoefficientsError("this is not a coefficient file: it has no schema_version.")
         version = document["schema_version"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from functools import cache
 from types import ModuleType
 from typing import Any, Protocol, cast
@@ -14,6 +13,7 @@ from torch import Tensor
 from adasde.checkpoints import Card, cards, find, read_card, read_weights
 from adasde.models import build
 from adasde.models.data import to_float
+from adasde.vision import usable_torchvision
 
 LAYER = "features"
 
@@ -53,32 +53,13 @@ def load_features(spec: str | os.PathLike[str], *, device: str | torch.device = 
 
 @cache
 def fidelity() -> ModuleType:
-    """Import torch-fidelity with the extractors of all packaged models registered, by their names.
-
-    A torchvision of another build than torch's lacks the ``nms`` operators that its import asks for;
-    they are declared first, unused.
-    """
-    try:
-        import torchvision  # noqa: F401  # pyright: ignore[reportMissingImports]
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
-            raise
-        _declare_nms()
+    """Import torch-fidelity with the extractors of all packaged models registered, by their names."""
+    usable_torchvision()
     import torch_fidelity
 
     for card in cards().values():
         torch_fidelity.register_feature_extractor(card.name, _fidelity_extractor(torch_fidelity, card))
     return torch_fidelity
-
-
-@cache
-def _declare_nms() -> torch.library.Library:
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        del sys.modules[name]
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
 
 
 def _fidelity_extractor(torch_fidelity: Any, card: Card) -> type:

@@ -7,7 +7,7 @@ for one update after each evaluation (a scheduler of ``diffusers``) then serve e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -40,19 +40,23 @@ class Unrolled:
         start: the first evaluated state is ``start`` times a latent of unit variance.
         sigmas: the noise level that the network is told at each evaluation.
         rows: what follows each evaluation: the state at the next one, and at last the image.
+        entries: the evaluations at which a walk may begin from any state, because they are the first of
+            their step and nothing from before is read any more, with the noise level of that state.
     """
 
     start: float
     sigmas: tuple[float, ...]
     rows: tuple[Row, ...]
+    entries: Mapping[int, float]
 
 
 class Progress:
     """Walks through an unrolled sampler: one call after each network evaluation, with what was seen there."""
 
-    def __init__(self, unrolled: Unrolled) -> None:
+    def __init__(self, unrolled: Unrolled, begin: int = 0) -> None:
+        """``begin``: the evaluation of the first state that will be given, 0 or one of ``entries``."""
         self.unrolled = unrolled
-        self.done = 0
+        self.done = begin
         self._kept: dict[tuple[str, int], Tensor] = {}
 
     def advance(self, state: Tensor, output: Tensor, draw: Callable[[int], Tensor]) -> Tensor:
@@ -105,8 +109,9 @@ class _Walk:
         self.steps, self.count = coefficients.steps, coefficients.nfe
         self.size = 2 * self.count + self.steps
         self.told: list[float] = []
+        self.firsts: dict[int, float] = {}
         self.shown: list[Tensor] = []
-        self.sigmas = coefficients.sigmas.detach()
+        self.sigmas, self.gamma = coefficients.sigmas.detach(), coefficients.gamma.detach()
         self.solver = sampler_of(coefficients)
         self.network = AnalyticFirstStep(self._evaluate) if coefficients.afs else self._evaluate
 
@@ -139,6 +144,8 @@ class _Walk:
             if not self.shown:  # the analytic first step alone
                 continue
             first = self.shown[0]
+            if first[0, index] == 1:  # new noise apart, the walk is at the step's start
+                self.firsts[index] = float(self.sigmas[i] * (1 + self.gamma[i]))
             if index:
                 vectors.append(first + first[0, index] * (before - self._symbol(index)))
             else:
@@ -147,8 +154,9 @@ class _Walk:
             vectors += [seen(vector) for vector in self.shown[1:]]
             x, fresh = seen(x), False
             history = tuple(n._replace(state=seen(n.state), output=seen(n.output)) for n in history)
-        rows = [self._row(vector) for vector in [*vectors, x]]
-        return Unrolled(start, tuple(self.told), tuple(rows))
+        rows = tuple(self._row(vector) for vector in [*vectors, x])
+        entries = {e: level for e, level in self.firsts.items() if _forgets(rows[e:], e)}
+        return Unrolled(start, tuple(self.told), rows, entries)
 
     def _alone(self, first: Tensor) -> float:
         """The factor between the latent's state and the first evaluated one."""
@@ -169,6 +177,11 @@ class _Walk:
             return {i: value for i, value in enumerate(numbers[start:end]) if abs(value) > least}
 
         return Row(part(0, n), part(n, 2 * n), part(2 * n, len(numbers)))
+
+
+def _forgets(rows: Sequence[Row], evaluation: int) -> bool:
+    """Whether ``rows`` read no state and no clean estimate from before ``evaluation``."""
+    return all(index >= evaluation for row in rows for index in (*row.states, *row.outputs))
 
 
 def _seen(vector: Tensor, *, first: Tensor, index: int) -> Tensor:

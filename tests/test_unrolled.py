@@ -97,3 +97,11 @@ def test_noise_before_the_first_evaluation_is_refused() -> None:
     noisy = replace(table, gamma=torch.tensor([0.0, 0.1, 0.1]))
     with pytest.raises(SolverError, match=r"before the first network evaluation .*distil without AFS"):
         unroll(noisy)
+
+
+def test_a_walk_may_begin_where_nothing_from_before_is_read() -> None:
+    table = random_table(afs=False, gamma=0.1)
+    levels = (table.sigmas[:-1] * (1 + table.gamma)).tolist()
+    assert unroll(table).entries == {0: levels[0], 2: levels[1], 4: levels[2]}
+    assert unroll(random_table(afs=True, gamma=0.0)).entries.keys() == {1, 3}  # the first is a midpoint
+    assert unroll(random_table("ipndm", afs=False)).entries.keys() == {0}

@@ -1,0 +1,291 @@
+"""``AdaSDEScheduler``: coefficients as a scheduler of ``diffusers`` pipelines."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import ConfigMixin, SchedulerMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from adasde.coefficients import Coefficients
+from adasde.errors import CoefficientsError, SolverError
+from adasde.models.process import FLOW, Process, is_flow
+from adasde.unrolled import Progress, unroll
+
+SHARED = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+)
+"""What is taken over from another scheduler's settings: how the network was trained."""
+
+
+@dataclass
+class AdaSDESchedulerOutput(BaseOutput):
+    """``prev_sample``: the state for the next evaluation, or the image; ``pred_original_sample``: D here."""
+
+    prev_sample: Tensor
+    pred_original_sample: Tensor | None = None
+
+
+class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
+    """Distilled coefficients (AdaSDE's own step or its plug-in form) as a scheduler.
+
+    ``num_inference_steps`` counts intervals, as for other schedulers of second order: it is that of the
+    coefficients, and the pipeline calls the network ``coefficients.nfe`` times. The states between calls are
+    x = x0 + sigma eps (for flow matching (1 - u) x0 + u eps, as such pipelines keep them; they do not scale
+    their first latents themselves: give them ``latents=noise * scheduler.init_noise_sigma``).
+
+    Args:
+        coefficients: the JSON document of a coefficient file (``from_coefficients`` reads one).
+        num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas, rescale_betas_zero_snr: how
+            the network was trained, as in other schedulers of ``diffusers``; of no meaning for flow matching.
+        prediction_type: ``epsilon``, ``sample``, ``v_prediction`` or ``flow_prediction``.
+        use_flow_sigmas: tells pipelines of flow matching that the noise levels are the scheduler's own.
+
+    Raises:
+        CoefficientsError: no coefficients, or another prediction than they were distilled for.
+    """
+
+    order = 2
+    _begin_index: int | None
+    _progress: Progress | None
+
+    @register_to_config
+    def __init__(
+        self,
+        coefficients: dict[str, Any] | None = None,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.0001,
+        beta_end: float = 0.02,
+        beta_schedule: str = "linear",
+        trained_betas: list[float] | None = None,
+        rescale_betas_zero_snr: bool = False,
+        prediction_type: str | None = None,
+        use_flow_sigmas: bool = True,
+    ) -> None:
+        if coefficients is None or prediction_type is None:
+            missing = (
+                "coefficients" if coefficients is None else "prediction_type (what the network predicts)"
+            )
+            raise CoefficientsError(
+                f"an AdaSDEScheduler needs {missing}. Make it with AdaSDEScheduler.from_coefficients(path, "
+                "config=pipe.scheduler.config), which takes from the pipeline how its network was trained."
+            )
+        self.table = Coefficients.from_document(coefficients)
+        _same("prediction_type", self.table.model.get("prediction_type"), prediction_type)
+        self.process = Process.of(self.config)
+        self.unrolled = unroll(self.table)
+        self.order = self.table.evaluations
+        self.set_timesteps(self.table.steps)
+
+    @classmethod
+    def from_coefficients(
+        cls,
+        source: str | os.PathLike[str],
+        config: Mapping[str, Any] | None = None,
+        *,
+        prediction_type: str | None = None,
+        guidance_scale: float | None = None,
+    ) -> AdaSDEScheduler:
+        """The scheduler for a coefficient file: a path, ``s3://``, ``https://`` or ``models:/name@alias``.
+
+        ``config`` is that of the pipeline's present scheduler. Without it the network's training is taken as
+        DDPM's, and ``prediction_type`` must be given. ``guidance_scale`` is the one that will be used.
+
+        Raises:
+            CoefficientsError: the file cannot be used, or it was distilled for another guidance scale or
+                another prediction.
+            StoreError: the address cannot be reached.
+        """
+        table, config = Coefficients.load(source), config or {}
+        if guidance_scale is not None:
+            _same("guidance scale", table.model.get("guidance"), guidance_scale)
+        settings = {name: config[name] for name in SHARED if config.get(name) is not None}
+        if "trained_betas" in settings:
+            settings["trained_betas"] = np.asarray(settings["trained_betas"]).tolist()
+        found = FLOW if is_flow(config) else config.get("prediction_type")
+        return cls(table.to_document(), prediction_type=prediction_type or found, **settings)
+
+    @property
+    def init_noise_sigma(self) -> float:
+        """Standard deviation of the first state that the network is shown, before ``scale_model_input``."""
+        return self.unrolled.start * self._kept_as(self.unrolled.sigmas[0])
+
+    @property
+    def step_index(self) -> int | None:
+        """Number of evaluations done since ``set_timesteps``; None before the first."""
+        return self._progress.done if self._progress else None
+
+    @property
+    def begin_index(self) -> int | None:
+        """The evaluation that the pipeline begins with; None: the first."""
+        return self._begin_index
+
+    def set_begin_index(self, begin_index: int = 0) -> None:
+        """Begin with a later evaluation, as image-to-image pipelines do.
+
+        Raises:
+            SolverError: the walk cannot begin there.
+        """
+        entries = self.unrolled.entries
+        if begin_index and begin_index not in entries:
+            why = (
+                "the analytic first step (AFS) replaces the first evaluation"
+                if self.table.afs
+                else ("a step of these coefficients needs what was evaluated before it")
+            )
+            raise SolverError(
+                f"sampling cannot begin at evaluation {begin_index}: {why}. It may begin at "
+                f"{sorted(entries) or 'none but the first'}; for image-to-image distil without AFS."
+            )
+        self._begin_index = begin_index
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: str | torch.device | None = None,
+        timesteps: Sequence[float] | Tensor | None = None,
+        sigmas: Sequence[float] | Tensor | None = None,
+        mu: float | None = None,
+    ) -> None:
+        """Prepare for an image; ``timesteps`` and ``sigmas`` can only be the coefficients' own.
+
+        ``mu``, by which pipelines of flow matching shift a schedule, has no effect: the schedule is learned.
+
+        Raises:
+            SolverError: another number of steps or other nodes than the coefficients were distilled for.
+        """
+        table, told = self.table, self.unrolled.sigmas
+        own = [self.process.time(sigma) for sigma in told]
+        if num_inference_steps not in (None, table.steps):
+            raise SolverError(
+                f"these coefficients were distilled for {table.steps} steps ({table.nfe} network "
+                f"evaluations), not for num_inference_steps={num_inference_steps}. Use {table.steps}, or "
+                "load coefficients of another budget."
+            )
+        for name, given, known in (("timesteps", timesteps, own), ("sigmas", sigmas, told)):
+            if given is not None and not _alike(given, known):
+                raise SolverError(
+                    f"these coefficients come with their own {name}, {[round(one, 4) for one in known]}; "
+                    "others cannot be given."
+                )
+        self.num_inference_steps = table.steps
+        self.timesteps = torch.tensor(own, dtype=torch.float32, device=device)
+        self.sigmas = torch.tensor([*told, float(table.sigmas[-1])], dtype=torch.float32)
+        self._begin_index = None
+        self._progress = None
+
+    def scale_model_input(self, sample: Tensor, timestep: float | Tensor | None = None) -> Tensor:
+        """What the network is shown for the state ``sample`` of the next evaluation."""
+        if self.process.flow:
+            return sample
+        return sample * self.process.shrink(self._sigma())
+
+    def step(
+        self,
+        model_output: Tensor,
+        timestep: float | Tensor,
+        sample: Tensor,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        return_dict: bool = True,
+    ) -> AdaSDESchedulerOutput | tuple[Tensor, Tensor]:
+        """The state for the next evaluation from the network's output for this one, [B, *shape].
+
+        ``generator``: one, or a list with one for each sample, whose noise then does not depend on the batch.
+
+        Raises:
+            SolverError: the first state is not pure noise of the standard deviation ``init_noise_sigma``, or
+                there are no evaluations left.
+        """
+        sigma = self._sigma()
+        if self._progress is None:
+            self._progress = Progress(self.unrolled, self._begin_index or 0)
+            self._check_noise(sample)
+        x = sample if sample.dtype == torch.float64 else sample.float()
+        x = x / self._kept_as(sigma)
+        clean = self.process.clean(x, sigma, model_output)
+
+        def draw(step: int) -> Tensor:
+            return randn_tensor(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+
+        x = self._progress.advance(x, clean, draw)
+        if self._progress.done < len(self.unrolled.sigmas):
+            x = x * self._kept_as(self._sigma())
+        x, clean = x.to(sample.dtype), clean.to(sample.dtype)
+        return AdaSDESchedulerOutput(x, clean) if return_dict else (x, clean)
+
+    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """The state at an evaluation where a walk may begin: ``original_samples`` + sigma ``noise``.
+
+        Raises:
+            SolverError: a time step at which the walk cannot begin.
+        """
+        times = self.timesteps.to(timesteps.device)
+        levels = [self._level(int((times - time).abs().argmin())) for time in timesteps.flatten()]
+        shape = (-1, *[1] * (original_samples.ndim - 1))
+        level = torch.tensor(levels, device=noise.device, dtype=noise.dtype).view(shape)
+        x = original_samples + level * noise
+        return x / (1 + level) if self.process.flow else x
+
+    def scale_noise(self, sample: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
+        """``add_noise`` under the name that pipelines of flow matching call."""
+        return self.add_noise(sample, noise, timestep)
+
+    def __len__(self) -> int:
+        return self.process.times
+
+    def _sigma(self) -> float:
+        """The noise level that the network is told at the next evaluation."""
+        done = self._progress.done if self._progress else self._begin_index or 0
+        if done == len(self.unrolled.sigmas):
+            raise SolverError(
+                f"all {done} evaluations are done; call set_timesteps({self.table.steps}) for the next image."
+            )
+        return self.unrolled.sigmas[done]
+
+    def _level(self, evaluation: int) -> float:
+        if evaluation not in self.unrolled.entries:
+            self.set_begin_index(evaluation)
+        return self.unrolled.entries.get(evaluation, self.unrolled.start)
+
+    def _kept_as(self, sigma: float) -> float:
+        """The factor from x to the states that the pipeline keeps."""
+        return self.process.shrink(sigma) if self.process.flow else 1.0
+
+    def _check_noise(self, sample: Tensor) -> None:
+        """Refuse first states of another scale: a pipeline that does not scale its latents, for instance."""
+        if self._begin_index:
+            return
+        found, wanted = float(sample.float().square().mean().sqrt()), self.init_noise_sigma
+        if abs(found / wanted - 1) > max(0.05, 5 / math.sqrt(2 * sample.numel())):
+            raise SolverError(
+                f"the first latents have the standard deviation {found:.4g} where {wanted:.4g} "
+                "(scheduler.init_noise_sigma) is expected. Pass latents=noise * scheduler.init_noise_sigma "
+                "to the pipeline."
+            )
+
+
+def _same(what: str, known: Any, given: Any) -> None:
+    if known is not None and known != given:
+        raise CoefficientsError(
+            f"these coefficients were distilled for {what} {known}, not {given}. Use {known}, or distil "
+            "again."
+        )
+
+
+def _alike(given: Sequence[float] | Tensor, known: Sequence[float]) -> bool:
+    values = np.asarray(given, dtype=np.float64).ravel()
+    return len(values) == len(known) and np.allclose(values, known, rtol=1e-4)

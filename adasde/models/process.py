@@ -1,0 +1,126 @@
+"""What a network was trained as, brought to ``D(x, sigma)``: noise process, training times, prediction.
+
+x = x0 + sigma * eps throughout. A variance-preserving network (Ho et al., 2006.11239) is shown
+z = x / sqrt(1 + sigma^2), one of flow matching (Lipman et al., 2210.02747) z = (1 - u) x0 + u eps =
+x / (1 + sigma) with u = sigma / (1 + sigma), the share of noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adasde.errors import CheckpointError
+from adasde.schedules import unknown
+
+FLOW = "flow_prediction"
+
+Factors = Callable[[float], tuple[float, float]]
+
+CLEAN: dict[str, Factors] = {
+    "epsilon": lambda sigma: (1.0, -sigma),
+    "sample": lambda sigma: (0.0, 1.0),
+    "v_prediction": lambda sigma: (1 / (1 + sigma**2), -sigma / math.sqrt(1 + sigma**2)),
+    FLOW: lambda sigma: (1 / (1 + sigma), -sigma / (1 + sigma)),
+}
+"""Prediction -> the factors a, b of D = a x + b output; v: Salimans and Ho (2202.00512), flow: eps - x0."""
+
+
+def linear(first: float, last: float, count: int) -> np.ndarray:
+    """beta_k linear in k."""
+    return np.linspace(first, last, count)
+
+
+def scaled_linear(first: float, last: float, count: int) -> np.ndarray:
+    """sqrt(beta_k) linear in k (latent diffusion, Rombach et al., 2112.10752)."""
+    return np.linspace(math.sqrt(first), math.sqrt(last), count) ** 2
+
+
+def squared_cosine(first: float, last: float, count: int) -> np.ndarray:
+    """The signal falls as a squared cosine (Nichol and Dhariwal, 2102.09672, eq. 17); no beta above 0.999."""
+    signal = np.cos((np.arange(count + 1) / count + 0.008) / 1.008 * math.pi / 2) ** 2
+    return np.minimum(1 - signal[1:] / signal[:-1], 0.999)
+
+
+BETAS = {"linear": linear, "scaled_linear": scaled_linear, "squaredcos_cap_v2": squared_cosine}
+"""Beta schedules by the names that ``diffusers`` has for them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Process:
+    """How a network was trained.
+
+    Attributes:
+        prediction: a key of ``CLEAN``.
+        times: number of training times T; the network is told 0 .. T - 1 (flow: u * T), fractions too.
+        levels: [T] the noise level at each training time, increasing; empty for flow matching.
+    """
+
+    prediction: str
+    times: int
+    levels: np.ndarray
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Process:
+        """From the settings of a scheduler of ``diffusers``, ``pipe.scheduler.config``.
+
+        Raises:
+            CheckpointError: a prediction or a beta schedule that is not known here.
+        """
+        times = int(config.get("num_train_timesteps", 1000))
+        if is_flow(config):
+            return cls(FLOW, times, np.empty(0))
+        prediction = str(config.get("prediction_type", "epsilon"))
+        if prediction not in CLEAN:
+            raise CheckpointError(unknown("prediction_type", prediction, CLEAN))
+        betas = config.get("trained_betas")
+        if betas is None:
+            name = str(config.get("beta_schedule", "linear"))
+            if name not in BETAS:
+                raise CheckpointError(unknown("beta_schedule", name, BETAS))
+            betas = BETAS[name](config.get("beta_start", 0.0001), config.get("beta_end", 0.02), times)
+        signal = np.cumprod(1 - np.asarray(betas, dtype=np.float64))
+        if config.get("rescale_betas_zero_snr"):
+            signal = _without_signal_at_the_end(signal)
+        signal = signal[signal > 1e-10]  # the last time of zero signal has no noise level
+        return cls(prediction, times, np.sqrt((1 - signal) / signal))
+
+    @property
+    def flow(self) -> bool:
+        """Whether this is flow matching."""
+        return self.prediction == FLOW
+
+    def shrink(self, sigma: float) -> float:
+        """The factor from x to what the network is shown."""
+        return 1 / (1 + sigma) if self.flow else 1 / math.sqrt(1 + sigma**2)
+
+    def time(self, sigma: float) -> float:
+        """What the network is told for a noise level: between training times, linear in log sigma."""
+        if self.flow:
+            return self.times * sigma / (1 + sigma)
+        return float(np.interp(math.log(sigma), np.log(self.levels), np.arange(len(self.levels))))
+
+    def clean(self, x: Tensor, sigma: float, output: Tensor) -> Tensor:
+        """D: the clean estimate from the state x at ``sigma`` and the network's output there."""
+        of_x, of_output = CLEAN[self.prediction](sigma)
+        if of_x == 0:
+            return output.to(x.dtype) * of_output
+        return torch.add(x * of_x, output.to(x.dtype), alpha=of_output)
+
+
+def is_flow(config: Mapping[str, Any]) -> bool:
+    """Whether the settings of a scheduler of ``diffusers`` are those of flow matching."""
+    matching = str(config.get("_class_name", "")).startswith("FlowMatch")
+    return matching or config.get("prediction_type") == FLOW
+
+
+def _without_signal_at_the_end(signal: np.ndarray) -> np.ndarray:
+    """The signal rescaled so that none is left at the last time (Lin et al., 2305.08891, algorithm 1)."""
+    root = np.sqrt(signal)
+    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
