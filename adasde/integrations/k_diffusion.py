@@ -1,0 +1,106 @@
+"""``sample_adasde``: coefficients as a sampling function with the conventions of k-diffusion.
+
+Nothing of that library is needed: its conventions are those of a function.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from adasde.coefficients import Coefficients
+from adasde.errors import SolverError
+from adasde.integrate import integrate
+from adasde.solvers import sampler_of
+from adasde.types import Denoiser
+
+Callback = Callable[[dict[str, Any]], None]
+NoiseSampler = Callable[[Tensor, Tensor], Tensor]
+
+
+@torch.no_grad()
+def sample_adasde(
+    model: Callable[..., Tensor],
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: Mapping[str, Any] | None = None,
+    callback: Callback | None = None,
+    disable: bool | None = None,
+    *,
+    coefficients: Coefficients | str | os.PathLike[str],
+    s_noise: float = 1.0,
+    noise_sampler: NoiseSampler | None = None,
+) -> Tensor:
+    """Sample from ``x`` [B, *shape], noise of standard deviation ``sigmas[0]``, with learned coefficients.
+
+    Args:
+        model: ``model(x, sigma, **extra_args) -> x0`` with ``sigma`` [B], as k-diffusion's wrappers make it.
+        sigmas: the nodes of the coefficients, ``coefficients.sigmas``; a 0 at the end is left out.
+        callback: called after every step with ``x`` and ``sigma`` at its start, the number ``i`` of the step,
+            ``sigma_hat`` after new noise, and ``denoised``, the clean estimate there.
+        disable: no progress bar.
+        coefficients: a table, or where its file is (see ``Coefficients.load``).
+        s_noise: scales new noise; 1 is what was distilled.
+        noise_sampler: ``noise_sampler(sigma, sigma_next)`` gives a step's standard normal noise; by default
+            fresh noise from torch's global generator.
+
+    Returns:
+        The state at the last node, as ``adasde.sample``.
+
+    Raises:
+        SolverError: other nodes than those of the coefficients.
+        CoefficientsError, StoreError: the file cannot be used.
+    """
+    table = coefficients if isinstance(coefficients, Coefficients) else Coefficients.load(coefficients)
+    _check_nodes(table, sigmas)
+    seen = _Seen(model, extra_args or {})
+    fresh = noise_sampler or (lambda sigma, sigma_next: torch.randn_like(x))
+
+    def noise(step: int, like: Tensor) -> Tensor:
+        return s_noise * fresh(sigmas[step], sigmas[step + 1])
+
+    walk = integrate(seen, x, table.sigmas, sampler_of(table), afs=table.afs, noise=noise)
+    next(walk)
+    for i, after in enumerate(tqdm(walk, total=table.steps, disable=disable)):
+        if callback is not None:
+            sigma = sigmas[i]
+            news = {"x": x, "i": i, "sigma": sigma, "sigma_hat": sigma * (1 + float(table.gamma[i]))}
+            callback(news | {"denoised": seen.first(x, sigma)})
+        x = after
+    return x
+
+
+def _check_nodes(table: Coefficients, sigmas: Tensor) -> None:
+    given = [float(sigma) for sigma in sigmas]
+    given = given[:-1] if given[-1:] == [0.0] else given
+    nodes = torch.tensor(given, dtype=torch.float64)
+    if len(nodes) != len(table.sigmas) or not torch.allclose(nodes, table.sigmas, rtol=1e-3, atol=0):
+        known = [round(sigma, 4) for sigma in table.sigmas.tolist()]
+        raise SolverError(
+            f"these coefficients were distilled for the sigmas {known}, not for "
+            f"{[round(sigma, 4) for sigma in given]}. Pass sigmas=coefficients.sigmas, and x of the first."
+        )
+
+
+class _Seen(Denoiser):
+    """The model as a denoiser, which keeps its first clean estimate since it was last asked for one."""
+
+    def __init__(self, model: Callable[..., Tensor], extra_args: Mapping[str, Any]) -> None:
+        self.model = model
+        self.extra_args = extra_args
+        self.estimate: Tensor | None = None
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        out = self.model(x, sigma * x.new_ones(len(x)), **self.extra_args)
+        self.estimate = out if self.estimate is None else self.estimate
+        return out
+
+    def first(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """That estimate; where the step asked nothing, the one of the analytic first step."""
+        estimate, self.estimate = self.estimate, None
+        return x * (1 - sigma / (1 + sigma**2).sqrt()).to(x) if estimate is None else estimate
