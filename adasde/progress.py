@@ -25,9 +25,10 @@ class Advance(Protocol):
 def track(total: int, description: str, unit: str = "") -> Iterator[Advance]:
     """Show the progress of ``total`` units of work named ``description``; yields what to call.
 
-    A bar on stderr where that is a terminal; otherwise one line on stderr when a further tenth is done.
-    With ADASDE_PROGRESS=json: ``@progress {"stage", "done", "total", "unit"}`` on stdout, at the start
-    and then at most twice a second, and when all is done.
+    A ``total`` of 0 is not known; of the unit ``bytes`` the rate is shown too. A bar on stderr where that is
+    a terminal; otherwise one line on stderr when a further tenth is done. With ADASDE_PROGRESS=json:
+    ``@progress {"stage", "done", "total", "unit"}`` on stdout, at the start and then at most twice a second,
+    and when all is done.
     """
     mode = os.environ.get(VARIABLE, "")
     if mode == "json":
@@ -37,7 +38,15 @@ def track(total: int, description: str, unit: str = "") -> Iterator[Advance]:
     elif sys.stderr.isatty():
         from tqdm import tqdm
 
-        with tqdm(total=total, desc=description, unit=f" {unit}", file=sys.stderr, dynamic_ncols=True) as bar:
+        of_bytes = unit == "bytes"
+        with tqdm(
+            total=total or None,
+            desc=description,
+            unit="B" if of_bytes else f" {unit}",
+            unit_scale=of_bytes,
+            file=sys.stderr,
+            dynamic_ncols=True,
+        ) as bar:
 
             def advance(units: int = 1, /, note: str = "") -> None:
                 if note:
@@ -63,7 +72,7 @@ class _JsonLines:
 
     def advance(self, units: int = 1, /, note: str = "") -> None:
         self.done += units
-        if self.done >= self.total or time.monotonic() >= self.due:
+        if (self.total and self.done >= self.total) or time.monotonic() >= self.due:
             self.write()
 
     def write(self) -> None:
@@ -81,8 +90,11 @@ class _PlainLines:
     def advance(self, units: int = 1, /, note: str = "") -> None:
         tenths = 10 * self.done // max(1, self.total)
         self.done += units
-        if 10 * self.done // max(1, self.total) > tenths:
+        if self.total and 10 * self.done // self.total > tenths:
             spent = time.monotonic() - self.started
+            if self.unit == "bytes":
+                rate = f"{self.done / max(spent, 1e-3) / 1e6:.1f} MB/s"
+                note = f"{rate}, {note}" if note else rate
             left = spent * (self.total - self.done) / max(1, self.done)
             rest = f", about {left:.0f} s left" if self.done < self.total else ""
             line = f"{self.description}: {self.done}/{self.total} {self.unit} ({spent:.0f} s{rest})"

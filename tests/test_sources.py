@@ -19,6 +19,7 @@ from adasde.coefficients import neutral
 from adasde.errors import CoefficientsError, StoreError
 from adasde.schedules import schedule
 from adasde.store import LocalStore, download, local_copy, resolve_pointer
+from adasde.store.part import Part
 
 CONTENT = b"content" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -50,7 +51,7 @@ def test_paths_are_files_as_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spec", ["gs://bucket/x", "ftp://host/x"])
 def test_unknown_addresses_are_refused(spec: str) -> None:
-    with pytest.raises(StoreError, match=r"not known.*s3://, https:// or models:/"):
+    with pytest.raises(StoreError, match=r"not known.*s3://, https://, hf://org/name/file or models:/"):
         local_copy(spec)
 
 
@@ -131,11 +132,11 @@ def test_https_with_an_authority_of_ones_own(
 def test_a_full_disk(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "site/a").write_bytes(CONTENT)
 
-    def full(answer: object, target: Path, progress: object) -> None:
-        raise OSError(28, os.strerror(28), str(target))
+    def full(part: Part, data: bytes) -> None:
+        raise OSError(28, os.strerror(28), str(part.path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(download, "_receive", full)
+        patch.setattr(Part, "add", full)
         with pytest.raises(StoreError, match=r"cannot get .*/a: No space left on device.*free some space"):
             local_copy(f"{site}/a", tmp_path / "here")
     assert list((tmp_path / "here").iterdir()) == []

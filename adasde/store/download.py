@@ -1,25 +1,33 @@
-"""Files by HTTP: whole or not at all, again where that may help."""
+"""Files by HTTP: whole or not at all, carried on where they stopped, from the first place that has them."""
 
 from __future__ import annotations
 
+import email.utils
+import os
+import re
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote, unquote, urlsplit
 
-from adasde.errors import DataError, StoreError
-from adasde.files import atomic
-from adasde.progress import Advance
-from adasde.store.base import CHUNK, checked_key, of_this_machine, require
+from adasde.errors import StoreError
+from adasde.progress import Advance, track
+from adasde.store.base import CHUNK, altered, checked_key, of_this_machine
+from adasde.store.part import Origin, Part
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
 
 ATTEMPTS = 5
-"""Requests in all; the pauses between them are 0.5, 1, 2 and 4 seconds."""
+"""Requests in a row that bring nothing; the pauses between them are 0.5, 1, 2 and 4 seconds."""
 
 TIMEOUT = 30.0
 """Seconds without an answer."""
+
+LONGEST_WAIT = 120.0
+"""Seconds of the longest pause that a server may ask for."""
 
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 """HTTP statuses that may be gone a moment later."""
@@ -27,66 +35,173 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)
 MEANT = "%/:?&=@!$'()*+,;~[]"
 """Characters of an address that stay as they are; others, spaces for instance, are written as %20."""
 
+OFFLINE = ("ADASDE_OFFLINE", "HF_HUB_OFFLINE")
+"""Variables of which one that is set to anything but 0 forbids the network."""
 
-def download(url: str, folder: Path, *, sha256: str | None = None, progress: Advance | None = None) -> Path:
+
+class Passing(StoreError):
+    """What may be gone a moment later: ``wait`` seconds, if the server says how many."""
+
+    wait: float | None = None
+
+
+def require_online(url: str) -> None:
+    """Refuse ``url`` where the network may not be used (StoreError)."""
+    named = next((name for name in OFFLINE if os.environ.get(name, "0") not in ("", "0")), None)
+    if named is not None:
+        raise StoreError(
+            f"{url} is not on this machine, and the network may not be used ({named} is set, or --offline "
+            "was given). Fetch it where there is a network, or name a copy of it with file:///path.",
+            kind="unreachable",
+        )
+
+
+def download(
+    url: str,
+    folder: Path,
+    *,
+    sha256: str | None = None,
+    mirrors: Sequence[str] = (),
+    progress: Advance | None = None,
+    show: str = "",
+) -> Path:
     """Copy what ``url`` answers into ``folder``, under the last name of its path; returns the file.
 
-    ``sha256``, or that of ``url#sha256=HEX``, is verified. SSL_CERT_FILE names authorities of one's own.
+    ``sha256``, or that of ``url#sha256=HEX``, is verified while it comes. ``mirrors`` are tried in turn where
+    ``url`` fails. An attempt that was interrupted, in this process or in another, is carried on. Progress
+    is told to ``progress``, or shown under the name ``show``. HTTPS_PROXY and HTTP_PROXY are respected;
+    SSL_CERT_FILE names authorities of one's own.
 
     Raises:
-        StoreError: it cannot be reached, is not there, was cut short, or is not the content that was meant.
+        StoreError: it cannot be reached, is not there, was cut short, or is not the content that was meant;
+            the disk is too small, or the network may not be used.
     """
     address, _, fragment = url.partition("#")
-    address = quote(address, safe=MEANT)
-    name = unquote(urlsplit(address).path.rpartition("/")[2])
-    target = folder / checked_key(name)
     if sha256 is None and fragment.startswith("sha256="):
         sha256 = fragment.removeprefix("sha256=")
-    for attempt in range(ATTEMPTS):
+    target = folder / checked_key(unquote(urlsplit(quote(address, safe=MEANT)).path.rpartition("/")[2]))
+    require_online(address)
+    failures: list[StoreError] = []
+    for place in (address, *mirrors):
+        transfer = _Transfer(quote(place, safe=MEANT), sha256 or "", progress, show)
         try:
-            _once(address, target, sha256, progress)
+            transfer.run(target)
             return target
         except StoreError as error:
-            if error.kind not in ("unreachable", "server") or attempt + 1 == ATTEMPTS:
+            if error.kind == "space":
                 raise
-            time.sleep(0.5 * 2**attempt)
-    raise AssertionError("the last attempt returns or raises")
+            failures.append(error)
+        except OSError as error:
+            raise of_this_machine(error, f"get {url}") from error
+    if len(failures) == 1:
+        raise failures[0]
+    raise StoreError(" ".join(str(error) for error in failures), kind=failures[0].kind) from failures[-1]
 
 
-def _once(url: str, target: Path, sha256: str | None, progress: Advance | None) -> None:
-    from http.client import HTTPException
-    from urllib.error import URLError
-    from urllib.request import urlopen
+class _Transfer:
+    """One file from one address."""
 
-    try:
-        with atomic(target) as temporary:
+    def __init__(self, url: str, sha256: str, progress: Advance | None, show: str) -> None:
+        self.url, self.sha256, self.progress, self.show = url, sha256, progress, show
+        self.stack = ExitStack()
+
+    def run(self, target: Path) -> None:
+        """Bring it to ``target``, with as many attempts as bring something."""
+        with self.stack, Part(target) as part:
+            part.carry_on(self.url, sha256=self.sha256)
+            resumed = part.size
+            self._attempts(part)
+            found = part.digest.hexdigest()
+            if self.sha256 and found != self.sha256 and resumed:
+                self._restart(part, Origin(self.url, sha256=self.sha256))
+                self._attempts(part)
+                found = part.digest.hexdigest()
+            if self.sha256 and found != self.sha256:
+                part.discard()
+                raise altered(self.url, found, self.sha256)
+            part.finish()
+
+    def _attempts(self, part: Part) -> None:
+        failed, told = 0, part.size
+        if told:
+            self._tell(part, told)
+        while part.origin.length is None or part.size != part.origin.length:
+            before = part.size
             try:
-                with urlopen(url, timeout=TIMEOUT) as answer:
-                    _receive(answer, temporary, progress)
-            except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
-                _refuse(url, error)
-            if sha256 is not None:
-                require(temporary, url, sha256)
-    except DataError as error:
-        cause = error.__cause__
-        raise (of_this_machine(cause, f"get {url}") if isinstance(cause, OSError) else error) from error
+                self._once(part)
+                return
+            except Passing as error:
+                failed = 1 if part.size > before > 0 else failed + 1
+                if failed == ATTEMPTS:
+                    raise
+                time.sleep(0.5 * 2 ** (failed - 1) if error.wait is None else error.wait)
+
+    def _once(self, part: Part) -> None:
+        """One request for what is missing."""
+        from http.client import HTTPException
+        from urllib.error import HTTPError, URLError
+        from urllib.request import Request, build_opener
+
+        if part.size and not part.origin.can_resume:
+            self._restart(part, Origin(self.url))
+        headers = {"Range": f"bytes={part.size}-"} if part.size else {}
+        if part.size and part.origin.validator:
+            headers["If-Range"] = part.origin.validator
+        try:
+            with build_opener().open(Request(self.url, headers=headers), timeout=TIMEOUT) as answer:
+                self._receive(answer, part)
+        except HTTPError as error:
+            if error.code == 416 and part.size:
+                self._restart(part, Origin(self.url, sha256=self.sha256))
+                raise Passing(f"cannot get {self.url}: it has changed on the server.") from error
+            _refuse(self.url, error)
+        except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
+            _refuse(self.url, error)
+
+    def _receive(self, answer: HTTPResponse, part: Part) -> None:
+        length = _length(answer, part.size)
+        if answer.status != 206 or length is None or part.origin.length not in (None, length):
+            began = answer.status == 206 and _first(answer) != 0
+            self._restart(part, Origin(self.url, _validator(answer), answer.length, self.sha256))
+            if began:
+                raise ConnectionResetError("the server answers with another part than was asked for")
+        part.require_space()
+        if not part.size:
+            self._tell(part, 0)
+        while chunk := answer.read1(CHUNK):
+            part.add(chunk)
+            self._tell(part, len(chunk))
+        if part.origin.length is not None and part.size < part.origin.length:
+            raise ConnectionResetError(f"{part.size} of {part.origin.length} bytes came")
+
+    def _restart(self, part: Part, origin: Origin) -> None:
+        if part.size:
+            self._tell(part, -part.size)
+        part.begin(origin)
+
+    def _tell(self, part: Part, size: int) -> None:
+        if self.progress is None and self.show:
+            self.progress = self.stack.enter_context(track(part.origin.length or 0, self.show, "bytes"))
+        if self.progress is not None and size:
+            self.progress(size)
 
 
-def _receive(answer: HTTPResponse, target: Path, progress: Advance | None) -> None:
-    size, moved = answer.length, 0
-    try:
-        with target.open("wb") as writer:
-            while chunk := answer.read(CHUNK):
-                writer.write(chunk)
-                moved += len(chunk)
-                if progress is not None:
-                    progress(len(chunk))
-        if size is not None and moved != size:
-            raise ConnectionResetError(f"{moved} of {size} bytes came")
-    except BaseException:
-        if progress is not None:
-            progress(-moved)
-        raise
+def _validator(answer: HTTPResponse) -> str:
+    """What names this version of the content: a strong ETag, or the date of its last change."""
+    tag = answer.headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
+
+
+def _first(answer: HTTPResponse) -> int | None:
+    """The place of the first byte of a part."""
+    found = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+    return int(found[1]) if found else None
+
+
+def _length(answer: HTTPResponse, offset: int) -> int | None:
+    """Bytes of the whole, of which a part from ``offset`` on is answered; None: it is another part."""
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
+    return int(found[3]) if found and int(found[1]) == offset else None
 
 
 def _refuse(url: str, error: Exception) -> NoReturn:
@@ -109,4 +224,21 @@ def _refuse(url: str, error: Exception) -> NoReturn:
             if kind == "tls"
             else "Check the address and the network"
         )
-    raise StoreError(f"cannot get {url}: {why}. {remedy}, then run the same again.", kind=kind) from error
+    passes = kind in ("unreachable", "server")
+    failure = (Passing if passes else StoreError)(
+        f"cannot get {url}: {why}. {remedy}, then run the same again.", kind=kind
+    )
+    if isinstance(failure, Passing) and isinstance(error, HTTPError):
+        failure.wait = _wait(error.headers.get("Retry-After", ""))
+    raise failure from error
+
+
+def _wait(said: str) -> float | None:
+    """Seconds that a server asks to wait, a number or a date; None: it does not say."""
+    if said.strip().isdigit():
+        return min(float(said), LONGEST_WAIT)
+    try:
+        until = email.utils.parsedate_to_datetime(said).timestamp()
+    except ValueError:
+        return None
+    return min(max(until - time.time(), 0.0), LONGEST_WAIT)

@@ -1,4 +1,4 @@
-"""Files from wherever they are: a path, ``file://``, ``s3://``, ``https://`` or MLflow's registry."""
+"""Files from wherever they are: a path, ``file://``, ``s3://``, ``https://``, ``hf://``, or MLflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from urllib.parse import quote
 from adasde.errors import StoreError
 from adasde.progress import Advance
 from adasde.store.base import altered, checked_key, missing, require
-from adasde.store.download import download
+from adasde.store.download import download, require_online
+from adasde.store.hub import hub_copy
 from adasde.store.opening import local_path, open_store, scheme
 
 COEFFICIENTS = "coefficients.json"
@@ -32,8 +33,9 @@ def local_copy(
 ) -> Path:
     """The local file that ``spec`` means; what is elsewhere is copied into ``folder`` first.
 
-    ``spec`` is a path, ``file:///path``, ``s3://bucket/key``, ``http(s)://host/path`` or
-    ``models:/name@alias`` (the coefficients of a registered version). Without ``folder`` the copy lies in
+    ``spec`` is a path, ``file:///path``, ``s3://bucket/key``, ``http(s)://host/path``,
+    ``hf://org/name/file[@revision]`` (of the Hugging Face hub) or ``models:/name@alias`` (the coefficients
+    of a registered version). Without ``folder`` the copy lies in
     a temporary one until the program ends. What is known of the content is verified: ``sha256``, the
     checksum of an object in a store, the tag ``sha256`` of a registered version. ``progress`` is called
     with the numbers of bytes that came.
@@ -48,17 +50,22 @@ def local_copy(
             if not path.is_file():
                 raise missing(text)
         case "s3":
+            require_online(text)
             url, _, key = text.rpartition("/")
             path = _folder(folder) / checked_key(key)
             open_store(url).get(key, path, progress=progress, unchecked=True)
         case "http" | "https":
             path = download(text, _folder(folder), sha256=sha256, progress=progress)
+        case "hf":
+            path = hub_copy(text, _folder(folder))
+            if not path.is_file():
+                raise StoreError(f"{text!r} is a whole repository: name a file of it.", kind="name")
         case "models":
             path = _from_registry(text, _folder(folder))
         case other:
             raise StoreError(
-                f"{text!r}: addresses with {other!r} are not known. Use a path, file://, s3://, https:// or "
-                "models:/name@alias.",
+                f"{text!r}: addresses with {other!r} are not known. Use a path, file://, s3://, https://, "
+                "hf://org/name/file or models:/name@alias.",
                 kind="name",
             )
     if sha256 is not None:
