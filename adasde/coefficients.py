@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adasde.errors import CoefficientsError
 from adasde.files import write_json
+from adasde.interpolation import blended, resampled
 from adasde.store import read_pointed
 
 SCHEMA_VERSION = 2
@@ -144,6 +145,42 @@ class Coefficients:
                 f"{known[:12]}…, but the checkpoint has {sha256[:12]}…. Distil again for this checkpoint, "
                 "or use --force (force=True) if you know that they fit."
             )
+
+    def interpolate(self, nfe: int, *others: Coefficients) -> Coefficients:
+        """A proposal for ``nfe`` evaluations, which nobody has distilled: interpolated in log sigma.
+
+        With ``others`` of the same form the two budgets beside ``nfe`` are blended; beyond all of them the
+        nearest is stretched. ``adasde bench`` says what it is worth, and distillation can start from it.
+
+        Raises:
+            CoefficientsError: no number of steps spends exactly ``nfe``, or the tables are of different forms
+                or ends.
+        """
+        steps, rest = divmod(nfe + int(self.afs), self.evaluations)
+        if rest or steps < 1:
+            raise CoefficientsError(
+                f"steps of {self.evaluations} evaluations{' under AFS' * self.afs} cannot spend nfe={nfe}."
+            )
+        known = sorted({one.nfe: one for one in (*others, self)}.values(), key=lambda one: one.nfe)
+        if len({one._form() for one in known}) > 1:
+            raise CoefficientsError(
+                "only tables of the same solver, options, points, AFS and ends can be interpolated, got "
+                + " and ".join(str(one._form()) for one in known)
+                + "."
+            )
+        low = max((one for one in known if one.nfe <= nfe), key=lambda one: one.nfe, default=known[0])
+        high = min((one for one in known if one.nfe >= nfe), key=lambda one: one.nfe, default=known[-1])
+        share = (nfe - low.nfe) / (high.nfe - low.nfe) if high.nfe != low.nfe else 0.0
+        ends = (
+            resampled({name: getattr(one, name).detach() for name in TABLE}, steps) for one in (low, high)
+        )
+        values: dict[str, Any] = blended(next(ends), next(ends), share)
+        made = {"interpolated_from": sorted({low.nfe, high.nfe})}
+        return replace(self, **values, provenance=made, measured={})
+
+    def _form(self) -> tuple[Any, ...]:
+        ends = [round(float(self.sigmas[end]), 9) for end in (0, -1)]
+        return (self.solver, json.dumps(self.options, sort_keys=True), self.points, self.afs, *ends)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON file, whole or not at all; floats survive exactly.
