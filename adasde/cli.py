@@ -17,6 +17,7 @@ from adasde.cli_analyse import analyse
 from adasde.cli_bench import bench
 from adasde.cli_common import Json, tell
 from adasde.cli_models import train_digits, train_glyphs
+from adasde.cli_released import import_released
 from adasde.cli_store import store
 from adasde.errors import AdaSDEError
 
@@ -242,6 +243,7 @@ def report(
 
 
 app.command(epilog="Example: adasde train-digits --out digits")(train_digits)
+app.command(epilog="Example: adasde import-released exps/ --out released")(import_released)
 app.command(epilog="Example: adasde train-glyphs --out glyphs")(train_glyphs)
 app.command(
     epilog="Example: adasde bench --model digits --nfe 3,5 --solver heun,ipndm:order=2 --learned none"

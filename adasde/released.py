@@ -16,24 +16,20 @@ from adasde.errors import AdaSDEError, CheckpointError
 from adasde.foreign import Instance, load_pickle
 from adasde.schedules import schedule
 
-RAW = ("r_params", "scale_dir_params", "scale_time_params", "weight_s", "gamma_params")
-CONFIG = (
-    "num_steps",
-    "schedule_type",
-    "schedule_rho",
-    "afs",
-    "scale_dir",
-    "scale_time",
-    "gamma",
-    "gamma_min",
-)
+RAW = ("r_params", "scale_dir_params", "scale_time_params", "weight_s")
+CONFIG = ("num_steps", "schedule_type", "schedule_rho", "afs", "scale_dir", "scale_time")
+NOISE_RAW, NOISE_CONFIG = ("gamma_params",), ("gamma", "gamma_min")
+"""What AdaSDE's predictors have beyond those of EPD (2507.14797), which know no noise."""
+
+STUDENTS = ("", "adasde", "epd")
+"""The samplers whose tables these are; EPD's plug-in into iPNDM is another."""
 
 
 def load_predictor(path: str | os.PathLike[str]) -> Coefficients:
-    """Read a predictor ``.pkl`` of the authors' release; nothing that the file carries is executed.
+    """Read a predictor ``.pkl`` of the authors' release, AdaSDE's or EPD's; nothing in it is executed.
 
     Raises:
-        CheckpointError: unreadable, asks for a name that is not harmless, or not an AdaSDE predictor.
+        CheckpointError: unreadable, asks for a name that is not harmless, or not such a predictor.
     """
     document = load_pickle(path)
     wrapped = document.get("model") if isinstance(document, dict) else None
@@ -41,15 +37,19 @@ def load_predictor(path: str | os.PathLike[str]) -> Coefficients:
         raise CheckpointError(f"{path} is a pickle, but not a released predictor: it has no 'model' object.")
     state = wrapped.state
     parameters = state.get("_parameters") or {}
-    missing = [name for name in RAW if name not in parameters] + [
-        name for name in CONFIG if name not in state
+    noisy = any(name in parameters or name in state for name in (*NOISE_RAW, *NOISE_CONFIG))
+    raw, config = (RAW + NOISE_RAW, CONFIG + NOISE_CONFIG) if noisy else (RAW, CONFIG)
+    missing = [name for name in raw if name not in parameters] + [
+        name for name in config if name not in state
     ]
-    if missing:
+    student = str(state.get("sampler_stu", ""))
+    if missing or student not in STUDENTS:
+        lacks = f"it lacks {', '.join(missing)}" if missing else f"its student is {student!r}"
         raise CheckpointError(
-            f"{path} holds a {wrapped.class_name}, not an AdaSDE predictor: it lacks {', '.join(missing)}."
+            f"{path} holds a {wrapped.class_name}, not an AdaSDE or EPD predictor: {lacks}."
         )
     try:
-        table = from_raw({name: parameters[name] for name in RAW}, {name: state[name] for name in CONFIG})
+        table = from_raw({name: parameters[name] for name in raw}, {name: state[name] for name in config})
     except (AdaSDEError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: the predictor's numbers cannot be used: {error}") from error
     made = {"released": wrapped.class_name, "dataset": str(state.get("dataset_name"))}
@@ -61,18 +61,22 @@ def from_raw(raw: Mapping[str, Any], config: Mapping[str, Any], sigmas: Tensor |
 
     ``raw`` has ``r_params, scale_dir_params, scale_time_params, weight_s, gamma_params``; ``config`` has
     ``num_steps`` (points, N + 1), ``schedule_type``, ``schedule_rho``, ``afs``, ``scale_dir``,
-    ``scale_time``, ``gamma`` (its maximum; 0 turns the noise off) and ``gamma_min``. ``sigmas`` replaces
-    the grid, because the release computed its own in float32.
+    ``scale_time``, ``gamma`` (its maximum; 0 turns the noise off) and ``gamma_min``. Without the three
+    gammas it is EPD's: no noise, and scales 1 + scale * tanh(raw / 4) instead of tanh(raw / 2). ``sigmas``
+    replaces the grid, because the release computed its own in float32.
     """
     table = {name: torch.as_tensor(values).detach().double() for name, values in raw.items()}
     if sigmas is None:
         sigmas = schedule(config["schedule_type"], config["num_steps"] - 1, rho=config["schedule_rho"])
+    gamma, width = torch.zeros(len(table["r_params"])), 4
+    if "gamma_params" in table:
+        gamma, width = released_gamma(table["gamma_params"][:, 0], config["gamma_min"], config["gamma"]), 2
     return Coefficients(
         sigmas=sigmas,
-        gamma=released_gamma(table["gamma_params"][:, 0], config["gamma_min"], config["gamma"]),
+        gamma=gamma,
         midpoint=torch.sigmoid(table["r_params"]),
-        direction_scale=1 + config["scale_dir"] * torch.tanh(table["scale_dir_params"] / 2),
-        time_scale=1 + config["scale_time"] * torch.tanh(table["scale_time_params"] / 2),
+        direction_scale=1 + config["scale_dir"] * torch.tanh(table["scale_dir_params"] / width),
+        time_scale=1 + config["scale_time"] * torch.tanh(table["scale_time_params"] / width),
         weights=torch.softmax(table["weight_s"], dim=1),
         afs=bool(config["afs"]),
     )

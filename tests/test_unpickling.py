@@ -6,64 +6,20 @@ The real files cannot be shipped; these are written with the same structure as t
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
-import sys
-import types
 from pathlib import Path
 
 import pytest
 import torch
+from released_files import ENTRY, Calls, write_predictor
 
 from adasde.errors import CheckpointError
 from adasde.released import from_raw, load_predictor
 
-PREDICTORS = json.loads((Path(__file__).parent / "data" / "released_predictors.json").read_text())
-NAME, ENTRY = next(iter(PREDICTORS.items()))
 
-
-@pytest.fixture
-def reconstruct(monkeypatch):
-    """A stand-in for NVIDIA's function, so that pickles can name it."""
-    module = types.ModuleType("torch_utils.persistence")
-
-    def _reconstruct_persistent_obj(meta):
-        raise AssertionError("must not be called")
-
-    _reconstruct_persistent_obj.__module__ = module.__name__
-    _reconstruct_persistent_obj.__qualname__ = "_reconstruct_persistent_obj"
-    module._reconstruct_persistent_obj = _reconstruct_persistent_obj
-    monkeypatch.setitem(sys.modules, "torch_utils", types.ModuleType("torch_utils"))
-    monkeypatch.setitem(sys.modules, "torch_utils.persistence", module)
-    return _reconstruct_persistent_obj
-
-
-class Calls:
-    """Pickles as a call of ``function``."""
-
-    def __init__(self, function, *arguments) -> None:
-        self.function, self.arguments = function, arguments
-
-    def __reduce__(self):
-        return self.function, self.arguments
-
-
-def predictor(reconstruct, path: Path, **changes) -> Path:
-    parameters = {key: torch.nn.Parameter(torch.tensor(raw)) for key, raw in ENTRY["raw_parameters"].items()}
-    state = {**ENTRY["config"], "_parameters": parameters, "_buffers": {}, "training": False} | changes
-    meta = {
-        "type": "class",
-        "version": 6,
-        "module_src": "raise SystemExit('executed')",
-        "class_name": "Predictor",
-    }
-    path.write_bytes(pickle.dumps({"model": Calls(reconstruct, meta | {"state": state})}))
-    return path
-
-
-def test_a_predictor_is_read_without_running_its_source(reconstruct, tmp_path: Path) -> None:
-    table = load_predictor(predictor(reconstruct, tmp_path / "network-snapshot.pkl"))
+def test_a_predictor_is_read_without_running_its_source(tmp_path: Path) -> None:
+    table = load_predictor(write_predictor(tmp_path / "network-snapshot.pkl"))
     expected = from_raw(ENTRY["raw_parameters"], ENTRY["config"])
     for name in ("sigmas", "gamma", "midpoint", "direction_scale", "time_scale", "weights"):
         torch.testing.assert_close(getattr(table, name), getattr(expected, name), rtol=1e-6, atol=1e-9)
@@ -120,11 +76,11 @@ def test_files_that_are_no_predictors(content: bytes, message: str, tmp_path: Pa
         load_predictor(path)
 
 
-def test_another_network_is_named(reconstruct, tmp_path: Path) -> None:
+def test_another_network_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        CheckpointError, match="holds a Predictor, not an AdaSDE predictor: it lacks r_params"
+        CheckpointError, match="holds a Predictor, not an AdaSDE or EPD predictor: it lacks r_params"
     ):
-        load_predictor(predictor(reconstruct, tmp_path / "net.pkl", _parameters={}))
+        load_predictor(write_predictor(tmp_path / "net.pkl", _parameters={}))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

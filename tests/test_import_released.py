@@ -1,0 +1,85 @@
+"""`adasde import-released`: the authors' predictors as our JSON, with the states that they gave."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from released_files import ENTRY, PREDICTORS, write_predictor
+from typer.testing import CliRunner
+
+from adasde.cli import app
+from adasde.closed_form import Mixture
+from adasde.coefficients import Coefficients
+from adasde.errors import CheckpointError
+from adasde.integrate import integrate
+from adasde.released import load_predictor
+from adasde.solvers import AdaSDE
+
+GOLDEN = Path(__file__).parent / "data" / "released_sampler_golden.npz"
+GAMMAS = ("gamma", "gamma_min")
+
+
+def run(*words: str):
+    return CliRunner().invoke(app, ["import-released", *words])
+
+
+def epd(path: Path, points: int = 2, **changes) -> Path:
+    """EPD's form of the first predictor: no gamma, K points."""
+    raw = {name: rows for name, rows in ENTRY["raw_parameters"].items() if name != "gamma_params"}
+    raw = {name: [[row[0] + k for k in range(points)] for row in rows] for name, rows in raw.items()}
+    config = {name: value for name, value in ENTRY["config"].items() if name not in GAMMAS}
+    return write_predictor(path, {"raw_parameters": raw, "config": config}, **changes)
+
+
+def test_the_round_trip_reproduces_the_golden_states(tmp_path: Path) -> None:
+    for name, entry in PREDICTORS.items():
+        write_predictor(tmp_path / f"{name}.pkl", entry)
+    result = run(str(tmp_path), "--out", str(tmp_path / "out"), "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.output)["predictors"]
+    assert sorted(one["nfe"] for one in found) == [3, 3, 5, 5, 7, 7, 9, 9]
+    with np.load(GOLDEN) as archive:
+        golden = {key: torch.from_numpy(np.asarray(archive[key])) for key in archive.files}
+    mixture = Mixture(golden["mixture_means"], golden["mixture_weights"], float(golden["mixture_std"]))
+    for one in found:
+        key, table = Path(one["from"]).name.split("-")[0], Coefficients.load(one["out"])
+        grid = golden[f"schedule_time_uniform_1_{table.steps + 1}"]
+        table, noise = replace(table, sigmas=grid), golden[f"{key}_noise"]
+        start = golden[f"{key}_latents"] * grid[0]
+        *_, end = integrate(mixture, start, grid, AdaSDE(table), afs=table.afs, noise=lambda i, _: noise[i])  # noqa: B023
+        wanted = golden[f"{key}_states"][-1]
+        assert float((end - wanted).norm() / wanted.norm()) < 1e-6
+
+
+def test_it_says_what_it_found(tmp_path: Path) -> None:
+    path = write_predictor(tmp_path / "a.pkl")
+    result = run(str(path), "--out", str(tmp_path))
+    assert "Predictor for cifar10, 3 evaluations in 2 steps of 1 point(s), AFS, gamma up to" in result.output
+    assert (tmp_path / "00-cifar10-nfe3.json").is_file()
+
+
+def test_tables_of_epd_are_read_with_their_own_scales(tmp_path: Path) -> None:
+    table = load_predictor(epd(tmp_path / "epd.pkl"))
+    raw, config = ENTRY["raw_parameters"], ENTRY["config"]
+    assert (table.points, float(table.gamma.max())) == (2, 0.0)
+    # 2 sigmoid(raw / 2) s + (1 - s), as that release writes it
+    share = 2 * torch.sigmoid(0.5 * torch.tensor(raw["scale_time_params"][0][0], dtype=torch.float64))
+    wanted = share * config["scale_time"] + (1 - config["scale_time"])
+    assert float(table.time_scale[0, 0]) == pytest.approx(float(wanted), rel=1e-6)
+    assert float(table.weights.sum()) == pytest.approx(table.steps)
+
+
+def test_a_plug_in_of_epd_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="not an AdaSDE or EPD predictor: its student is 'ipndm'"):
+        load_predictor(epd(tmp_path / "epd.pkl", sampler_stu="ipndm"))
+
+
+def test_an_empty_folder_is_named(tmp_path: Path) -> None:
+    result = run(str(tmp_path))
+    assert result.exit_code == 1
+    assert "there is no .pkl file in" in result.output
