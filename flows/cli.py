@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from flows import cli_promotion, cli_servers, cli_transfer
+from flows import cli_promotion, cli_reproduce, cli_servers, cli_transfer
 from flows.cli_common import Json, Project, enter
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     cli_promotion.register(app)
     cli_servers.register(app)
     cli_transfer.register(app)
+    cli_reproduce.register(app)
 
 
 def run(project: Project = Path(), as_json: Json = False) -> None:

@@ -20,8 +20,9 @@ MADE = "dvc.lock"
 ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
 """Variables of a hook, which would lead to another repository than the folder's."""
 
-RAW = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
-PATCH = ("diff", "--cached", "--binary", "--full-index", *RAW)
+RAW = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--no-relative")
+PREFIXES = ("--src-prefix=a/", "--dst-prefix=b/")
+PATCH = ("diff", "--cached", "--binary", "--full-index", *RAW, *PREFIXES)
 """A patch that the user's settings do not change."""
 
 
@@ -42,7 +43,8 @@ def git(folder: Path, *words: str, env: Mapping[str, str] | None = None, stdin: 
     except OSError as error:
         raise GitError(str(error)) from error
     if done.returncode:
-        raise GitError(done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}")
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise GitError("; ".join(said) or f"exit code {done.returncode}")
     return done.stdout
 
 

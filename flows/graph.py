@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from adasde.errors import AdaSDEError
 
@@ -102,11 +102,28 @@ def settled(stages: Mapping[str, Stage], changed: Mapping[str, Any]) -> set[str]
 
 def output_hashes(project: Path) -> dict[str, dict[str, str]]:
     """Stage name -> {path of an output: its MD5} as dvc.lock has them (a folder's ends in ``.dir``)."""
+    return _hashes(project, "outs")
+
+
+def code_hashes(project: Path) -> dict[str, dict[str, str]]:
+    """The same for what stages depend on and no stage makes."""
+    made = {path for outs in output_hashes(project).values() for path in outs}
+
+    def is_made(path: str) -> bool:
+        return any(path == one or one.startswith(f"{path}/") or path.startswith(f"{one}/") for one in made)
+
+    return {
+        stage: {path: md5 for path, md5 in deps.items() if not is_made(path)}
+        for stage, deps in _hashes(project, "deps").items()
+    }
+
+
+def _hashes(project: Path, kind: Literal["deps", "outs"]) -> dict[str, dict[str, str]]:
     if not (project / "dvc.lock").is_file():
         return {}
     lock = _read_yaml(project / "dvc.lock")
     return {
-        name: {out["path"]: out["md5"] for out in entry.get("outs", [])}
+        name: {item["path"]: item["md5"] for item in entry.get(kind, []) if "md5" in item}
         for name, entry in lock["stages"].items()
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -58,6 +59,18 @@ def only_promotion(project: Path) -> Iterator[None]:
         "Wait until it has ended, then start this one again."
     )
     with _held(project, "promotion", refusal):
+        yield
+
+
+@contextmanager
+def only_reproduction(project: Path, run_id: str) -> Iterator[None]:
+    """Hold the lock of the folder in which a run is made again.
+
+    Raises:
+        BusyError: another process makes it.
+    """
+    refusal = f"run {run_id} is being reproduced already (process PROCESS). Wait until that has ended."
+    with _held(project, f"reproduce-{hashlib.sha256(run_id.encode()).hexdigest()[:16]}", refusal):
         yield
 
 

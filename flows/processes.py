@@ -15,7 +15,13 @@ class Child:
     """A command under ``flows.guard``: not reached by the terminal's Ctrl-C, ended by ``stop`` or with us."""
 
     def __init__(
-        self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], output: IO[str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        output: IO[str] | None = None,
+        errors: IO[str] | None = None,
     ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "flows.guard", *command],
@@ -23,14 +29,17 @@ class Child:
             env=env,
             stdin=subprocess.PIPE,
             stdout=output or subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=errors or subprocess.STDOUT,
             text=True,
             errors="replace",
             start_new_session=True,
         )
 
     def lines(self) -> Iterator[str]:
-        """Standard output and error together, as they come, until both are closed; none with ``output``."""
+        """Standard output and error together, as they come, until both are closed.
+
+        None with ``output``, which takes them; without error where ``errors`` takes that.
+        """
         for line in self._process.stdout or ():
             yield line.rstrip()
 

@@ -30,6 +30,9 @@ BUNDLE = "coefficients"
 NOT_COMPARED = {"baselines", "nfe", "promotion", "storage"}
 """Sections of params.yaml that are no params of a run."""
 
+STUDENT = "AdaSDE"
+"""The row of the distilled solver."""
+
 BATCH = 1000
 
 
@@ -64,7 +67,7 @@ class Outputs:
     @property
     def student(self) -> dict[str, Any]:
         """The numbers of the distilled solver."""
-        return self.metrics["rows"]["AdaSDE"]
+        return self.metrics["rows"][STUDENT]
 
     def scores(self) -> dict[str, str]:
         """Metrics, protocol and the SHA-256 of the coefficients as the tags of a registered version."""
@@ -133,14 +136,24 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value
 
 
+def measured(document: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers of a metrics file by their names in MLflow: ``fid`` of the student, ``fid/DDIM-Euler``."""
+    for label, row in document["rows"].items():
+        for name, value in numbers(row).items():
+            yield f"{name}{_suffix(label)}", value
+
+
+def _suffix(label: str) -> str:
+    return "" if label == STUDENT else f"/{slug(label)}"
+
+
 def _metrics(outputs: Outputs) -> Iterator[Metric]:
     now = int(time.time() * 1000)
-    for label, row in outputs.metrics["rows"].items():
-        suffix = "" if row is outputs.student else f"/{slug(label)}"
-        timing = outputs.timing.get(label, {})
-        values = numbers(row) | ({"wall_seconds": timing["seconds"]} if "seconds" in timing else {})
-        for name, value in values.items():
-            yield _metric(f"{name}{suffix}", value, now)
+    for name, value in measured(outputs.metrics):
+        yield _metric(name, value, now)
+    for label, timing in outputs.timing.items():
+        if "seconds" in timing:
+            yield _metric(f"wall_seconds{_suffix(label)}", timing["seconds"], now)
     for index, value in enumerate(outputs.student["fid"]["values"]):
         yield _metric("fid_by_seed_range", value, now, step=index)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -44,8 +45,7 @@ def transfer(direction: Literal["push", "pull"], project: Path, *, force: bool =
         )
     _try(direction, project)
     options = ["--force"] if force else []
-    command = ["dvc", "--wait-for-lock", direction, "--remote", REMOTE, *options]
-    return url, _run([sys.executable, "-m", *command], direction, project)
+    return url, run_dvc([direction, "--remote", REMOTE, *options], project, env=os.environ)
 
 
 def _try(direction: Literal["push", "pull"], project: Path) -> None:
@@ -58,10 +58,15 @@ def _try(direction: Literal["push", "pull"], project: Path) -> None:
         probe()
 
 
-def _run(command: list[str], direction: str, project: Path) -> str:
-    """The last line of its output."""
+def run_dvc(words: Sequence[str], project: Path, *, env: Mapping[str, str]) -> str:
+    """Let DVC move bytes in ``project``; the last line of its output, unless the terminal has shown it.
+
+    Raises:
+        StoreError: it failed, with its last words.
+    """
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *words]
     shown = sys.stderr if sys.stderr.isatty() else None
-    child = Child(command, cwd=project, env=os.environ | {"PYTHONUNBUFFERED": "1"}, output=shown)
+    child = Child(command, cwd=project, env={**env, "PYTHONUNBUFFERED": "1"}, output=shown)
     try:
         tail = deque((line.strip() for line in child.lines() if line.strip()), maxlen=TAIL)
         code = child.wait()
@@ -71,7 +76,7 @@ def _run(command: list[str], direction: str, project: Path) -> str:
     if code:
         said = " / ".join(tail) or "its words are above"
         raise StoreError(
-            f"`dvc {direction}` failed: {said}. What has been moved is kept; mend the cause and start the "
+            f"`dvc {words[0]}` failed: {said}. What has been moved is kept; mend the cause and start the "
             "same command again: it moves only what is missing."
         )
     return tail[-1] if tail else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from projects import ROOT, Project, make_project
+from repositories import under_git
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -28,14 +29,16 @@ def dvc(project: Project, *words: str) -> str:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict]:
-    project = make_project(tmp_path_factory.mktemp("real"), nfe=[3])
-    shutil.copy(ROOT / ".gitignore", project.root)
-    shutil.copy(ROOT / ".dvc/.gitignore", project.root / ".dvc")
-    shutil.copytree(ROOT / "adasde", project.root / "adasde", ignore=shutil.ignore_patterns("__pycache__"))
-    git = ["git", "-c", "user.name=n", "-c", "user.email=e@x"]
-    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "m"]):
-        call(project, *git, *words)
+    project = real_project(tmp_path_factory.mktemp("real"))
     return project, project.run()
+
+
+def real_project(folder: Path) -> Project:
+    """With the real stages, tiny params, under git; nothing has run."""
+    project = make_project(folder, nfe=[3])
+    shutil.copytree(ROOT / "adasde", project.root / "adasde", ignore=shutil.ignore_patterns("__pycache__"))
+    under_git(project.root)
+    return project
 
 
 def test_every_stage_ran_and_the_report_is_there(finished: tuple[Project, dict]) -> None:
@@ -61,6 +64,22 @@ def test_the_run_knows_its_commit(finished: tuple[Project, dict]) -> None:
 
 def test_only_the_lock_is_new_and_nothing_is_outside(finished: tuple[Project, dict]) -> None:
     project, _ = finished
+    assert call(project, "git", "status", "--porcelain").split("\n") == ["?? dvc.lock", ""]
+    assert [path for path in project.home.rglob("*") if path.is_file()] == []
+
+
+def test_the_run_is_made_again_with_the_same_bytes(finished: tuple[Project, dict]) -> None:
+    project, summary = finished
+    ended = project.adasde("reproduce", summary["runs"][0]["run_id"], "--json")
+    again = json.loads(ended.stdout)
+    assert again["identical"]
+    states = {one["path"]: one["state"] for outputs in again["stages"].values() for one in outputs}
+    assert states.pop("data/samples/nfe3.timing.json") == "not judged"
+    assert len(states) == 9 and set(states.values()) == {"identical"}
+    assert all(metric["difference"] == 0 for metric in again["metrics"])
+    assert {"fid", "fid/Heun-AFS"} <= {metric["name"] for metric in again["metrics"]}
+    for stage in set(summary["stages"]) - {"fetch"}:
+        assert f"{stage}: ran (" in ended.stderr
     assert call(project, "git", "status", "--porcelain").split("\n") == ["?? dvc.lock", ""]
     assert [path for path in project.home.rglob("*") if path.is_file()] == []
 

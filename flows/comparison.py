@@ -1,0 +1,153 @@
+"""What a repeated run has made, beside what was recorded: outputs by their MD5, metrics by their value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from flows.tracking import VOLATILE
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+State = Literal["identical", "differs", "missing", "not recorded", "not judged"]
+Hashes = Mapping[str, Mapping[str, str]]
+
+GOOD = ("identical", "not judged")
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a stage: its MD5 as recorded and as made now, None where there is none."""
+
+    path: str
+    recorded: str | None
+    now: str | None
+
+    @property
+    def state(self) -> State:
+        """How they compare; what holds wall times is not judged."""
+        if self.path.endswith(VOLATILE):
+            return "not judged"
+        if self.recorded is None:
+            return "not recorded"
+        if self.now is None:
+            return "missing"
+        return "identical" if self.recorded == self.now else "differs"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number as recorded and as measured now, None where it is not there."""
+
+    name: str
+    recorded: float | None
+    now: float | None
+
+    @property
+    def difference(self) -> float | None:
+        """Now minus then; None where one of them is not there."""
+        return None if self.recorded is None or self.now is None else self.now - self.recorded
+
+    @property
+    def same(self) -> bool:
+        """Whether they are equal; not-a-number equals itself."""
+        return self.recorded == self.now or (self.recorded != self.recorded and self.now != self.now)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Stage name -> its outputs, in the order of the stages; and the metrics."""
+
+    stages: Mapping[str, Sequence[Output]]
+    metrics: Sequence[Metric]
+
+    @property
+    def outputs(self) -> list[Output]:
+        """Those of all stages."""
+        return [one for outputs in self.stages.values() for one in outputs]
+
+    def having(self, *states: State) -> list[Output]:
+        """The outputs in one of these states."""
+        return [one for one in self.outputs if one.state in states]
+
+    @property
+    def differing(self) -> dict[str, list[Output]]:
+        """Stage name -> its outputs that are not as recorded; stages without any are left out."""
+        found = {name: [one for one in outs if one.state not in GOOD] for name, outs in self.stages.items()}
+        return {name: outputs for name, outputs in found.items() if outputs}
+
+    @property
+    def identical(self) -> bool:
+        """Whether every output that is judged is as recorded, byte by byte."""
+        return not self.differing
+
+    @property
+    def other_metrics(self) -> list[Metric]:
+        """The metrics that are not as recorded."""
+        return [metric for metric in self.metrics if not metric.same]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it for programs."""
+        return {
+            "identical": self.identical,
+            "stages": {
+                name: [asdict(one) | {"state": one.state} for one in outputs]
+                for name, outputs in self.stages.items()
+            },
+            "metrics": [asdict(one) | {"difference": one.difference} for one in self.metrics],
+        }
+
+
+def compare(
+    recorded: Hashes, now: Hashes, *, metrics: Mapping[str, float], measured: Mapping[str, float]
+) -> Comparison:
+    """Compare the stages that were run ``now``: a lock may name others, of other budgets, from before."""
+    stages = {
+        stage: [
+            Output(path, recorded.get(stage, {}).get(path), outs.get(path))
+            for path in sorted({*recorded.get(stage, {}), *outs})
+        ]
+        for stage, outs in now.items()
+    }
+    return Comparison(
+        stages, [Metric(name, metrics.get(name), value) for name, value in sorted(measured.items())]
+    )
+
+
+def tables(comparison: Comparison, *, inputs: Sequence[str]) -> Iterator[Table]:
+    """Stage by stage what is identical; then the metrics that differ, if any do."""
+    from rich.table import Table
+
+    table = Table("stage", "identical outputs", "what differs, and what is not judged", title="Outputs")
+    for stage, outputs in comparison.stages.items():
+        judged = [one for one in outputs if one.state != "not judged"]
+        same = sum(one.state == "identical" for one in judged)
+        colour = "green" if same == len(judged) else "red"
+        notes = [_note(one) for one in outputs if one.state != "identical"]
+        notes += ["input, taken as it was kept"] if stage in inputs else []
+        table.add_row(stage, f"[{colour}]{same} of {len(judged)}[/]", "\n".join(notes))
+    yield table
+    if comparison.other_metrics:
+        numbers = Table("metric", "recorded", "now", "difference", title="Metrics that differ")
+        for metric in comparison.other_metrics:
+            values = (metric.recorded, metric.now, metric.difference)
+            numbers.add_row(metric.name, *("–" if value is None else f"{value:.6g}" for value in values))
+        yield numbers
+
+
+def _note(output: Output) -> str:
+    if output.state == "differs":
+        return f"{output.path} differs: {(output.recorded or '')[:8]} then, {(output.now or '')[:8]} now"
+    return f"{output.path}: {output.state}{' (wall times)' * (output.state == 'not judged')}"
+
+
+def summary(comparison: Comparison) -> str:
+    """The outcome in one sentence."""
+    same, judged = len(comparison.having("identical")), len(comparison.outputs)
+    judged -= len(comparison.having("not judged"))
+    which = f"all {judged} judged" if comparison.identical else f"{same} of {judged} judged"
+    others, every = len(comparison.other_metrics), len(comparison.metrics)
+    metrics = f"{others} of {every} metrics differ" if others else f"all {every} metrics are equal"
+    return f"{which} outputs are byte-identical; {metrics}"
