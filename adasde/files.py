@@ -25,6 +25,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left(target)
         yield temporary
         temporary.replace(target)
     except OSError as error:
@@ -36,6 +37,28 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _remove_left(target: Path) -> None:
+    """Remove temporary files of ``target`` whose process was killed."""
+    start = f".{target.name}."
+    with os.scandir(target.parent) as entries:
+        left = [e for e in entries if e.name.startswith(start) and e.name.endswith(".tmp")]
+    for entry in left:
+        pid = entry.name.removeprefix(start).partition("-")[0]
+        if pid.isdigit() and not _lives(int(pid)):
+            with suppress(OSError):
+                Path(entry.path).unlink()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
