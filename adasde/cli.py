@@ -18,6 +18,7 @@ from adasde.cli_bench import bench
 from adasde.cli_common import Json, tell
 from adasde.cli_models import train_digits, train_glyphs
 from adasde.cli_released import import_released
+from adasde.cli_sample import sample
 from adasde.cli_store import store
 from adasde.errors import AdaSDEError
 
@@ -170,27 +171,9 @@ def distill(
     tell("distill", stages.distill(values, nfe, checkpoint=checkpoint, teacher=source, out=target), as_json)
 
 
-@app.command(epilog="Example: adasde sample --nfe 5 --coefficients data/distill/nfe5/coefficients.json")
-def sample(
-    nfe: Nfe,
-    checkpoint: Checkpoint = CHECKPOINT,
-    coefficients: Annotated[
-        str | None,
-        typer.Option(help="Written by distill: a file, s3://, https://, models:/NAME@ALIAS.", metavar="FILE"),
-    ] = None,
-    out: Out = None,
-    params: ParamsFile = PARAMS,
-    force: Annotated[bool, typer.Option(help="Accept the coefficients of another checkpoint.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Make the images of AdaSDE and of every baseline, from the same seeds."""
-    values = _params(params)
-    from adasde import stages
-
-    source = coefficients or _folder("distill", nfe) / "coefficients.json"
-    target = out or _folder("samples", nfe)
-    summary = stages.sample(values, nfe, checkpoint=checkpoint, coefficients=source, out=target, force=force)
-    tell("sample", summary, as_json)
+app.command(
+    epilog="Example: adasde sample --coefficients nfe5.json --seeds 0-49999 --out images.zip --grid grid.png"
+)(sample)
 
 
 @app.command(

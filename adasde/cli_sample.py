@@ -1,0 +1,101 @@
+"""``adasde sample``: a stage of the pipeline, or any seeds into a folder, an archive or a bucket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adasde.cli_common import Json, tell
+
+DATA = Path("data")
+
+
+def sample(
+    nfe: Annotated[
+        int | None,
+        typer.Option("--nfe", min=1, help="Stage: network evaluations per image.", metavar="N"),
+    ] = None,
+    checkpoint: Annotated[Path, typer.Option(help="Stage: folder written by fetch.", metavar="FOLDER")] = DATA
+    / "checkpoint",
+    coefficients: Annotated[
+        str | None,
+        typer.Option(help="Written by distill: a file, s3://, https://, models:/NAME@ALIAS.", metavar="FILE"),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Folder, or with --seeds also FILE.zip, FILE.npz, s3://BUCKET/PREFIX.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Draw these seeds, for instance 0-49999 or 1,2,5-10.", metavar="RANGE")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="With --seeds: a model's name or folder, if not the one of the file.")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="With --seeds: classifier-free guidance, if the file names none.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="With --seeds: images computed together.")] = 64,
+    device: Annotated[
+        str | None, typer.Option(help="With --seeds: cpu, cuda, cuda:1 (default: a GPU if there is one).")
+    ] = None,
+    grid: Annotated[
+        Path | None, typer.Option(help="With --seeds: a picture of the first images.", metavar="FILE.png")
+    ] = None,
+    compare: Annotated[
+        str, typer.Option(help="With --seeds: a sheet beside these solvers, for instance ddim,dpm2,ipndm.")
+    ] = "",
+    dask: Annotated[
+        str | None, typer.Option(help="With --seeds: draw on this Dask cluster.", metavar="ADDRESS")
+    ] = None,
+    params: Annotated[Path, typer.Option("--params", help="Stage: file with all numbers.")] = Path(
+        "params.yaml"
+    ),
+    force: Annotated[bool, typer.Option(help="Accept the coefficients of another checkpoint.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Draw images: of any seeds (--seeds), or of AdaSDE and every baseline as the stage does (--nfe).
+
+    Both carry on where they were stopped. Several GPUs: torchrun --nproc-per-node 4 -m adasde sample ...
+    """
+    if seeds is not None:
+        from adasde.images.seeds import parse_seeds
+        from adasde.images.session import Wanted, run
+
+        if coefficients is None or out is None:
+            raise typer.BadParameter("--seeds needs --coefficients and --out as well.")
+        solvers = tuple(name.strip() for name in compare.split(",") if name.strip())
+        wanted = Wanted(
+            coefficients,
+            parse_seeds(seeds),
+            out,
+            model=model,
+            guidance=guidance,
+            batch=batch,
+            device=device or _default_device(),
+            grid=grid,
+            compare=solvers,
+            dask=dask,
+            force=force,
+        )
+        tell("sample", run(wanted), as_json)
+        return
+    if nfe is None:
+        raise typer.BadParameter("say which images: --seeds 0-99 with --coefficients and --out, or --nfe 5.")
+    from adasde import stages
+    from adasde.params import load_params
+
+    source = coefficients or DATA / "distill" / f"nfe{nfe}" / "coefficients.json"
+    target = Path(out) if out else DATA / "samples" / f"nfe{nfe}"
+    values = load_params(params)
+    summary = stages.sample(values, nfe, checkpoint=checkpoint, coefficients=source, out=target, force=force)
+    tell("sample", summary, as_json)
+
+
+def _default_device() -> str:
+    """A GPU where there is one; under torchrun the process's own."""
+    import os
+
+    import torch
+
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,106 @@
+"""Draw the images of seeds with distilled coefficients, piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import adasde
+from adasde.coefficients import Coefficients
+from adasde.files import sha256_json
+from adasde.images.places import Place, open_place
+from adasde.images.seeds import pieces, rank_of
+from adasde.metrics import to_uint8
+from adasde.models import load_model
+from adasde.noise import SeededNoise, latents
+from adasde.progress import track
+from adasde.types import Model
+
+Submit = Callable[[Sequence[tuple[Any, ...]]], Iterable[int]]
+"""Runs ``draw_piece(*arguments)`` for all arguments somewhere and yields the results as they come."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is drawn; plain data, so that it can be sent to other machines.
+
+    Attributes:
+        model: a packaged model, or a checkpoint folder that every worker can read.
+        coefficients: the document of a coefficient file (``Coefficients.to_document``).
+        guidance: of classifier-free guidance; 1: none.
+        device: where the network runs.
+    """
+
+    model: str
+    coefficients: Mapping[str, Any]
+    guidance: float = 1.0
+    device: str = "cpu"
+
+    def about(self, model: Model) -> dict[str, Any]:
+        """All that an image depends on beside its seed."""
+        table = {key: value for key, value in self.coefficients.items() if key not in ("measured",)}
+        return {
+            "model": model.name,
+            "weights": model.sha256,
+            "coefficients": sha256_json(table),
+            "guidance": self.guidance,
+        }
+
+
+@lru_cache(maxsize=2)
+def _loaded(model: str, device: str) -> Model:
+    return load_model(model, device=device)
+
+
+def draw_seeds(request: Request, seeds: Sequence[int]) -> Tensor:
+    """The images of ``seeds``, uint8 [len(seeds), C, H, W] on the CPU; image k depends on seeds[k] alone."""
+    model = _loaded(request.model, request.device)
+    table = Coefficients.from_document(dict(request.coefficients))
+    start = latents(seeds, model.shape, device=request.device)
+    denoise = model.bind(seeds, request.guidance)
+    return to_uint8(adasde.sample(denoise, start, table, SeededNoise(seeds))).cpu()
+
+
+def draw_piece(request: Request, out: str, seeds: list[int]) -> int:
+    """Draw and keep one piece; returns how many images. A worker of a cluster runs this."""
+    open_place(out).add(seeds, draw_seeds(request, seeds))
+    return len(seeds)
+
+
+def here(arguments: Sequence[tuple[Any, ...]]) -> Iterable[int]:
+    """One piece after the other in this process."""
+    return (draw_piece(*each) for each in arguments)
+
+
+def draw_images(
+    request: Request, out: str, seeds: Sequence[int], *, batch: int = 64, submit: Submit = here
+) -> tuple[int, int]:
+    """Make the images of ``seeds`` that ``out`` does not hold yet; (made, found there).
+
+    Under ``torchrun`` every process makes its share of the pieces. ``submit`` may run pieces elsewhere.
+
+    Raises:
+        CoefficientsError: the coefficients are another checkpoint's.
+        DataError: ``out`` cannot be written, or holds images of other settings.
+        StoreError: a bucket that cannot be reached.
+    """
+    model = _loaded(request.model, request.device)
+    Coefficients.from_document(dict(request.coefficients)).check_model(model.sha256)
+    place: Place = open_place(out)
+    place.belongs(request.about(model))
+    done = place.finished()
+    rank, world = rank_of()
+    mine = [piece for k, piece in enumerate(pieces(seeds, batch)) if k % world == rank]
+    missing = [rest for piece in mine if (rest := [seed for seed in piece if seed not in done])]
+    made, total = 0, sum(map(len, mine))
+    with torch.no_grad(), track(total, "sample", "images") as advance:
+        advance(total - sum(map(len, missing)))
+        for count in submit([(request, out, piece) for piece in missing]):
+            made += count
+            advance(count)
+    return made, total - made

@@ -1,0 +1,40 @@
+"""Which seeds are wanted, and which of them are this process's."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from adasde.errors import ParamsError
+
+HIGHEST = 2**64
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``"0-3,7"`` -> [0, 1, 2, 3, 7]: numbers and ranges, both ends included, each seed once, in order.
+
+    Raises:
+        ParamsError: something else, a range that ends before it begins, or a seed of 2^64 or more.
+    """
+    seeds: dict[int, None] = {}
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        if last < first or last >= HIGHEST:
+            raise ParamsError(
+                f"{part.strip()!r} in the seeds {text!r} is neither a number nor a range first-last. "
+                "Write for instance 0-49999 or 1,2,5-10."
+            )
+        seeds.update(dict.fromkeys(range(first, last + 1)))
+    return list(seeds)
+
+
+def pieces(seeds: Sequence[int], size: int) -> Iterator[list[int]]:
+    """``seeds`` in consecutive pieces of ``size``, the last one shorter."""
+    return (list(seeds[start : start + size]) for start in range(0, len(seeds), size))
+
+
+def rank_of(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """(number of this process, number of processes) of a run by ``torchrun``; (0, 1) without it."""
+    return int(environ.get("RANK", 0)), int(environ.get("WORLD_SIZE", 1))

@@ -1,0 +1,141 @@
+"""What ``adasde sample --seeds`` does: draw, pack, and lay out for the eye."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import adasde
+from adasde.coefficients import Coefficients
+from adasde.errors import DataError, SolverError
+from adasde.images.cluster import on_dask
+from adasde.images.draw import Request, draw_images, draw_seeds, here
+from adasde.images.pack import PACKERS, as_comparison, as_grid, packed
+from adasde.images.places import Folder, open_place, other_settings
+from adasde.images.seeds import rank_of
+from adasde.metrics import to_uint8
+from adasde.models import load_model
+from adasde.noise import SeededNoise, latents
+from adasde.schedules import schedule
+from adasde.solvers import steps_for_nfe
+
+ALIASES = {"ddim": "euler"}
+COLUMNS = 8
+"""Images in a row of a comparison."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Everything that a call asks for; see ``adasde sample --help``."""
+
+    coefficients: str
+    seeds: list[int]
+    out: str
+    model: str | None = None
+    guidance: float | None = None
+    batch: int = 64
+    device: str = "cpu"
+    grid: Path | None = None
+    compare: tuple[str, ...] = ()
+    dask: str | None = None
+    force: bool = False
+
+
+def run(wanted: Wanted) -> dict[str, Any]:
+    """Make the images, then the archive and the pictures; returns what was done.
+
+    Raises:
+        AdaSDEError: the coefficients, the model or the place cannot be used.
+    """
+    table = Coefficients.load(wanted.coefficients)
+    request = _request(wanted, table)
+    suffix = Path(wanted.out).suffix
+    archive = Path(wanted.out) if suffix in PACKERS else None
+    if archive and archive.exists():
+        return _already(archive, wanted, request)
+    out = f"{wanted.out}.parts" if archive else wanted.out
+    began = time.perf_counter()
+    submit = on_dask(wanted.dask) if wanted.dask else here
+    made, found = draw_images(request, out, wanted.seeds, batch=wanted.batch, submit=submit)
+    rate = round(made / max(time.perf_counter() - began, 1e-9), 1)
+    if rank_of()[0] == 0:
+        _await_others(out, wanted.seeds)
+        _pictures(wanted, request, table, out)
+        if archive:
+            PACKERS[suffix](open_place(out), wanted.seeds, archive)
+            shutil.rmtree(out)
+    return {"out": wanted.out, "made": made, "found": found, "nfe": table.nfe, "images_per_second": rate}
+
+
+def _request(wanted: Wanted, table: Coefficients) -> Request:
+    guidance = float(table.model.get("guidance") or 1.0)
+    if wanted.guidance is not None and wanted.guidance != guidance and not wanted.force:
+        raise SolverError(
+            f"these coefficients were distilled for guidance {guidance:g}, not {wanted.guidance:g}. Leave "
+            "--guidance out, or use --force if you know that they fit."
+        )
+    name = wanted.model or table.model.get("name")
+    if not name:
+        raise DataError("the coefficient file names no model: say which with --model NAME or FOLDER.")
+    if wanted.force:
+        table = replace(table, model={})
+    used = guidance if wanted.guidance is None else wanted.guidance
+    return Request(str(name), table.to_document(), used, wanted.device)
+
+
+def _await_others(out: str, seeds: Sequence[int], *, pause: float = 1.0) -> None:
+    """Return when the other processes of ``torchrun`` have made their share too."""
+    if rank_of()[1] == 1:
+        return
+    while not set(seeds) <= open_place(out).finished():
+        time.sleep(pause)
+
+
+def _already(archive: Path, wanted: Wanted, request: Request) -> dict[str, Any]:
+    """An archive that is there: it has these images, or it is in the way."""
+    before, there = packed(archive)
+    about = request.about(load_model(request.model, device=request.device))
+    if before != about:
+        raise other_settings(str(archive), before, about)
+    if there != set(wanted.seeds):
+        raise DataError(f"{archive} is there with {len(there)} other seeds. Choose another --out.")
+    return {"out": str(archive), "made": 0, "found": len(there)}
+
+
+def _pictures(wanted: Wanted, request: Request, table: Coefficients, out: str) -> None:
+    if wanted.grid:
+        as_grid(open_place(out), wanted.seeds, wanted.grid)
+    if wanted.compare:
+        seeds = wanted.seeds[:COLUMNS]
+        rows = [("AdaSDE", draw_seeds(request, seeds))]
+        rows += [(name, _classical(name, request, table, seeds)) for name in wanted.compare]
+        place = open_place(out)
+        inside = isinstance(place, Folder) and out == wanted.out
+        target = Path(out) / "compare.png" if inside else Path(f"{Path(wanted.out).stem}-compare.png")
+        title = f"{table.nfe} network evaluations, seeds {seeds[0]} to {seeds[-1]}"
+        as_comparison(rows, target, title=title)
+
+
+@torch.no_grad()
+def _classical(name: str, request: Request, table: Coefficients, seeds: Sequence[int]) -> Tensor:
+    """The same seeds by a classical solver with as many evaluations, on ``time_uniform``."""
+    solver, afs = ALIASES.get(name, name), table.afs
+    try:
+        steps = steps_for_nfe(solver, table.nfe, afs=afs)
+    except SolverError:
+        afs = not afs
+        steps = steps_for_nfe(solver, table.nfe, afs=afs)
+    ends = table.sigmas[[0, -1]].tolist()
+    sigmas = schedule("time_uniform", steps, sigma_max=ends[0], sigma_min=ends[1], rho=1.0)
+    model = load_model(request.model, device=request.device)
+    start = latents(seeds, model.shape, device=request.device)
+    denoise = model.bind(seeds, request.guidance)
+    images = adasde.solve(denoise, start, sigmas, solver, afs=afs, noise=SeededNoise(seeds))
+    return to_uint8(images).cpu()

@@ -1,0 +1,209 @@
+"""`adasde sample --seeds`: any seeds, resumable, in folders, archives, buckets, on several workers."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tables import random_table
+from typer.testing import CliRunner, Result
+
+import adasde
+from adasde.cli import app
+from adasde.errors import ParamsError
+from adasde.images import Request, draw_seeds, parse_seeds
+from adasde.images.places import Bucket, Folder, file_of
+from adasde.images.seeds import pieces
+from adasde.models import load_model
+from adasde.store import LocalStore
+
+Draw = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def coefficients(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("coefficients") / "nfe5.json"
+    model = load_model("digits")
+    replace(random_table(), model={"name": model.name, "sha256": model.sha256}).save(path)
+    return path
+
+
+@pytest.fixture
+def draw(coefficients: Path, tmp_path: Path, monkeypatch) -> Draw:
+    monkeypatch.chdir(tmp_path)
+
+    def draw(seeds: str, out: str, *words: str, source: Path = coefficients) -> Result:
+        arguments = [
+            "sample",
+            "--coefficients",
+            str(source),
+            "--seeds",
+            seeds,
+            "--out",
+            out,
+            "--json",
+            *words,
+        ]
+        return CliRunner().invoke(app, arguments)
+
+    return draw
+
+
+def told(result: Result) -> dict:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def expected(coefficients: Path, seeds: list[int]) -> np.ndarray:
+    model = load_model("digits")
+    table = adasde.Coefficients.load(coefficients)
+    start = adasde.latents(seeds, model.shape)
+    images = adasde.sample(model.denoise, start, table, adasde.SeededNoise(seeds))
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [("7", [7]), ("0-3", [0, 1, 2, 3]), ("5, 1-2,1", [5, 1, 2]), ("18446744073709551615", [2**64 - 1])],
+)
+def test_seeds_are_numbers_and_ranges(text: str, seeds: list[int]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "3-1", "a", "1,,2", "-4", "18446744073709551616"])
+def test_other_seeds_are_refused(text: str) -> None:
+    with pytest.raises(ParamsError, match=r"neither a number nor a range .* 0-49999"):
+        parse_seeds(text)
+
+
+def test_a_folder_has_the_images_of_its_seeds(draw: Draw, coefficients: Path) -> None:
+    summary = told(draw("998-1002,5", "out", "--batch", "4"))
+    assert (summary["made"], summary["found"], summary["nfe"]) == (6, 0, 5)
+    seeds = [998, 999, 1000, 1001, 1002, 5]
+    files = [Path("out") / file_of(seed) for seed in seeds]
+    assert [str(f) for f in files[1:3]] == ["out/000000/000999.png", "out/001000/001000.png"]
+    ours = np.stack([np.asarray(Image.open(file)) for file in files])
+    assert np.abs(ours.astype(int) - expected(coefficients, seeds)[:, 0].astype(int)).max() <= 1
+
+
+def test_what_is_finished_is_kept_and_what_was_altered_is_made_again(draw: Draw) -> None:
+    told(draw("0-9", "out", "--batch", "4"))
+    before = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.png")}
+    lost, altered = Path("out") / file_of(2), Path("out") / file_of(7)
+    lost.unlink()
+    altered.write_bytes(b"nothing")
+    summary = told(draw("0-11", "out", "--batch", "3"))
+    assert (summary["made"], summary["found"]) == (4, 8)
+    kept = [path for path in before if path not in (lost, altered)]
+    assert all(path.stat().st_mtime_ns == before[path] for path in kept)
+    assert Image.open(altered).size == (8, 8)
+
+
+def test_images_of_other_settings_are_not_mixed(draw: Draw, coefficients: Path, tmp_path: Path) -> None:
+    told(draw("0-3", "out"))
+    other = tmp_path / "other.json"
+    table = adasde.Coefficients.load(coefficients)
+    replace(table, gamma=torch.zeros(3)).save(other)
+    result = draw("0-3", "out", source=other)
+    assert result.exit_code == 1
+    assert "holds images of other settings (coefficients changed). Choose another --out" in result.stderr
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".npz"])
+def test_archives(draw: Draw, coefficients: Path, suffix: str) -> None:
+    summary = told(draw("0-9", f"images{suffix}", "--batch", "4"))
+    assert summary["made"] == 10
+    assert not list(Path().glob("*.parts"))
+    if suffix == ".npz":
+        with np.load(f"images{suffix}") as arrays:
+            images = arrays["arr_0"][..., 0]
+    else:
+        with zipfile.ZipFile(f"images{suffix}") as archive:
+            images = np.stack([np.asarray(Image.open(archive.open(name))) for name in archive.namelist()])
+    assert np.abs(images.astype(int) - expected(coefficients, list(range(10)))[:, 0].astype(int)).max() <= 1
+    again = told(draw("0-9", f"images{suffix}"))
+    assert (again["made"], again["found"]) == (0, 10)
+    others = draw("0-10", f"images{suffix}")
+    assert others.exit_code == 1 and "is there with 10 other seeds" in others.stderr
+
+
+def test_an_archive_of_somebody_else_is_not_replaced(draw: Draw) -> None:
+    Path("images.zip").write_bytes(b"mine")
+    result = draw("0-3", "images.zip")
+    assert result.exit_code == 1 and "is no archive of this program" in result.stderr
+    assert Path("images.zip").read_bytes() == b"mine"
+
+
+def test_a_grid_and_a_comparison(draw: Draw) -> None:
+    told(draw("0-11", "out", "--grid", "grid.png", "--compare", "ddim,dpm2,ipndm"))
+    assert Image.open("grid.png").size == (8 * 9 - 1, 2 * 9 - 1)
+    assert Image.open("out/compare.png").size[0] > 1000
+
+
+def test_several_processes_share_the_work(draw: Draw, monkeypatch) -> None:
+    """As torchrun starts them; the first waits for the others before it packs."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert told(draw("0-9", "images.zip", "--batch", "2"))["made"] == 4
+    assert not Path("images.zip").exists()
+    monkeypatch.setenv("RANK", "0")
+    assert told(draw("0-9", "images.zip", "--batch", "2"))["made"] == 6
+    with zipfile.ZipFile("images.zip") as archive:
+        assert len(archive.namelist()) == 10
+
+
+def test_another_checkpoint_and_another_guidance_are_refused(draw: Draw, coefficients: Path) -> None:
+    result = draw("0-3", "out", "--model", "glyphs")
+    assert result.exit_code == 1 and "distilled for 'digits'" in result.stderr
+    result = draw("0-3", "out", "--guidance", "2")
+    assert result.exit_code == 1 and "distilled for guidance 1, not 2" in result.stderr
+    assert not Path("out").exists()
+
+
+def test_missing_words_are_wrong_usage(draw: Draw) -> None:
+    assert CliRunner().invoke(app, ["sample", "--seeds", "0-3"]).exit_code == 2
+    assert CliRunner().invoke(app, ["sample"]).exit_code == 2
+
+
+def test_a_bucket_is_a_place_too(coefficients: Path, tmp_path: Path) -> None:
+    table = adasde.Coefficients.load(coefficients)
+    request = Request("digits", table.to_document())
+    images = draw_seeds(request, [3, 4])
+    places = Folder(tmp_path / "folder"), Bucket(LocalStore(tmp_path / "store"))
+    for place in places:
+        place.belongs({"model": "digits"})
+        place.add([3, 4], images)
+        assert place.finished() == {3, 4}
+    assert list(places[0].read([3, 4])) == list(places[1].read([3, 4]))
+
+
+def test_pieces() -> None:
+    assert list(pieces([5, 6, 7], 2)) == [[5, 6], [7]]
+
+
+@pytest.mark.integration
+def test_a_dask_cluster_draws_the_same_images(draw: Draw) -> None:
+    from distributed import LocalCluster
+
+    told(draw("0-9", "alone", "--batch", "2"))
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        summary = told(
+            draw("0-9", str(Path("there").resolve()), "--batch", "2", "--dask", cluster.scheduler_address)
+        )
+    assert summary["made"] == 10
+    for seed in range(10):
+        assert (Path("alone") / file_of(seed)).read_bytes() == (Path("there") / file_of(seed)).read_bytes()
+
+
+def test_a_cluster_that_is_not_there(draw: Draw, monkeypatch) -> None:
+    monkeypatch.setattr("adasde.images.cluster.PATIENCE", "1s")
+    result = draw("0-3", "out", "--dask", "tcp://127.0.0.1:9")
+    assert result.exit_code == 1
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9" in result.stderr
