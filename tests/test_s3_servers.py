@@ -8,6 +8,7 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 from command import adasde, explained
@@ -94,24 +95,28 @@ class TestBadServers:
             assert store.read("key") == b"old"
             assert store.put(large, "key") == sha256_file(large)
 
+    @pytest.mark.parametrize("part", [8 * MB, 128 * MB], ids=["in parts", "at once"])
     def test_killed_in_the_middle_of_a_download_and_restarted(
-        self, url: str, large: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+        self, url: str, large: Path, part: int, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         S3Store(url).put(large, "key")
-        store, back = S3Store(url, part=128 * MB, patience=LONG), large.with_name("back")
+        store, back = S3Store(url, part=part, patience=LONG), large.with_name("back")
         moved: list[int] = []
-        killed = False
+        reached, restarted = Event(), Event()
 
         def progress(units: int = 1, /, note: str = "") -> None:
-            nonlocal killed
             moved.append(units)
-            if sum(moved) > 20 * MB and not killed:
-                killed = True
-                s3_server.stop(signal.SIGKILL)
-                s3_server.start()
+            if sum(moved) > 20 * MB:
+                reached.set()
+                restarted.wait(600)
 
-        store.get("key", back, progress=progress)
-        assert killed
+        with ThreadPoolExecutor(1) as pool:
+            download = pool.submit(store.get, "key", back, progress=progress)
+            assert reached.wait(600)
+            s3_server.stop(signal.SIGKILL)
+            s3_server.start()
+            restarted.set()
+            download.result()
         assert sha256_file(back) == sha256_file(large)
         assert sum(moved) == 64 * MB
         assert sorted(path.name for path in large.parent.iterdir()) == ["back", "large"]

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from boto3.s3.transfer import TransferConfig
 from boto3.session import Session
@@ -32,7 +32,7 @@ from adasde.store.failures import explained
 from adasde.store.opening import checked_url
 
 PART = 32 << 20
-"""Bytes of a part; what is larger goes up and comes down in parts, several at once."""
+"""Bytes of a part; what is larger goes up in parts, several at once, and comes down in smaller ones."""
 
 PARTS = 4
 """Parts of one file that are under way at once."""
@@ -61,12 +61,7 @@ class S3Store(Store):
         self.url = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
         self.patience = patience
         self.endpoint = "the S3 endpoint"
-        self._transfer = TransferConfig(
-            multipart_threshold=part + 1,
-            multipart_chunksize=part,
-            max_concurrency=PARTS,
-            preferred_transfer_client="classic",
-        )
+        self._part, self._up, self._down = part, in_parts(part), in_parts(max(part // PARTS, 1))
         with self._explained("use", self.url):
             self.client = make_client(patience)
             self.endpoint = self.client.meta.endpoint_url
@@ -83,7 +78,7 @@ class S3Store(Store):
                 Key=place,
                 ExtraArgs={"Metadata": {SHA256: digest}},
                 Callback=progress,
-                Config=self._transfer,
+                Config=self._up,
             )
             after = source.stat()
         if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
@@ -194,13 +189,14 @@ class S3Store(Store):
         """
         answer = self._open(key)
         body, known = answer["Body"], _known(answer)
-        if answer["ContentLength"] > self._transfer.multipart_chunksize:
+        if answer["ContentLength"] > self._part:
             body.close()
-            with self._explained("get", self.where(key)), target.open("wb") as writer:
+            with self._explained("get", self.where(key)), target.open("wb") as opened:
+                hashing = Hashing(opened)
                 self.client.download_fileobj(
-                    self.bucket, self._place(key), writer, Callback=progress, Config=self._transfer
+                    self.bucket, self._place(key), hashing, Callback=progress, Config=self._down
                 )
-            return sha256_file(target), known
+            return hashing.digest.hexdigest(), known
         digest, moved = hashlib.sha256(), 0
         try:
             with target.open("wb") as writer:
@@ -232,6 +228,22 @@ class S3Store(Store):
             raise altered(self.where(key), found, str(known))
 
 
+class Hashing:
+    """A file to write to from its beginning to its end, hashed on the way.
+
+    It cannot seek, by which boto3 knows that parts must come in their order, whichever is there first.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.digest = hashlib.sha256()
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        """The next bytes."""
+        self.digest.update(data)
+        return self._file.write(data)
+
+
 def _known(answer: dict[str, Any]) -> str | None:
     """The checksum in the metadata of an answer."""
     return {name.lower(): value for name, value in answer["Metadata"].items()}.get(SHA256)
@@ -241,6 +253,18 @@ def split_url(url: str) -> tuple[str, str]:
     """``s3://bucket/some/prefix`` -> (bucket, prefix); StoreError where the prefix cannot be one."""
     bucket, _, prefix = checked_url(url).partition("://")[2].rstrip("/").partition("/")
     return bucket, checked_key(prefix) if prefix else ""
+
+
+def in_parts(size: int) -> TransferConfig:
+    """How boto3 moves files of more than ``size`` bytes: in parts of that size, ``PARTS`` at once."""
+    config = TransferConfig(
+        multipart_threshold=size + 1,
+        multipart_chunksize=size,
+        max_concurrency=PARTS,
+        preferred_transfer_client="classic",
+    )
+    config.max_in_memory_download_chunks = PARTS  # that wait for one that comes before them
+    return config
 
 
 def make_client(patience: Patience, *, anonymous: bool = False) -> Any:
