@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adasde.errors import AdaSDEError
-from flows.storage import explained_s3, mlflow_url
+from adasde.store.base import of_this_machine
+from adasde.store.sources import explained_s3
+from flows.storage import mlflow_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,8 +43,11 @@ def open_client(uri: str) -> Iterator[MlflowClient]:
     except (MlflowException, RequestException, SQLAlchemyError) as error:
         raise AdaSDEError(
             f"MLflow at {uri} failed: {_reason(error)}. The stages are done and kept: make it reachable and "
-            "whole (or unset MLFLOW_TRACKING_URI to use the project's own database) and start the same again."
+            "whole, with room on its disk (or unset MLFLOW_TRACKING_URI to use the project's own database), "
+            "and start the same again."
         ) from error
+    except OSError as error:
+        raise of_this_machine(error, "keep the files of runs") from error
 
 
 def _reason(error: BaseException) -> str:
@@ -51,6 +56,8 @@ def _reason(error: BaseException) -> str:
     while cause:
         if isinstance(cause, OSError) and cause.strerror:
             said = cause.strerror
+        elif isinstance(cause, sqlite3.Error):
+            said = str(cause)
         cause = cause.__cause__ or cause.__context__
     return said
 

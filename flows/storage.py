@@ -5,10 +5,6 @@ Endpoint, region and credentials are the variables of AWS, which both read thems
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,28 +77,3 @@ def with_remote(local: dict[str, Any], url: str | None) -> dict[str, Any]:
         remotes[REMOTE] = remotes.get(REMOTE, {}) | {"url": url}
         core.setdefault("remote", REMOTE)
     return local | {"core": core, "remote": remotes}
-
-
-@contextmanager
-def explained_s3(doing: str) -> Iterator[None]:
-    """Say plainly what other programs, MLflow for one, meet at the S3 server; ``doing`` completes "cannot".
-
-    Raises:
-        StoreError: boto failed inside the block.
-    """
-    try:
-        yield
-    except _boto() as error:
-        from adasde.store.failures import explanation
-
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "the server"
-        raise explanation(error, doing, endpoint=endpoint) from error
-
-
-def _boto() -> tuple[type[Exception], ...]:
-    """Its exceptions; none where nobody has imported it."""
-    if "boto3" not in sys.modules:
-        return ()
-    from adasde.store.failures import OF_BOTO
-
-    return OF_BOTO

@@ -7,8 +7,10 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -151,8 +153,9 @@ def _from_registry(spec: str, folder: Path) -> Path:
             kind="missing",
         )
     try:
-        tags = _tags(MlflowClient(), spec)
-        path = Path(download_artifacts(artifact_uri=spec, dst_path=str(folder)))
+        with explained_s3(f"get {spec}"):
+            tags = _tags(MlflowClient(), spec)
+            path = Path(download_artifacts(artifact_uri=spec, dst_path=str(folder)))
     except (MlflowException, OSError) as error:
         raise StoreError(
             f"cannot get {spec} from MLflow: {str(error).rstrip('.')}. Check the name, the alias and "
@@ -172,3 +175,28 @@ def _tags(client: Any, spec: str) -> Mapping[str, str]:
         return client.get_model_version_by_alias(name, alias).tags
     name, _, version = name.rpartition("/")
     return client.get_model_version(name, version).tags if version.isdigit() else {}
+
+
+@contextmanager
+def explained_s3(doing: str) -> Iterator[None]:
+    """Say plainly what other programs, MLflow for one, meet at the S3 server; ``doing`` completes "cannot".
+
+    Raises:
+        StoreError: boto failed inside the block.
+    """
+    try:
+        yield
+    except _boto() as error:
+        from adasde.store.failures import explanation
+
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "the server"
+        raise explanation(error, doing, endpoint=endpoint) from error
+
+
+def _boto() -> tuple[type[Exception], ...]:
+    """Its exceptions; none where nobody has imported it."""
+    if "boto3" not in sys.modules:
+        return ()
+    from adasde.store.failures import OF_BOTO
+
+    return OF_BOTO

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import sqlite3
 from contextlib import chdir, closing
 from pathlib import Path
@@ -117,3 +118,36 @@ def test_a_damaged_database_is_explained(tmp_path: Path) -> None:
         mlflow_home.open_client(uri) as client,
     ):
         client.get_experiment_by_name("x")
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        (
+            4096,
+            r"MLflow at sqlite:.*mlflow\.db failed: disk I/O error\. The stages are done and kept: .*room on",
+        ),
+        (
+            4 << 20,
+            r"cannot keep the files of runs: File too large.*free some space, then run the same command",
+        ),
+    ],
+    ids=["database", "files"],
+)
+def test_a_full_disk_is_explained(limit: int, words: str, tmp_path: Path) -> None:
+    uri, before = f"sqlite:///{tmp_path}/mlflow.db", resource.getrlimit(resource.RLIMIT_FSIZE)
+    (tmp_path / "big").write_bytes(bytes(8 << 20))
+    with mlflow_home.open_client(uri) as client:
+        experiment = client.create_experiment("x", artifact_location=(tmp_path / "mlruns").as_uri())
+        run = client.create_run(experiment).info.run_id
+    try:
+        with pytest.raises(AdaSDEError, match=words) as caught, mlflow_home.open_client(uri) as client:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+            if limit > 4096:
+                client.log_artifact(run, str(tmp_path / "big"))
+            client.log_param(run, "a", "b")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "INSERT" not in str(caught.value)
+    with mlflow_home.open_client(uri) as client:
+        client.log_artifact(run, str(tmp_path / "big"))
