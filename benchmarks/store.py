@@ -2,8 +2,11 @@
 
     python benchmarks/store.py --megabytes 1024
 
-Shards go up and down by ``put_many`` and ``get_many`` (with checksums, verified), and by boto3's
-``upload_file`` and ``download_file`` with its default settings, one after the other; the two in turns.
+Shards go up and down by our store (with checksums, verified on the way back) and by boto3's ``upload_file``
+and ``download_file`` with its default settings; each of them one file after the other (``put`` and ``get``),
+and several side by side (``put_many`` and ``get_many``; boto3 in as many threads). The shards are cut into
+slices; each slice goes all four ways before the next one does, in an order that changes, so that a busy
+machine is busy for all of them. The ratios are those of the sums.
 """
 
 from __future__ import annotations
@@ -11,16 +14,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
 
 from adasde.files import sha256_file
+from adasde.store.base import WORKERS
 from adasde.store.s3 import S3Store
 
 HERE = Path(__file__).parent
@@ -30,13 +35,19 @@ from s3_server import S3Server  # noqa: E402
 BUCKET = "benchmark"
 
 
-def make_shards(folder: Path, megabytes: int, shard: int) -> list[Path]:
+def make_shards(folder: Path, megabytes: int, shard: int) -> dict[str, Path]:
+    """Files of random bytes, by the keys that they get."""
     folder.mkdir()
-    paths = []
-    for number in range(max(1, megabytes // shard)):
-        paths.append(folder / f"shard-{number:05d}.safetensors")
-        paths[-1].write_bytes(os.urandom(min(shard, megabytes) << 20))
-    return paths
+    names = [f"shard-{number:05d}.safetensors" for number in range(max(1, megabytes // shard))]
+    for name in names:
+        (folder / name).write_bytes(os.urandom(min(shard, megabytes) << 20))
+    return {name: folder / name for name in names}
+
+
+def cut(shards: Mapping[str, Path], size: int) -> list[dict[str, Path]]:
+    """Slices of ``size`` shards."""
+    items = list(shards.items())
+    return [dict(items[start : start + size]) for start in range(0, len(items), size)]
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -45,35 +56,76 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def one_round(shards: list[Path], folder: Path, name: str) -> dict[str, float]:
-    """Times of the four transfers, in seconds; what came back is compared."""
-    store, client = S3Store(f"s3://{BUCKET}/{name}"), boto3.session.Session().client("s3")
-    back = {kind: {path.name: folder / kind / path.name for path in shards} for kind in ("ours", "plain")}
-    (folder / "plain").mkdir(parents=True)
+@dataclass(frozen=True)
+class Way:
+    """One way to move files: all up to the prefix ``name``, and all down into the folder of that name."""
 
-    def plain_up() -> None:
-        for path in shards:
-            client.upload_file(str(path), BUCKET, f"{name}-plain/{path.name}")
+    name: str
+    up: Callable[[Mapping[str, Path]], object]
+    down: Callable[[Mapping[str, Path]], object]
 
-    def plain_down() -> None:
-        for path in shards:
-            client.download_file(BUCKET, f"{name}-plain/{path.name}", str(back["plain"][path.name]))
 
-    calls: dict[str, Callable[[], object]] = {
-        "upload plain": plain_up,
-        "upload ours": lambda: store.put_many({path.name: path for path in shards}),
-        "download plain": plain_down,
-        "download ours": lambda: store.get_many(back["ours"]),
-    }
-    turn = list(calls.items()) if int(name) % 2 else [list(calls.items())[k] for k in (1, 0, 3, 2)]
-    times = {label: seconds(call) for label, call in turn}
-    for path in shards:
-        for copies in back.values():
-            assert sha256_file(copies[path.name]) == sha256_file(path)
-            copies[path.name].unlink()
-        store.delete(path.name)
-        client.delete_object(Bucket=BUCKET, Key=f"{name}-plain/{path.name}")
+def ways(prefix: str) -> list[Way]:
+    store, client = S3Store(f"s3://{BUCKET}/{prefix}/ours"), boto3.session.Session().client("s3")
+
+    def one_by_one(move: Callable[[str, Path], object]) -> Callable[[Mapping[str, Path]], object]:
+        return lambda files: [move(key, path) for key, path in files.items()]
+
+    def side_by_side(move: Callable[[str, Path], object]) -> Callable[[Mapping[str, Path]], object]:
+        def all_of(files: Mapping[str, Path]) -> object:
+            with ThreadPoolExecutor(WORKERS) as pool:
+                return list(pool.map(move, files.keys(), files.values()))
+
+        return all_of
+
+    def upload(key: str, path: Path) -> None:
+        client.upload_file(str(path), BUCKET, f"{prefix}/plain/{key}")
+
+    def download(key: str, path: Path) -> None:
+        client.download_file(BUCKET, f"{prefix}/plain/{key}", str(path))
+
+    return [
+        Way("plain", one_by_one(upload), one_by_one(download)),
+        Way("ours", one_by_one(lambda key, path: store.put(path, key)), one_by_one(store.get)),
+        Way("plain, side by side", side_by_side(upload), side_by_side(download)),
+        Way("ours, side by side", store.put_many, store.get_many),
+    ]
+
+
+def one_round(shards: Mapping[str, Path], folder: Path, number: int) -> dict[str, float]:
+    """Seconds of every transfer; what came back is compared with what was sent."""
+    shift, all_ways, times = number % 4, ways(f"slice {number}"), {}
+    for way in all_ways[shift:] + all_ways[:shift]:
+        back = {key: folder / key for key in shards}
+        times[f"upload {way.name}"] = seconds(lambda way=way: way.up(shards))
+        times[f"download {way.name}"] = seconds(lambda way=way, back=back: way.down(back))
+        for key, path in back.items():
+            assert sha256_file(path) == sha256_file(shards[key])
+            path.unlink()
+        everything = S3Store(f"s3://{BUCKET}")
+        for entry in everything.list():
+            everything.delete(entry.key)
+        print(
+            f"slice {number}: {way.name}",
+            {k: round(v, 1) for k, v in times.items() if k.endswith(f" {way.name}")},
+            flush=True,
+        )
     return times
+
+
+def ratios(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """Of the times of all slices together."""
+    pairs = {
+        "side by side / plain": ("ours, side by side", "plain"),
+        "one by one / plain": ("ours", "plain"),
+        "side by side / plain side by side": ("ours, side by side", "plain, side by side"),
+    }
+    total = {name: sum(times[name] for times in rounds) for name in rounds[0]}
+    return {
+        f"{way}: ours {label}": total[f"{way} {ours}"] / total[f"{way} {plain}"]
+        for way in ("upload", "download")
+        for label, (ours, plain) in pairs.items()
+    }
 
 
 def main() -> None:
@@ -82,7 +134,7 @@ def main() -> None:
     )
     parser.add_argument("--megabytes", type=int, default=1024)
     parser.add_argument("--shard", type=int, default=32, help="megabytes of a shard")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--slice", type=int, default=4, help="shards of a slice")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "store.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -93,15 +145,20 @@ def main() -> None:
         try:
             os.environ.update(server.environment())
             boto3.session.Session().client("s3").create_bucket(Bucket=BUCKET)
-            rounds = [one_round(shards, folder / str(k), str(k)) for k in range(options.rounds)]
+            slices = cut(shards, options.slice)
+            rounds = [one_round(part, folder, number) for number, part in enumerate(slices)]
         finally:
             server.stop()
-    result: dict[str, object] = {"megabytes": options.megabytes, "shard": options.shard, "rounds": rounds}
-    for way in ("upload", "download"):
-        ratio = statistics.median(times[f"{way} ours"] / times[f"{way} plain"] for times in rounds)
-        plain = statistics.median(times[f"{way} plain"] for times in rounds)
-        result[f"{way}: ours / plain boto3"] = ratio
-        print(f"{way:10s} ours / plain boto3 {ratio:.3f}   (plain: {options.megabytes / plain:.0f} MB/s)")
+    found = ratios(rounds)
+    for label, ratio in found.items():
+        print(f"{label:55s} {ratio:.3f}")
+    facts = {
+        "megabytes": options.megabytes,
+        "shard": options.shard,
+        "slice": options.slice,
+        "cores": os.cpu_count(),
+    }
+    result = {**facts, "time ratios": found, "seconds": rounds}
     options.out.parent.mkdir(exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
 
