@@ -17,7 +17,6 @@ from s3_server import S3Server
 from tcp_proxy import own_authority, proxy_to
 from waiting import eventually
 
-from adasde.errors import StoreError
 from adasde.store import local_copy, open_store
 
 pytestmark = pytest.mark.integration
@@ -90,10 +89,6 @@ def test_files_of_runs_lie_in_the_bucket(
     made = project.root / "data/distill/nfe3/coefficients.json"
     for spec in ("models:/adasde-digits-nfe3@challenger", f"models:/adasde-digits-nfe3/{version.version}"):
         assert local_copy(spec, tmp_path / "copy").read_bytes() == made.read_bytes()
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(StoreError, match=r"cannot get models:.*Set AWS_ACCESS_KEY_ID") as caught:
-        local_copy("models:/adasde-digits-nfe3@challenger", tmp_path / "other")
-    assert caught.value.kind in ("credentials", "denied")
 
 
 def test_bytes_go_there_and_come_to_another_machine(finished: tuple[Project, str], tmp_path: Path) -> None:
