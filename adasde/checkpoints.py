@@ -1,7 +1,8 @@
 """Model cards and verified weights.
 
-A checkpoint is a folder with card.json, model.safetensors and features.safetensors. The packaged ones lie
-in ``adasde/models/weights/<name>/``; ``fetch`` makes the same folder elsewhere.
+A checkpoint is a folder with card.json, model.safetensors and, as the model needs them,
+features.safetensors, autoencoder.safetensors and classifier.safetensors. The packaged ones lie in
+``adasde/models/weights/<name>/``; ``fetch`` makes the same folder elsewhere.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from adasde.store.opening import local_path, scheme
 
 CARD = "card.json"
 VERSION = 1
+ROLES = ("model", "features", "autoencoder", "classifier")
 REMEDY = (
     "Make it again with 'adasde fetch' (the packaged weights), "
     "'adasde train-digits' or 'adasde train-glyphs'."
@@ -57,7 +59,9 @@ class Card:
     sigma_min: float
     sigma_max: float
     model: Part
-    features: Part
+    features: Part | None = None  # the packaged models have their own
+    autoencoder: Part | None = None  # of latent models
+    classifier: Part | None = None  # for classifier guidance
 
     @property
     def classes(self) -> int:
@@ -65,14 +69,22 @@ class Card:
         return int(self.model.about.get("classes", 0))
 
     @property
-    def parts(self) -> tuple[Part, Part]:
-        """Both weights files."""
-        return self.model, self.features
+    def parts(self) -> tuple[Part, ...]:
+        """Its weights files."""
+        others = (self.features, self.autoencoder, self.classifier)
+        return self.model, *(part for part in others if part is not None)
 
 
 def weights_folder() -> Path:
     """Where the packaged checkpoints lie."""
     return Path(__file__).parent / "models" / "weights"
+
+
+def downloadable() -> list[str]:
+    """The names of the models that are fetched (see ``adasde.catalogue``)."""
+    from adasde.catalogue import catalogue
+
+    return list(catalogue())
 
 
 def cards() -> dict[str, Card]:
@@ -92,11 +104,16 @@ def find(spec: str | os.PathLike[str]) -> Path:
     folder = Path(spec)
     if folder.is_dir():
         return folder
-    close = difflib.get_close_matches(str(spec), names, 1, 0.5)
+    if str(spec) in downloadable():
+        raise CheckpointError(
+            f"the model {str(spec)!r} has to be fetched first: write model: {spec} in params.yaml, run "
+            "'adasde fetch --out FOLDER', and name that folder."
+        )
+    close = difflib.get_close_matches(str(spec), [*names, *downloadable()], 1, 0.5)
     guess = f" Did you mean {close[0]!r}?" if close else ""
     kind = "is a file, not a checkpoint folder" if folder.exists() else "is no packaged model and no folder"
     raise CheckpointError(
-        f"the model {str(spec)!r} {kind}.{guess} Packaged: {', '.join(names)}; "
+        f"the model {str(spec)!r} {kind}.{guess} Packaged: {', '.join(names)}; 'adasde models' lists all; "
         "or give the folder that 'adasde fetch --out FOLDER' wrote, which brings models from s3:// too."
     )
 
@@ -112,12 +129,13 @@ def read_card(folder: Path) -> Card:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if fields.pop("version") != VERSION:
             raise ValueError(f"its version is not {VERSION}")
-        model, features = (Part(**fields.pop(role)) for role in ("model", "features"))
-        for part in (model, features):
+        parts = {role: Part(**fields.pop(role)) for role in ROLES if role in fields or role == ROLES[0]}
+        for part in parts.values():
             if part.file != Path(part.file).name or part.file in ("", ".", ".."):
                 raise ValueError(f"{part.file!r} is not the name of a file beside it")
         fields["shape"] = tuple(fields["shape"])
-        return Card(model=model, features=features, **fields)
+        everything: dict[str, Any] = {**parts, **fields}
+        return Card(**everything)
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} is not a checkpoint: it has no {CARD}. {REMEDY}") from error
     except KeyError as error:
@@ -211,6 +229,6 @@ def write_part(folder: Path, role: str, part: Mapping[str, Any], *, head: Mappin
         kept = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         kept = {}
-    others = {other: kept[other] for other in ("model", "features") if other in kept}
+    others = {other: kept[other] for other in ROLES if other in kept}
     facts = {"file": path.name, "sha256": sha256_file(path), "bytes": path.stat().st_size}
     write_json(folder / CARD, {"version": VERSION, **head, **others, role: {**facts, **part}})

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from adasde.cli_analyse import analyse
 from adasde.cli_bench import bench
 from adasde.cli_common import Json, tell
-from adasde.cli_models import train_digits, train_glyphs
+from adasde.cli_models import models, train_digits, train_glyphs
 from adasde.cli_released import import_released
 from adasde.cli_sample import sample
 from adasde.cli_store import store
@@ -104,8 +104,15 @@ def _params(path: Path) -> Params:
 
 
 @app.command(epilog="Example: adasde fetch --out data/checkpoint")
-def fetch(out: Out = None, params: ParamsFile = PARAMS, as_json: Json = False) -> None:
-    """Copy the model's checkpoint, verified, into a folder."""
+def fetch(
+    out: Out = None,
+    params: ParamsFile = PARAMS,
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy the model's checkpoint, verified, into a folder; that of a model card is fetched."""
+    if offline:
+        os.environ["ADASDE_OFFLINE"] = "1"
     values = _params(params)
     from adasde import stages
 
@@ -235,6 +242,7 @@ app.command(epilog="Example: adasde analyse --quick --out report/analysis")(anal
 
 
 app.add_typer(store, name="store")
+app.add_typer(models, name="models")
 
 
 def _folder(stage: str, nfe: int) -> Path:

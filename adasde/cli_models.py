@@ -1,7 +1,8 @@
-"""``adasde train-digits`` and ``adasde train-glyphs``."""
+"""``adasde models``, ``adasde train-digits`` and ``adasde train-glyphs``."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -30,3 +31,37 @@ def train_glyphs(
     from adasde import stages
 
     tell("train-glyphs", stages.train_glyphs(out, seed=seed, iterations=iterations), as_json)
+
+
+models = typer.Typer(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="The models that are packaged, and those that are fetched.",
+    epilog="Example: adasde models --json",
+)
+
+
+@models.callback()
+def listing(context: typer.Context, as_json: Json = False) -> None:
+    """All models by name; 'adasde models show NAME' tells all of one."""
+    if context.invoked_subcommand is not None:
+        return
+    from adasde.listing import described, lines
+
+    if as_json:
+        print(json.dumps({"stage": "models", "models": described()}))
+        return
+    print("\n".join(lines(described())))
+
+
+@models.command(epilog="Example: adasde models show cifar10")
+def show(
+    name: Annotated[str, typer.Argument(help="As 'adasde models' lists it.", metavar="NAME")],
+    batch: Annotated[int, typer.Option(min=1, help="Samples of the memory estimate.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """One model: its files, terms, settings of the paper, and the memory that it takes."""
+    from adasde.listing import description, paragraphs
+
+    facts = description(name, batch=batch)
+    print(json.dumps({"stage": "models show", **facts}) if as_json else paragraphs(facts))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from adasde.checkpoints import Card, cards, find, read_card, read_weights
+from adasde.errors import CheckpointError
 from adasde.models import build
 from adasde.models.data import to_float
 from adasde.vision import usable_torchvision
@@ -47,6 +48,11 @@ def load_features(spec: str | os.PathLike[str], *, device: str | torch.device = 
     """
     folder = find(spec)
     card = read_card(folder)
+    if card.features is None:
+        raise CheckpointError(
+            f"the checkpoint {folder} ({card.name}) has no feature extractor of its own; the packaged models "
+            "have one."
+        )
     network = build(card, card.features, read_weights(folder, card.features)).to(device)
     return Features(cast(FeatureNetwork, network), name=card.name, sha256=card.features.sha256)
 

@@ -106,7 +106,7 @@ def test_weights_that_are_no_safetensors_are_refused(checkpoint: Path) -> None:
     ("changes", "message"),
     [
         ({"version": 2}, "its version is not 1"),
-        ({"features": None}, "lacks 'features'"),
+        ({"model": None}, "lacks 'model'"),
         ({"shape": None}, "lacks 'shape'"),
         ({"surprise": 1}, "surprise"),
         ({"model": 3}, "cannot be read"),
@@ -116,6 +116,20 @@ def test_a_broken_card_is_refused(checkpoint: Path, changes: dict[str, object], 
     rewrite_card(checkpoint, **changes)
     with pytest.raises(CheckpointError, match=rf"card\.json.*{message}"):
         load_model(checkpoint)
+
+
+def test_a_checkpoint_without_an_extractor_says_so(checkpoint: Path) -> None:
+    rewrite_card(checkpoint, features=None)
+    assert load_model(checkpoint).sha256 == read_card(checkpoint).model.sha256
+    with pytest.raises(
+        CheckpointError, match="has no feature extractor of its own; the packaged models have"
+    ):
+        load_features(checkpoint)
+
+
+def test_a_model_that_is_fetched_first() -> None:
+    with pytest.raises(CheckpointError, match=r"'cifar10' has to be fetched first: .*adasde fetch --out"):
+        load_model("cifar10")
 
 
 def test_a_card_that_is_no_json_is_refused(checkpoint: Path) -> None:

@@ -36,20 +36,26 @@ CONVERTERS: dict[str, Converter] = {}
 ValueError or RuntimeError where a file is not what they know."""
 
 
-def converted(family: str, opened: Opened) -> Converted:
-    """``opened`` as a checkpoint of this project.
-
-    Raises:
-        CheckpointError: no converter knows ``family``, or the file does not fit it.
-    """
+def require(family: str) -> Converter:
+    """What converts ``family`` (CheckpointError: nothing does)."""
     if family not in CONVERTERS:
         known = ", ".join(sorted(CONVERTERS)) or "none"
         raise CheckpointError(
             f"checkpoints of the family {family!r} cannot be converted; converters that are there: {known}. "
             "Install a version of adasde that knows this family."
         )
+    return CONVERTERS[family]
+
+
+def converted(family: str, opened: Opened) -> Converted:
+    """``opened`` as a checkpoint of this project.
+
+    Raises:
+        CheckpointError: no converter knows ``family``, or the file does not fit it.
+    """
+    converter = require(family)
     try:
-        return CONVERTERS[family](opened)
+        return converter(opened)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"the file is no checkpoint of the family {family!r}: {error!r}. Check that the card names the "

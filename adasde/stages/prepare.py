@@ -7,13 +7,12 @@ from pathlib import Path
 from torch import Tensor
 
 import adasde
-from adasde import checkpoints
 from adasde.batching import in_chunks
 from adasde.denoisers import Counting
 from adasde.features import load_features
 from adasde.files import write_json
 from adasde.metrics import Statistics, image_features, to_uint8
-from adasde.models import load_model
+from adasde.models import fetching, load_model
 from adasde.models.data import real_images
 from adasde.noise import latents
 from adasde.params import Params
@@ -29,13 +28,14 @@ FLOOR_SOLVER, FLOOR_SCHEDULE, FLOOR_RHO = "heun", "polynomial", 7.0
 
 
 def fetch(params: Params, *, out: Path) -> Summary:
-    """Copy the verified checkpoint of ``params.model`` into ``out``.
+    """Copy the verified checkpoint of ``params.model`` into ``out``; that of a model card is fetched.
 
     Raises:
-        CheckpointError: there is no such model, or its files are damaged.
+        CheckpointError: there is no such model, or its files are damaged or other ones than they were.
+        StoreError: they cannot be fetched.
         DataError: ``out`` cannot be written.
     """
-    checkpoints.fetch(params.model, out)
+    fetching.fetch(params.model, out)
     return {"out": str(out), "model": params.model}
 
 

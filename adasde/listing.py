@@ -1,0 +1,147 @@
+"""What ``adasde models`` says: packaged models and model cards, in one form."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from adasde.catalogue import ModelCard, card_of, catalogue
+from adasde.checkpoints import Card, cards
+from adasde.models import FAMILIES
+from adasde.models.memory import estimate_memory
+
+
+def described() -> list[dict[str, Any]]:
+    """The facts of every model, the packaged ones first."""
+    packaged = [_packaged(card) for card in cards().values()]
+    return packaged + [_fetched(card) for card in catalogue().values()]
+
+
+def description(name: str, *, batch: int) -> dict[str, Any]:
+    """All facts of one model, with an estimate of its memory where its network is known here.
+
+    Raises:
+        CheckpointError: there is no such model.
+    """
+    packaged = cards()
+    if name not in packaged:
+        return {**_fetched(card_of(name)), "memory": None}
+    card = packaged[name]
+    memory = None
+    if card.model.family in FAMILIES:
+        memory = {"batch": batch, **asdict(estimate_memory(card, card.model, batch=batch))}
+    return {**_packaged(card), "memory": memory}
+
+
+def _packaged(card: Card) -> dict[str, Any]:
+    files = [
+        {"role": role, "name": part.file, "url": None, "sha256": part.sha256, "bytes": part.bytes}
+        for role, part in (("model", card.model), ("features", card.features))
+        if part is not None
+    ]
+    return {
+        "name": card.name,
+        "title": card.data,
+        "from": "packaged",
+        "family": card.model.family,
+        "shape": list(card.shape),
+        "image": None,
+        "classes": card.classes,
+        "sigma": [card.sigma_min, card.sigma_max],
+        "guidance": None,
+        "licence": card.license,
+        "terms": None,
+        "terms_url": None,
+        "features": "its own",
+        "reference": None,
+        "prompts": None,
+        "files": files,
+        "recipes": {},
+    }
+
+
+def _fetched(card: ModelCard) -> dict[str, Any]:
+    values = card.model_dump(mode="json", exclude={"sigma_min", "sigma_max", "data", "files"})
+    files = [{"name": file.name, **file.model_dump(mode="json")} for file in card.files]
+    return {
+        **values,
+        "from": "fetched",
+        "sigma": [card.sigma_min, card.sigma_max],
+        "files": files,
+        "recipes": {str(nfe): recipe.model_dump(mode="json") for nfe, recipe in card.recipes.items()},
+    }
+
+
+def lines(models: list[dict[str, Any]]) -> list[str]:
+    """One line a model, in columns."""
+    rows = [("name", "family", "shape", "classes", "recipes for NFE", "", "licence")]
+    for facts in models:
+        recipes = ", ".join(_marked(nfe, recipe) for nfe, recipe in facts["recipes"].items())
+        licence = str(facts["licence"]).partition(";")[0].partition(" (")[0]
+        shape, classes = _by(facts["shape"]), str(facts["classes"] or "–")
+        rows.append((facts["name"], facts["family"], shape, classes, recipes or "–", facts["from"], licence))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    padded = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    return [*padded, "In brackets: not published, inferred. 'adasde models show NAME' tells all of one."]
+
+
+def _by(sizes: list[int]) -> str:
+    return "×".join(str(size) for size in sizes)
+
+
+def _marked(nfe: str, recipe: dict[str, Any]) -> str:
+    return nfe if recipe["published"] else f"({nfe})"
+
+
+def paragraphs(facts: dict[str, Any]) -> str:
+    """All facts of one model for people."""
+    lines = [f"{facts['name']}: {facts['title']} ({facts['from']})"]
+    shape = _by(facts["shape"]) + (f" latents of images {_by(facts['image'])}" if facts["image"] else "")
+    lines += [
+        f"family    {facts['family']}; {shape}; {facts['classes'] or 'no'} classes",
+        f"sigma     {facts['sigma'][0]:g} to {facts['sigma'][1]:g}",
+    ]
+    if facts["guidance"]:
+        lines.append(f"guidance  {facts['guidance']['kind']}, {facts['guidance']['scale']:g}")
+    lines.append(
+        f"licence   {facts['licence']}"
+        + (f". {facts['terms']} {facts['terms_url']}" if facts["terms"] else "")
+    )
+    for file in facts["files"]:
+        size = f"{file['bytes'] / 1e6:.1f} MB" if file["bytes"] else "size not known"
+        sha256 = (
+            f"sha256 {file['sha256'][:12]}…"
+            if file["sha256"]
+            else "sha256 not published: trusted on first use"
+        )
+        lines.append(f"file      {file['role']}: {file['url'] or file['name']} ({size}, {sha256})")
+    lines.append(f"features  {facts['features']}")
+    if facts["reference"]:
+        lines.append(f"reference {facts['reference']['url']}")
+    if facts["prompts"]:
+        lines.append(f"prompts   {facts['prompts']}")
+    lines += [_recipe(nfe, recipe) for nfe, recipe in facts["recipes"].items()]
+    lines.append(_memory(facts["memory"]))
+    return "\n".join(lines)
+
+
+def _recipe(nfe: str, recipe: dict[str, Any]) -> str:
+    kind = "published" if recipe["published"] else "inferred"
+    gamma = "not known" if recipe["gamma_max"] is None else f"{recipe['gamma_max']:g}"
+    note = f" ({recipe['note']})" if recipe["note"] else ""
+    return (
+        f"NFE {nfe:<5} {kind}: M {recipe['inserted']}, gamma_max {gamma}, alpha {recipe['alpha']:g}, "
+        f"scale_dir {recipe['scale_dir']:g}, scale_time {recipe['scale_time']:g}, lr {recipe['lr']:g}, batch "
+        f"{recipe['batch']}, {recipe['trajectories']} trajectories, {recipe['schedule']}{note}"
+    )
+
+
+def _memory(memory: dict[str, Any] | None) -> str:
+    if memory is None:
+        return "memory    known once it is fetched"
+    return (
+        f"memory    {memory['parameters']:,} numbers, {memory['weights'] / 1e6:.1f} MB of weights; a batch "
+        f"of {memory['batch']} takes at most {memory['activations'] / 1e6:.1f} MB more (float32)"
+    )

@@ -1,0 +1,166 @@
+"""The model cards: every one is whole, says what is known and what is inferred, and is listed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from command import adasde, explained
+
+from adasde.catalogue import CardFile, card_of, catalogue, folder, read_cards
+from adasde.checkpoints import cards
+from adasde.errors import CheckpointError
+from adasde.listing import described, description, lines
+
+NAMES = list(catalogue())
+TABLE = {
+    "cifar10",
+    "ffhq",
+    "afhqv2",
+    "imagenet64",
+    "lsun_bedroom",
+    "imagenet256",
+    "lsun_bedroom_ldm",
+    "ms_coco",
+}
+
+PUBLISHED = {
+    ("cifar10", 3): (3, 0.02, 20, 0.05, 0.2, 0.2, 32),
+    ("cifar10", 5): (3, 0.01, 50, 0.05, 0.2, 0.2, 64),
+    ("cifar10", 7): (3, 0.01, 20, 0.1, 0.2, 0.1, 32),
+    ("cifar10", 9): (2, 0.01, 20, 0.1, 0.2, 0.1, 32),
+    ("ffhq", 3): (4, 0.02, 50, 0.05, 0.2, 0.1, 32),
+    ("ffhq", 5): (3, 0.02, 50, 0.05, 0.2, 0.1, 32),
+    ("ffhq", 9): (3, 0, 50, 0.05, 0.2, 0.1, 32),
+    ("imagenet64", 9): (3, 0.02, 50, 0.05, 0.2, 0.2, 32),
+    ("ms_coco", 5): (3, None, 20, 0.05, 0.2, 0.01, 32),
+}
+"""M, gamma_max, alpha, scale_dir, scale_time, lr and batch, as the authors published them."""
+
+
+def test_every_row_of_the_released_table_has_a_card() -> None:
+    assert set(NAMES) >= TABLE
+    assert {"cifar10-uncond-ve", "cifar10-cond-vp", "cifar10-cond-ve"} < set(NAMES)
+    assert not set(NAMES) & set(cards())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cards_are_whole(name: str) -> None:
+    card = card_of(name)
+    assert card.name == name and card.terms.endswith(".") and card.licence
+    assert set(card.recipes) == {3, 5, 7, 9}
+    assert 0 < card.sigma_min < card.sigma_max
+    for file in card.files:
+        assert (file.sha256 is None) == (file.bytes is None)
+        assert file.name and "/" not in file.name
+        assert Path(file.name).suffix in (".pkl", ".pt", ".zip", ".safetensors")
+        assert (file.member is not None) == file.name.endswith(".zip")
+    for nfe, recipe in card.recipes.items():
+        assert recipe.published == ((name, nfe) in PUBLISHED)
+    assert (card.image is None) == (name not in ("lsun_bedroom_ldm", "ms_coco"))
+
+
+@pytest.mark.parametrize(("key", "expected"), PUBLISHED.items())
+def test_published_recipes(key: tuple[str, int], expected: tuple[object, ...]) -> None:
+    recipe = card_of(key[0]).recipes[key[1]]
+    found = (recipe.inserted, recipe.gamma_max, recipe.alpha, recipe.scale_dir, recipe.scale_time)
+    assert (*found, recipe.lr, recipe.batch) == expected
+
+
+def test_recipes_agree_with_the_released_predictors() -> None:
+    released = json.loads((Path(__file__).parent / "data/released_predictors.json").read_text())
+    seen = 0
+    for entry in released.values():
+        config = entry["config"]
+        if config["gamma"] == 0:
+            continue
+        recipe = card_of(config["dataset_name"]).recipes[2 * (config["num_steps"] - 1) - config["afs"]]
+        assert recipe.intervals == config["num_steps"] - 1
+        assert (recipe.inserted, recipe.gamma_max) == (config["M"], config["gamma"])
+        assert (recipe.scale_dir, recipe.scale_time) == (config["scale_dir"], config["scale_time"])
+        assert (recipe.schedule, recipe.rho, recipe.afs) == ("time_uniform", 1.0, True)
+        assert recipe.alpha == config["alpha"]
+        seen += 1
+    assert seen == 4
+
+
+def test_an_unknown_card_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(CheckpointError, match=r"no model card 'cifar'\. Did you mean 'cifar10'\?"):
+        card_of("cifar")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"licence": None}, "licence"),
+        ({"surprise": 1}, "unknown key surprise"),
+        ({"files": []}, "files"),
+        ({"sigma_min": 100.0}, r"sigma_min \(100.0\) must be below sigma_max"),
+        ({"shape": [3, 32]}, "shape"),
+        ({"recipes": {4: "3"}}, "2 intervals cost other than 4 evaluations"),
+        ({"recipes": {3: "3", 7: "note"}}, "7 evaluations is inferred: its note must say"),
+        ({"files": "twice"}, "one model and no role twice"),
+    ],
+)
+def test_broken_cards_are_refused(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    values = yaml.safe_load((folder() / "cifar10.yaml").read_text())
+    values.pop("variants")
+    recipes = values["recipes"]
+    inferred = recipes[7] | {"published": False}
+    known = {"3": recipes[3], "note": inferred}
+    if "recipes" in changes:
+        changes = {"recipes": {nfe: known[which] for nfe, which in changes["recipes"].items()}}
+    if changes.get("files") == "twice":
+        changes = {"files": values["files"] * 2}
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(values | changes))
+    with pytest.raises(CheckpointError, match=rf"x\.yaml.*{message}"):
+        read_cards(tmp_path / "x.yaml")
+
+
+def test_names_of_files_without_their_revision() -> None:
+    file = CardFile(role="model", url="hf://org/name/a/x.pt@main", sha256=None, bytes=None)
+    assert file.name == "x.pt"
+
+
+def test_the_list_has_the_packaged_models_too(tmp_path: Path) -> None:
+    ended = adasde(["models"], tmp_path)
+    assert ended.code == 0, ended.err
+    assert ended.out.splitlines() == lines(described())
+    first = [line.split()[0] for line in ended.out.splitlines()]
+    assert first[1:3] == ["digits", "glyphs"] and set(first) >= TABLE
+    assert "3, 5, (7), 9" in next(line for line in ended.out.splitlines() if line.startswith("ffhq "))
+    answer = json.loads(adasde(["models", "--json"], tmp_path).out)
+    assert [facts["name"] for facts in answer["models"]] == [*cards(), *NAMES]
+    assert {facts["from"] for facts in answer["models"]} == {"packaged", "fetched"}
+
+
+@pytest.mark.parametrize("name", ["digits", "glyphs", *NAMES])
+def test_one_model_is_shown(name: str, tmp_path: Path) -> None:
+    facts = description(name, batch=2)  # in this process: its imports are slow
+    ended = adasde(["models", "show", name], tmp_path)
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith(f"{name}: {facts['title']}")
+    assert str(facts["licence"]) in ended.out
+    for file in facts["files"]:
+        assert (file["url"] or file["name"]) in ended.out
+    for nfe, recipe in facts["recipes"].items():
+        assert f"NFE {nfe}" in ended.out and recipe["intervals"] == (int(nfe) + 1) // 2
+    if facts["from"] == "packaged":
+        size = next(file["bytes"] for file in facts["files"] if file["role"] == "model")
+        assert facts["memory"]["weights"] == pytest.approx(size, rel=0.02)
+        assert facts["memory"]["batch"] == 2 and facts["memory"]["activations"] > 0
+
+
+def test_the_memory_grows_with_the_batch(tmp_path: Path) -> None:
+    first = description("glyphs", batch=10)["memory"]
+    ended = adasde(["models", "show", "glyphs", "--json", "--batch", "20"], tmp_path)
+    second = json.loads(ended.out)["memory"]
+    assert (first["batch"], second["batch"]) == (10, 20)
+    assert first["weights"] == second["weights"]
+    assert 1.8 < second["activations"] / first["activations"] <= 2
+
+
+def test_an_unknown_model_cannot_be_shown(tmp_path: Path) -> None:
+    explained(adasde(["models", "show", "cifar"], tmp_path), "no model card 'cifar'", "adasde models")
