@@ -5,20 +5,35 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from adasde.errors import AdaSDEError
 
+_one_at_a_time = threading.Lock()
+"""Held while DVC's own Python interface is used, which knows no threads."""
+
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of dvc.yaml by its full name (``distill@5``) and the stages that it needs the outputs of."""
+    """A stage of dvc.yaml.
+
+    Attributes:
+        name: in full (``distill@5``).
+        needs: the stages that it needs the outputs of.
+        params: the keys of params.yaml that it depends on.
+        outs: what it writes, as paths in the project.
+        files: what it depends on that no stage writes, as paths in the project.
+    """
 
     name: str
     needs: tuple[str, ...]
+    params: tuple[str, ...] = ()
+    outs: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 def read_stages(project: Path) -> dict[str, Stage]:
@@ -32,15 +47,33 @@ def read_stages(project: Path) -> dict[str, Stage]:
     from networkx import lexicographical_topological_sort
 
     try:
-        with Repo(str(project)) as repo:
+        with _one_at_a_time, Repo(str(project)) as repo:
             graph = repo.index.graph  # an edge leads from a stage to what it needs
-            order = lexicographical_topological_sort(graph.reverse(), key=lambda stage: stage.name)
+            order = list(lexicographical_topological_sort(graph.reverse(), key=lambda stage: stage.name))
+            written = {out.def_path for stage in order for out in stage.outs}
             return {
-                stage.name: Stage(stage.name, tuple(n.name for n in graph.successors(stage)))
+                stage.name: _stage(stage, [n.name for n in graph.successors(stage)], written)
                 for stage in order
             }
     except DvcException as error:
         raise AdaSDEError(f"DVC cannot read the stages of {project}: {error}") from error
+
+
+def _stage(stage: Any, needs: Iterable[str], written: Collection[str]) -> Stage:
+    """One of DVC's; ``written`` are the paths that some stage writes."""
+    files = [dep.def_path for dep in stage.deps if not hasattr(dep, "params")]
+    return Stage(
+        stage.name,
+        tuple(needs),
+        params=tuple(key for dep in stage.deps for key in getattr(dep, "params", ())),
+        outs=tuple(out.def_path for out in stage.outs),
+        files=tuple(path for path in files if not any(_within(path, out) for out in written)),
+    )
+
+
+def _within(path: str, folder: str) -> bool:
+    """Whether they share files: one is the other, or in it."""
+    return f"{path}/".startswith(f"{folder}/") or f"{folder}/".startswith(f"{path}/")
 
 
 def require_params(project: Path) -> None:
@@ -84,7 +117,7 @@ def unchanged(project: Path, stages: Mapping[str, Stage], *, env: Mapping[str, s
     Raises:
         AdaSDEError: ``dvc status`` fails; its words are in the message.
     """
-    command = [sys.executable, "-m", "dvc", "status", "--json"]
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"]
     done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise AdaSDEError(f"`dvc status` failed in {project}: {done.stderr.strip() or done.stdout.strip()}")

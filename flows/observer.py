@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +29,11 @@ class Step:
 class Observer:
     """Says nothing; others override what they tell. Called from several threads at once."""
 
-    def planned(self, stages: int, unchanged: int) -> None:
-        """How many stages there are, and how many of them need not run."""
+    def planned(self, stages: int, unchanged: int, *, where: str = "") -> None:
+        """How many stages there are (also) in ``where``, and how many of them need not run."""
+
+    def said(self, line: str) -> None:
+        """Something worth a line has happened."""
 
     def started(self, stage: str) -> None:
         """A stage begins."""
@@ -51,9 +55,13 @@ class PlainLines(Observer):
         self._next: dict[str, float] = {}
         self._since: dict[str, float] = {}
 
-    def planned(self, stages: int, unchanged: int) -> None:
+    def planned(self, stages: int, unchanged: int, *, where: str = "") -> None:
         """One line for all that is unchanged."""
-        self._say(f"{unchanged} of {stages} stages are unchanged")
+        self._say(f"{where and f'{where}: '}{unchanged} of {stages} stages are unchanged")
+
+    def said(self, line: str) -> None:
+        """That line."""
+        self._say(line)
 
     def started(self, stage: str) -> None:
         """One line."""
@@ -100,6 +108,8 @@ class Bars(Observer):
             TimeRemainingColumn(),
             console=Console(file=stream, highlight=False),
         )
+        self._lock = threading.Lock()
+        self._stages = 0
         self._bars = {"": self._progress.add_task("[bold]all stages", total=None, unit="stages")}
 
     def __enter__(self) -> Bars:
@@ -111,9 +121,16 @@ class Bars(Observer):
         """Leave the terminal as it was."""
         self._progress.stop()
 
-    def planned(self, stages: int, unchanged: int) -> None:
-        """The bar for all."""
-        self._progress.update(self._bars[""], total=stages, completed=unchanged)
+    def planned(self, stages: int, unchanged: int, *, where: str = "") -> None:
+        """The bar for all grows."""
+        with self._lock:
+            self._stages += stages
+            self._progress.update(self._bars[""], total=self._stages)
+        self._progress.advance(self._bars[""], unchanged)
+
+    def said(self, line: str) -> None:
+        """That line, above the bars."""
+        self._progress.console.print(line, markup=False)
 
     def started(self, stage: str) -> None:
         """A bar of its own."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from flows.logs import explain_failures
 from flows.observer import Outcome, Step, observer
 from flows.processes import Crew
 from flows.publish import publish
-from flows.stage import run_stage
+from flows.stage import Site, run_stage
 from flows.storage import require_storage
 from flows.tracking import Tracked, track
 from flows.turn import turn
@@ -64,10 +63,10 @@ class ProgressArtifact:
 
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE)
-def stage_task(stage: str, project: str, crew: Crew) -> Any:
+def stage_task(stage: str, site: Site) -> Any:
     """Run one stage through DVC; ends as ``Cached`` where DVC found it unchanged."""
     log = get_run_logger()
-    outcome = run_stage(stage, Path(project), crew=crew, log=log.info, progress=ProgressArtifact(stage))
+    outcome = run_stage(stage, site, log=log.info, progress=ProgressArtifact(stage))
     if outcome == "unchanged":
         return Completed(name="Cached", message="unchanged", data=outcome)
     return outcome
@@ -104,18 +103,22 @@ def pipeline(project: str = ".") -> Summary:
     explain_failures()
     with turn(folder):
         require_storage(folder)
-        outcomes = run_stages(folder)
+        outcomes = run_stages(Site(folder, Crew(environment.parallel_stages())))
         publish_task(str(folder))
         tracked = track_task(str(folder), str(flow_run.get_id()))
     return Summary(outcomes, tracked)
 
 
-def run_stages(project: Path) -> dict[str, Outcome]:
-    """Submit every stage, wait for all, and return their outcomes; the first failure is raised at the end."""
-    stages = graph.read_stages(project)
-    unchanged = graph.unchanged(project, stages, env=os.environ)
-    observer().planned(len(stages), len(unchanged))
-    crew = Crew(environment.parallel_stages())
+def run_stages(site: Site, only: Collection[str] | None = None) -> dict[str, Outcome]:
+    """Submit every stage, wait for all, and return their outcomes; the first failure is raised at the end.
+
+    With ``only`` no others than these, which need no others.
+    """
+    stages = graph.read_stages(site.folder)
+    if only is not None:
+        stages = {name: stage for name, stage in stages.items() if name in only}
+    unchanged = graph.unchanged(site.folder, stages, env=site.env)
+    observer().planned(len(stages), len(unchanged), where=site.label)
     futures: dict[str, PrefectFuture[Any]] = {}
     try:
         for stage in stages.values():
@@ -123,11 +126,10 @@ def run_stages(project: Path) -> dict[str, Outcome]:
             if stage.name in unchanged:
                 futures[stage.name] = unchanged_task.submit(stage.name, wait_for=needs, return_state=False)
             else:
-                work = stage_task.submit(stage.name, str(project), crew, wait_for=needs, return_state=False)
-                futures[stage.name] = work
+                futures[stage.name] = stage_task.submit(stage.name, site, wait_for=needs, return_state=False)
         wait_for_all(list(futures.values()))
     except BaseException:
-        crew.stop()
+        site.crew.stop()
         raise
     for future in futures.values():
         if future.state.is_failed() or future.state.is_crashed():

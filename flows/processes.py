@@ -62,6 +62,7 @@ class Crew:
     """Children that compute side by side: at most ``size`` at a time, all of them stopped together."""
 
     def __init__(self, size: int) -> None:
+        self.size = size
         self._places = threading.BoundedSemaphore(size)
         self._lock = threading.Lock()
         self._children: set[Child] = set()

@@ -7,7 +7,8 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from adasde.errors import AdaSDEError
@@ -38,7 +39,28 @@ class StageInterrupted(Exception):
     """A stage was ended because the whole run is being stopped."""
 
 
-def run_stage(stage: str, project: Path, *, crew: Crew, log: Log, progress: Report) -> Outcome:
+@dataclass(frozen=True)
+class Site:
+    """Where stages run.
+
+    Attributes:
+        folder: a project, or the workspace of a trial; with dvc.yaml and params.yaml.
+        crew: bounds how many compute side by side, and stops them together.
+        env: the environment of their processes; that of this process unless given.
+        label: told before the names of its stages; empty where only one site is at work.
+    """
+
+    folder: Path
+    crew: Crew
+    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+    label: str = ""
+
+    def told(self, stage: str) -> str:
+        """The name of a stage for people."""
+        return f"{self.label}: {stage}" if self.label else stage
+
+
+def run_stage(stage: str, site: Site, *, log: Log, progress: Report) -> Outcome:
     """Run one stage whose needs are there; returns whether it ran or DVC found it unchanged after all.
 
     ``log`` gets every line of its output, ``progress`` every step that it reports.
@@ -48,14 +70,15 @@ def run_stage(stage: str, project: Path, *, crew: Crew, log: Log, progress: Repo
         StageInterrupted: the crew was stopped.
     """
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    env = os.environ | {"ADASDE_PROGRESS": "json", "PYTHONUNBUFFERED": "1"}
+    name, crew = site.told(stage), site.crew
+    env = {**site.env, "ADASDE_PROGRESS": "json", "PYTHONUNBUFFERED": "1"}
     with crew.place():
         began = time.monotonic()
-        observer().started(stage)
+        observer().started(name)
         outcome: Outcome = "failed"
         try:
-            with crew.child(command, cwd=project, env=env) as child:
-                outcome = _follow(child, stage, log=log, progress=progress)
+            with crew.child(command, cwd=site.folder, env=env) as child:
+                outcome = _follow(child, stage, name, log=log, progress=progress)
             return outcome
         except BaseException as error:
             if crew.stopping:
@@ -63,16 +86,16 @@ def run_stage(stage: str, project: Path, *, crew: Crew, log: Log, progress: Repo
                 raise StageInterrupted(f"stage {stage} was interrupted") from error
             raise
         finally:
-            observer().finished(stage, outcome, time.monotonic() - began)
+            observer().finished(name, outcome, time.monotonic() - began)
 
 
-def _follow(child: Child, stage: str, *, log: Log, progress: Report) -> Outcome:
+def _follow(child: Child, stage: str, name: str, *, log: Log, progress: Report) -> Outcome:
     outcome: Outcome = "unchanged"
     tail: deque[str] = deque(maxlen=TAIL)
     for line in child.lines():
         step = parse_progress(line)
         if step:
-            observer().advanced(stage, step)
+            observer().advanced(name, step)
             progress(step)
             continue
         if line.startswith("Running stage"):

@@ -26,6 +26,14 @@ def test_the_projects_stages_each_after_its_needs() -> None:
     assert list(stages)[-1] == "report"
 
 
+def test_stages_say_what_they_read_and_write() -> None:
+    teacher, report = (graph.read_stages(ROOT)[name] for name in ("teacher@5", "report"))
+    assert {"seed", "teacher", "distill.points"} <= set(teacher.params)
+    assert teacher.outs == ("data/teacher/nfe5",)
+    assert "adasde/teacher.py" in teacher.files and "data/checkpoint" not in teacher.files
+    assert report.files == ("adasde/report",), "folders that stages write into are no files of the project"
+
+
 def test_what_needs_a_changed_stage_is_not_settled() -> None:
     assert graph.settled(CHAIN, {}) == {"a", "b", "c", "d"}
     assert graph.settled(CHAIN, {"b": []}) == {"a", "d"}

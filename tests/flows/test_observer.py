@@ -53,3 +53,14 @@ def test_somebody_listens_only_inside_the_block() -> None:
     with observed_by(plain):
         assert observer() is plain
     assert type(observer()) is Observer
+
+
+def test_several_sites_are_told_apart_and_counted_together() -> None:
+    stream = io.StringIO()
+    PlainLines(stream).planned(3, 1, where="lr=0.1")
+    assert stream.getvalue() == "lr=0.1: 1 of 3 stages are unchanged\n"
+    with Bars(io.StringIO()) as bars:
+        bars.planned(3, 1, where="lr=0.1")
+        bars.planned(4, 2, where="lr=0.2")
+        (task,) = bars._progress.tasks
+        assert (task.completed, task.total) == (3, 7)
