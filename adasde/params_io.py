@@ -40,6 +40,20 @@ _Loader.add_implicit_resolver(
 )
 
 
+def parse_yaml(text: str, *, source: str) -> Any:
+    """The value that YAML text has; ``source`` is what the message calls it.
+
+    Raises:
+        ParamsError: it is not YAML (says the line), or has a key twice.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        raise ParamsError(f"{source}:{where} this is not valid YAML: {problem or error}.") from error
+
+
 def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -47,16 +61,15 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
         ParamsError: missing or unreadable, not YAML (says the line), or not a mapping.
     """
     try:
-        document = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ParamsError(
             f"cannot read {path}: {error.strerror}. Run this in the project folder, or name the file "
             "with --params."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
-        raise ParamsError(f"{path}:{where} this is not valid YAML: {problem or error}.") from error
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: this is not valid YAML: {error}.") from error
+    document = parse_yaml(text, source=str(path))
     if not isinstance(document, dict):
         raise ParamsError(f"{path} must be a mapping of keys to values, like the params.yaml of the project.")
     return document
