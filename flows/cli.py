@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from flows import cli_promotion, cli_reproduce, cli_servers, cli_transfer
-from flows.cli_common import Json, Project, enter
+from flows import cli_promotion, cli_reproduce, cli_servers, cli_sweep, cli_transfer
+from flows.cli_common import Json, Project, enter, observed
 
 if TYPE_CHECKING:
     from flows.pipeline import Summary
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command(epilog="Example: adasde run")(run)
+    cli_sweep.register(app)
     cli_promotion.register(app)
     cli_servers.register(app)
     cli_transfer.register(app)
@@ -43,15 +43,8 @@ def run(project: Project = Path(), as_json: Json = False) -> None:
 def _run_flow(project: Path) -> Summary:
     from adasde.params import load_params
     from flows.graph import require_params
-    from flows.observer import Bars, PlainLines, observed_by
-    from flows.server import TemporaryServer, address
 
-    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # the observer speaks instead
-    with ExitStack() as stack:
-        bars = stack.enter_context(Bars(sys.stderr)) if sys.stderr.isatty() else None
-        stack.enter_context(observed_by(bars or PlainLines(sys.stderr)))
-        server = address(project) or TemporaryServer(project)
-        os.environ["PREFECT_API_URL"] = server.url
+    with observed(project) as server:
         load_params(project / "params.yaml")
         require_params(project)
         import mlflow  # noqa: F401 (while the server starts)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from adasde.cli_common import Json
 from adasde.errors import AdaSDEError
 
-__all__ = ["Json", "Project", "enter", "require_pipeline"]
+if TYPE_CHECKING:
+    from flows.server import Address, TemporaryServer
+
+__all__ = ["Json", "Project", "enter", "observed", "require_pipeline"]
 
 Project = Annotated[Path, typer.Option("--project", help="A folder of the project.", metavar="FOLDER")]
 
@@ -40,3 +46,21 @@ def enter(project: Path) -> Path:
     os.chdir(folder)
     environment.apply(folder)
     return folder
+
+
+@contextmanager
+def observed(project: Path) -> Iterator[Address | TemporaryServer]:
+    """Show on stderr what flows do inside the block; the Prefect server, to be waited for before one starts.
+
+    Prefect is to be imported inside the block.
+    """
+    from flows.observer import Bars, PlainLines, observed_by
+    from flows.server import TemporaryServer, address
+
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # the observer speaks instead
+    with ExitStack() as stack:
+        bars = stack.enter_context(Bars(sys.stderr)) if sys.stderr.isatty() else None
+        stack.enter_context(observed_by(bars or PlainLines(sys.stderr)))
+        server = address(project) or TemporaryServer(project)
+        os.environ["PREFECT_API_URL"] = server.url
+        yield server

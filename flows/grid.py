@@ -15,6 +15,7 @@ import yaml
 from adasde.errors import ParamsError
 from adasde.params import check_params
 from adasde.params_io import parse_yaml
+from flows.labels import short_names
 
 if TYPE_CHECKING:
     from adasde.params import Params
@@ -84,7 +85,7 @@ def make_trials(base: Mapping[str, Any], settings: Settings) -> list[Trial]:
             nothing to try.
     """
     _check(settings)
-    short = _short_names(settings)
+    short = short_names(settings)
     return [
         _trial(base, dict(zip(settings, values, strict=True)), short)
         for values in product(*settings.values())
@@ -100,7 +101,7 @@ def _check(settings: Settings) -> None:
             raise ParamsError(f"the sweep has no value for {key}: give one or more, {EXAMPLE}.")
         twice = [value for i, value in enumerate(values) if value in values[:i]]
         if twice:
-            raise ParamsError(f"the sweep has {key} = {_shown(twice[0])} twice: leave one of them out.")
+            raise ParamsError(f"the sweep has {key} = {shown(twice[0])} twice: leave one of them out.")
         inside = [other for other in settings if other.startswith(f"{key}.")]
         if inside:
             raise ParamsError(
@@ -114,7 +115,7 @@ def _check(settings: Settings) -> None:
 
 
 def _trial(base: Mapping[str, Any], settings: Mapping[str, Any], short: Mapping[str, str]) -> Trial:
-    name = " ".join(f"{short[key]}={_shown(value)}" for key, value in settings.items())
+    name = " ".join(f"{short[key]}={shown(value)}" for key, value in settings.items())
     values = deepcopy(dict(base))
     for key, value in settings.items():
         _put(values, key, [value] if key == "nfe" and isinstance(value, int) else value, trial=name)
@@ -130,18 +131,12 @@ def _put(values: dict[str, Any], dotted: str, value: Any, *, trial: str) -> None
         if not isinstance(inner, dict):
             raise ParamsError(
                 f"trial {trial}: {dotted} cannot be set, because {part} is no section of params.yaml "
-                f"but {_shown(inner)}."
+                f"but {shown(inner)}."
             )
     inner[last] = deepcopy(value)
 
 
-def _short_names(keys: Iterable[str]) -> dict[str, str]:
-    """The last part of every dotted key, the whole key where two end alike."""
-    lasts = [key.rpartition(".")[2] for key in keys]
-    return {key: last if lasts.count(last) == 1 else key for key, last in zip(keys, lasts, strict=True)}
-
-
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value as it is written in YAML, in one line and without spaces."""
     if isinstance(value, str):
         return value

@@ -74,6 +74,26 @@ def only_reproduction(project: Path, run_id: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def only_sweep(folder: Path) -> Iterator[None]:
+    """Hold the lock of a sweep, which is that of its folder.
+
+    Raises:
+        BusyError: another process is at it.
+    """
+    refusal = (
+        "the same sweep is under way (process PROCESS). Wait until it has ended, or stop it with Ctrl-C; "
+        "started again it carries on where it was."
+    )
+    with _held(folder, "sweep", refusal):
+        yield
+
+
+def current_sweep(folder: Path) -> dict[str, Any]:
+    """The ``process`` that is at the sweep of that folder; empty where none is."""
+    return _holder(folder, "sweep")
+
+
 def running_servers(project: Path) -> dict[str, Any]:
     """What the process that holds the lock of the servers has announced; empty where none runs."""
     return _holder(project, "servers")

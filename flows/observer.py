@@ -156,6 +156,12 @@ def observer() -> Observer:
     return _current
 
 
+def tell(new: Observer) -> None:
+    """Make it the observer of this process from now on."""
+    global _current
+    _current = new
+
+
 @contextmanager
 def observed_by(new: Observer) -> Iterator[None]:
     """Tell ``new`` inside the block."""

@@ -29,13 +29,19 @@ LONGEST = 1000
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the outputs of a project come from; looked up once for all runs that are logged together."""
+    """Where the outputs of a project come from; looked up once for all runs that are logged together.
+
+    Attributes:
+        project: the folder with the outputs.
+        original: the project of which that folder is a workspace; None where it is the project itself.
+    """
 
     project: Path
+    original: Path | None = None
 
     @cached_property
     def _tree(self) -> WorkTree:
-        return WorkTree(self.project)
+        return WorkTree(self.original or self.project)
 
     @cached_property
     def machine(self) -> dict[str, str]:

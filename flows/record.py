@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from adasde.errors import DataError
 from adasde.files import sha256_file
 from flows import graph
+from flows.labels import solver_label
 from flows.results import markdown_table, read_results
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ class Outputs:
         protocol = self.metrics["protocol_hash"]
         return values | {"protocol_hash": protocol, "nfe": str(self.nfe), "sha256": sha256}
 
+    def settings(self) -> dict[str, str]:
+        """The params of a run by dotted name; those of other budgets and of the baselines left out."""
+        values = self.params.for_nfe(self.nfe).model_dump(exclude=NOT_COMPARED)
+        return {name: str(value) for name, value in flatten(values)} | {"nfe": str(self.nfe)}
+
     def tags(self) -> dict[str, str]:
         """Which outputs these are: dvc.lock, MD5 of each stage's outputs, protocol."""
         lock = hashlib.md5((self.project / "dvc.lock").read_bytes()).hexdigest()
@@ -83,6 +89,7 @@ class Outputs:
         return {
             "model": self.params.model_name,
             "nfe": str(self.nfe),
+            "solver": solver_label(self.params.distill),
             "dvc_lock_md5": lock,
             "protocol_hash": self.metrics["protocol_hash"],
             "mlflow.note.content": markdown_table(read_results(self.project)),
@@ -116,13 +123,12 @@ def slug(label: str) -> str:
 
 
 def log_numbers(client: MlflowClient, run_id: str, outputs: Outputs) -> None:
-    """Params, metrics of the student and of every baseline, FID by seed range, loss by node."""
+    """Params, metrics of the student, FID of every baseline and of every seed range, loss by node."""
     from mlflow.entities import Param
 
-    values = outputs.params.for_nfe(outputs.nfe).model_dump(exclude=NOT_COMPARED)
-    params = [Param(name, str(value)) for name, value in flatten(values)]
+    params = [Param(name, value) for name, value in outputs.settings().items()]
     metrics = [*_metrics(outputs), *_losses(outputs.distilled / "loss.csv")]
-    client.log_batch(run_id, params=[*params, Param("nfe", str(outputs.nfe))])
+    client.log_batch(run_id, params=params)
     for start in range(0, len(metrics), BATCH):
         client.log_batch(run_id, metrics=metrics[start : start + BATCH])
 
@@ -150,10 +156,11 @@ def _suffix(label: str) -> str:
 def _metrics(outputs: Outputs) -> Iterator[Metric]:
     now = int(time.time() * 1000)
     for name, value in measured(outputs.metrics):
-        yield _metric(name, value, now)
-    for label, timing in outputs.timing.items():
-        if "seconds" in timing:
-            yield _metric(f"wall_seconds{_suffix(label)}", timing["seconds"], now)
+        if name != "nfe" and ("/" not in name or name.startswith("fid/")):  # the rest is in metrics.json
+            yield _metric(name, value, now)
+    seconds = outputs.timing.get(STUDENT, {}).get("seconds")
+    if seconds is not None:
+        yield _metric("wall_seconds", seconds, now)
     for index, value in enumerate(outputs.student["fid"]["values"]):
         yield _metric("fid_by_seed_range", value, now, step=index)
 

@@ -28,12 +28,20 @@ def ensure_challenger(
 
     ``source`` is the folder with the coefficients; ``tags`` (metrics) go onto a new version.
     """
+    version = ensure_version(client, name, run_id, source=source, tags=tags)
+    if alias_of(client, name, CHALLENGER) != version:
+        client.set_registered_model_alias(name, CHALLENGER, version)
+    return version
+
+
+def ensure_version(
+    client: MlflowClient, name: str, run_id: str, *, source: str, tags: Mapping[str, str]
+) -> str:
+    """The same version without the alias."""
     version = find_version(client, name, run_id)
     if version is None:
         _ensure_model(client, name)
         version = str(client.create_model_version(name, source, run_id=run_id, tags=dict(tags)).version)
-    if alias_of(client, name, CHALLENGER) != version:
-        client.set_registered_model_alias(name, CHALLENGER, version)
     return version
 
 

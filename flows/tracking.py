@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from adasde.files import sha256_json
 from flows import graph
+from flows.labels import differences, solver_label
 from flows.mlflow_home import experiment_id, open_client
 from flows.provenance import Provenance
 from flows.record import BUNDLE, Outputs, log_files, log_numbers
@@ -18,6 +20,13 @@ from flows.registry import ensure_challenger, registered_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+SWEEP = "sweep"
+"""The tag that runs of a sweep have, with its number."""
+
+TRIAL = "trial"
+"""The tag of those that are a trial, with its folder."""
 
 VOLATILE = ".timing.json"
 """How outputs end that differ between runs which compute the same."""
@@ -54,10 +63,10 @@ def track(project: Path, *, flow_run_id: str) -> list[Tracked]:
 def _track_one(
     client: MlflowClient, experiment: str, outputs: Outputs, made: Provenance, *, flow_run_id: str
 ) -> Tracked:
-    mark = fingerprint(outputs.hashes, outputs.nfe)
-    known = _find(client, experiment, mark)
-    tags = {"fingerprint": mark, "prefect_flow_run_id": flow_run_id}
-    run_id = known or _log(client, experiment, outputs, made, tags=tags)
+    known = find_run(client, experiment, outputs)
+    about = about_run(client, experiment, outputs)
+    tags = {"prefect_flow_run_id": flow_run_id}
+    run_id = known or log_run(client, experiment, outputs, made, about=about, tags=tags)
     name = registered_name(outputs.params.model_name, outputs.nfe)
     source = f"runs:/{run_id}/{BUNDLE}"
     version = ensure_challenger(client, name, run_id, source=source, tags=outputs.scores())
@@ -70,26 +79,53 @@ def fingerprint(hashes: Mapping[str, Mapping[str, str]], nfe: int) -> str:
     return sha256_json({path: md5 for path, md5 in outs.items() if not path.endswith(VOLATILE)})
 
 
-def _close_unfinished(client: MlflowClient, experiment: str, mark: str) -> None:
-    """Runs of these outputs whose process died while it logged them."""
-    query = f"tags.fingerprint = '{mark}' and attributes.status = 'RUNNING'"
-    for run in client.search_runs([experiment], query):
-        client.set_terminated(run.info.run_id, "KILLED")
+def find_run(
+    client: MlflowClient, experiment: str, outputs: Outputs, of: Mapping[str, str] = MappingProxyType({})
+) -> str | None:
+    """The whole run of these outputs, or None; with ``of`` (tags) that of a trial, else never one."""
+    runs = _runs(client, experiment, outputs, of, status="FINISHED")
+    return str(runs[0].info.run_id) if runs else None
 
 
-def _find(client: MlflowClient, experiment: str, mark: str) -> str | None:
-    query = f"tags.fingerprint = '{mark}' and attributes.status = 'FINISHED'"
-    runs = client.search_runs([experiment], query, max_results=1)
-    return runs[0].info.run_id if runs else None
+def _runs(
+    client: MlflowClient, experiment: str, outputs: Outputs, tags: Mapping[str, str], *, status: str
+) -> list[Run]:
+    wanted = {"fingerprint": fingerprint(outputs.hashes, outputs.nfe), **tags}
+    words = [f"tags.`{name}` = '{value}'" for name, value in wanted.items()]
+    found = client.search_runs([experiment], " and ".join([*words, f"attributes.status = '{status}'"]))
+    return [run for run in found if tags or SWEEP not in run.data.tags]
 
 
-def _log(
-    client: MlflowClient, experiment: str, outputs: Outputs, made: Provenance, *, tags: Mapping[str, str]
+def about_run(client: MlflowClient, experiment: str, outputs: Outputs) -> str:
+    """Model, budget and solver, and which settings are new since the last run of these."""
+    tags = {"model": outputs.params.model_name, "nfe": str(outputs.nfe)}
+    words = [f"tags.{name} = '{value}'" for name, value in tags.items()]
+    query = " and ".join([*words, "attributes.status = 'FINISHED'"])
+    runs = [run for run in client.search_runs([experiment], query) if SWEEP not in run.data.tags]
+    new = differences(outputs.settings(), runs[0].data.params if runs else {})
+    label = solver_label(outputs.params.distill)
+    return " ".join(filter(None, (tags["model"], f"nfe{outputs.nfe}", label, new)))
+
+
+def log_run(
+    client: MlflowClient,
+    experiment: str,
+    outputs: Outputs,
+    made: Provenance,
+    *,
+    about: str,
+    tags: Mapping[str, str],
 ) -> str:
-    """Log everything into a run, which counts as there only once it is whole; returns its id."""
-    name = f"{outputs.params.model_name} nfe{outputs.nfe} FID {outputs.student['fid']['mean']:.3f}"
-    _close_unfinished(client, experiment, tags["fingerprint"])
-    run = client.create_run(experiment, run_name=name, tags={**outputs.tags(), **made.tags, **tags})
+    """Log everything into a run, which counts as there only once it is whole; returns its id.
+
+    Its name is ``about`` with the FID; the run of these ``tags`` whose process died is closed first.
+    """
+    of = {name: tags[name] for name in (SWEEP, TRIAL) if name in tags}
+    for run in _runs(client, experiment, outputs, of, status="RUNNING"):
+        client.set_terminated(run.info.run_id, "KILLED")
+    mark = {"fingerprint": fingerprint(outputs.hashes, outputs.nfe)}
+    name = f"{about} FID {outputs.student['fid']['mean']:.3f}"
+    run = client.create_run(experiment, run_name=name, tags=outputs.tags() | made.tags | mark | dict(tags))
     run_id = run.info.run_id
     try:
         log_numbers(client, run_id, outputs)

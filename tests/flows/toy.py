@@ -1,7 +1,7 @@
 """Stands in for the commands of ``adasde``: the same options and files, next to no work.
 
-A file FAIL or SLOW in the project that names a stage (``distill@5``) makes that stage fail, or take minutes;
-a file LARGE with a number of bytes gives one output that size.
+A file FAIL or SLOW in the project or above, that names a stage (``distill@5``), makes that stage fail or take
+minutes; further words must be in params.yaml. A file LARGE with a number of bytes gives one output that size.
 """
 
 from __future__ import annotations
@@ -47,7 +47,12 @@ def parse() -> argparse.Namespace:
 
 
 def wanted(name: str, stage: str) -> bool:
-    return Path(name).is_file() and Path(name).read_text().strip() == stage
+    """Whether the file ``name``, here or in a folder above, names the stage and what its params.yaml has."""
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / name).is_file():
+            words = (folder / name).read_text().split()
+            return words[0] == stage and all(word in Path("params.yaml").read_text() for word in words[1:])
+    return False
 
 
 def write(path: Path, value: object) -> None:

@@ -1,0 +1,78 @@
+"""A Dask cluster that runs trials: asked in time whether it can, then used through prefect-dask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adasde.errors import AdaSDEError
+
+if TYPE_CHECKING:
+    from prefect.task_runners import TaskRunner
+
+PATIENCE = "5s"
+"""How long a scheduler may take to answer."""
+
+
+def require_cluster(address: str, project: Path) -> None:
+    """See that the scheduler answers and that its workers have the project and the package.
+
+    Raises:
+        AdaSDEError: Dask is not installed, or one of these is not so; says what to do.
+    """
+    if find_spec("prefect_dask") is None or find_spec("distributed") is None:
+        raise AdaSDEError(
+            "--dask needs prefect-dask, which is not installed. Install it with: pip install 'adasde[dask]'"
+        )
+    from distributed import Client
+
+    try:
+        with Client(address, timeout=PATIENCE, set_as_default=False) as client:
+            seen = client.run(_sees, str(project))
+    except (OSError, ValueError, TypeError) as error:
+        raise AdaSDEError(
+            f"no Dask scheduler answers at {address} ({_reason(error)}). Start one with `dask scheduler` "
+            "and give the address that it prints, for instance --dask tcp://127.0.0.1:8786."
+        ) from error
+    if not seen:
+        raise AdaSDEError(
+            f"the Dask scheduler at {address} has no workers. Start some in the environment of this project: "
+            f"`dask worker {address} --nworkers 2 --nthreads 1 --no-nanny`."
+        )
+    for worker, reason in seen.items():
+        if reason:
+            raise AdaSDEError(
+                f"the Dask worker {worker} cannot run trials: {reason}. Workers need the same installation "
+                "and the same file system, with the project at the same path."
+            )
+
+
+def _sees(project: str) -> str:
+    """Why the worker that runs this cannot work in the project; empty if it can."""
+    if find_spec("flows") is None or find_spec("prefect") is None:
+        return "adasde[pipeline,dask] is not installed there"
+    return "" if Path(project, "dvc.yaml").is_file() else f"there is no project in {project}"
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+@contextmanager
+def cluster(address: str, project: Path) -> Iterator[TaskRunner[Any]]:
+    """Prefect's task runner on the cluster.
+
+    Raises:
+        AdaSDEError: see ``require_cluster``.
+    """
+    require_cluster(address, project)
+    from prefect_dask import DaskTaskRunner
+
+    from flows.dask_events import listen
+
+    with DaskTaskRunner(address=address) as runner:
+        listen(runner.client)
+        yield runner

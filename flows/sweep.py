@@ -1,0 +1,131 @@
+"""The flow ``sweep``: what all trials share first, then every trial side by side, then the best one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.futures import PrefectFuture, as_completed
+from prefect.runtime import flow_run
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from flows import environment, graph
+from flows.grid import Settings, Trial, touched
+from flows.lock import only_run, only_sweep
+from flows.logs import explain_failures
+from flows.observer import observer
+from flows.pipeline import run_stages
+from flows.processes import Crew
+from flows.stage import Site
+from flows.sweep_plan import Plan, make_plan
+from flows.sweep_record import SweepRecord
+from flows.sweep_summary import Summary, SweepError
+from flows.trial import crew_of, trial_task
+from flows.turn import turn
+
+SHARED = "shared"
+"""The workspace of what trials share and the project does not have."""
+
+
+@flow(name="adasde-sweep", validate_parameters=False)
+def sweep(
+    settings: dict[str, Any], project: str = ".", dask: str | None = None, challenger: bool = False
+) -> Summary:
+    """Try every combination of ``settings``: dotted key of params.yaml -> a list of values, or one.
+
+    ``dask`` is the address of a Dask scheduler that runs the trials; ``challenger`` gives the best of every
+    budget that alias.
+
+    Raises:
+        ParamsError: a trial cannot be run as it is set; nothing was started.
+        SweepError: a trial failed; the others are done, and the same sweep again runs what is missing.
+        AdaSDEError: what all share failed, the same sweep runs already, Dask or MLflow cannot be reached.
+    """
+    explain_failures()
+    folder = environment.find_project(Path(project))
+    environment.apply(folder)
+    plan = make_plan(folder, as_settings(settings))
+    attempt = f"{flow_run.get_id()}-{flow_run.get_run_count()}"
+    crew = crew_of(attempt)
+    with only_sweep(plan.folder), _runner(plan, dask, crew) as runner:
+        lock = run_shared(plan, crew)
+        record = SweepRecord.start(plan, str(flow_run.get_id()))
+        try:
+            _run_trials(record, runner, lock, attempt)
+        except BaseException:
+            crew.stop()
+            record.interrupted()
+            raise
+        summary = record.finish(challenger=challenger)
+    create_markdown_artifact(summary.markdown(), key="sweep", description=summary.headline)
+    if summary.failures:
+        raise SweepError(summary)
+    return summary
+
+
+def as_settings(settings: dict[str, Any]) -> Settings:
+    """A value that is no list is the only one."""
+    return {key: value if isinstance(value, list) else [value] for key, value in settings.items()}
+
+
+def run_shared(plan: Plan, crew: Crew) -> Path:
+    """Bring the stages up to date that no setting touches; the dvc.lock that trials start from.
+
+    Those of the project in the project itself, those of other budgets in a workspace.
+    """
+    with turn(plan.project):
+        if names := plan.shared():
+            run_stages(Site(plan.project, crew, label=SHARED), names)
+    lock = plan.project / "dvc.lock"
+    if not plan.missing():
+        return lock
+    workspace = plan.workspace(SHARED)
+    with only_run(workspace.folder):
+        workspace.prepare(plan.shared_values(), crew=crew, lock=lock)
+        stages = graph.read_stages(workspace.folder)
+        names = stages.keys() - touched(stages, plan.settings)
+        run_stages(Site(workspace.folder, crew, workspace.environment(), label=SHARED), names)
+    return workspace.folder / "dvc.lock"
+
+
+def _run_trials(record: SweepRecord, runner: TaskRunner[Any], lock: Path, attempt: str) -> None:
+    """Run every trial that has not its runs yet, and record each when it ends."""
+    futures: dict[PrefectFuture[Any], Trial] = {}
+    for trial in record.plan.trials:
+        if record.known(trial):
+            observer().said(f"{trial.name}: done before")
+            continue
+        parameters = {
+            "name": trial.name,
+            "workspace": record.plan.workspace(trial.folder),
+            "values": dict(trial.values),
+            "lock": lock,
+            "attempt": attempt,
+        }
+        futures[runner.submit(trial_task, parameters)] = trial
+    for future in as_completed(list(futures)):
+        trial = futures[future]
+        try:
+            future.result()
+            record.add(trial)
+        except Exception as error:
+            record.failed(trial, error)
+        observer().said(record.progress(trial))
+
+
+@contextmanager
+def _runner(plan: Plan, dask: str | None, crew: Crew) -> Iterator[TaskRunner[Any]]:
+    """Threads of this process, as many as stages may compute at once, or the workers of a Dask cluster."""
+    if dask is None:
+        threads: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=crew.size)
+        with threads:
+            yield threads
+        return
+    from flows.dask_cluster import cluster
+
+    with cluster(dask, plan.project) as workers:
+        yield workers

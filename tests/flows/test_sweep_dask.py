@@ -1,0 +1,95 @@
+"""`adasde sweep --dask`: a scheduler that is not there, one without workers, and a real cluster."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import util
+from pathlib import Path
+
+import pytest
+from projects import Project
+from waiting import eventually
+
+from adasde.errors import AdaSDEError
+from flows import dask_cluster
+from flows.service import HOST, free_port
+
+
+@contextmanager
+def process(project: Project, *words: str) -> Iterator[subprocess.Popen[str]]:
+    log = project.home.parent / f"{words[0]}.log"
+    with log.open("w") as stream:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "distributed.cli.dask_" + words[0], *words[1:]],
+            cwd=project.home,
+            env=project.environment(),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        child.wait(60)
+
+
+@contextmanager
+def scheduler(project: Project) -> Iterator[str]:
+    port = free_port()
+    with process(project, "scheduler", "--host", HOST, "--port", str(port), "--no-dashboard"):
+        log = project.home.parent / "scheduler.log"
+        eventually(lambda: "Scheduler at" in log.read_text(), 120)
+        yield f"tcp://{HOST}:{port}"
+
+
+def test_a_scheduler_that_does_not_answer_is_told_in_seconds(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(AdaSDEError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:.*`dask"):
+        dask_cluster.require_cluster(f"tcp://{HOST}:{free_port()}", tmp_path)
+    assert time.monotonic() - began < 60, "five seconds, and the imports on a busy machine"
+
+
+@pytest.mark.parametrize("address", ["nonsense", "tcp://", "quic://127.0.0.1:1"])
+def test_an_address_that_is_none_is_told(address: str, tmp_path: Path) -> None:
+    with pytest.raises(AdaSDEError, match="no Dask scheduler answers at"):
+        dask_cluster.require_cluster(address, tmp_path)
+
+
+def test_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    find = util.find_spec
+    monkeypatch.setattr(
+        dask_cluster, "find_spec", lambda name: None if name == "prefect_dask" else find(name)
+    )
+    with pytest.raises(AdaSDEError, match=r"pip install 'adasde\[dask\]'"):
+        dask_cluster.require_cluster("tcp://127.0.0.1:8786", tmp_path)
+
+
+@pytest.mark.integration
+def test_trials_run_on_a_cluster(make_toy) -> None:
+    project = make_toy()
+    with ExitStack() as stack:
+        address = stack.enter_context(scheduler(project))
+        with pytest.raises(AdaSDEError, match=r"has no workers\. Start some .*`dask worker tcp://"):
+            dask_cluster.require_cluster(address, project.root)
+        words = ("--nworkers", "1", "--nthreads", "2", "--no-nanny", "--no-dashboard")
+        worker = stack.enter_context(process(project, "worker", address, *words))
+        log = project.home.parent / "worker.log"
+        eventually(lambda: "Registered to" in log.read_text(), 120)
+        with pytest.raises(AdaSDEError, match=r"worker tcp://.* there is no project in /nowhere"):
+            dask_cluster.require_cluster(address, Path("/nowhere"))
+        ended = project.adasde(
+            "sweep", "--json", "--set", "distill.lr=0.05,0.07", "--set", "nfe=5", "--dask", address
+        )
+        assert worker.poll() is None
+    summary = json.loads(ended.stdout)
+    assert {score["trial"] for score in summary["scores"]} == {"lr=0.05 nfe=5", "lr=0.07 nfe=5"}
+    assert "lr=0.05 nfe=5: distill@5: ran" in ended.stderr, "what workers do is told here"
+    assert summary["versions"] == {"5": "1"}
+    for name in ("lr=0.05_nfe=5", "lr=0.07_nfe=5"):
+        (made,) = (project.root / ".cache/sweeps").glob(f"*/{name}/data/metrics/nfe5.json")
+        assert made.is_file()
