@@ -24,6 +24,10 @@ FOLDER = "mlruns"
 """The project's own folder for them."""
 
 
+KIND = "mlflow.experimentKind"
+"""The tag by which MLflow's pages know that an experiment has models and metrics, not conversations."""
+
+
 @contextmanager
 def open_client(uri: str) -> Iterator[MlflowClient]:
     """A client of the tracking server or database at ``uri``.
@@ -68,7 +72,9 @@ def experiment_id(client: MlflowClient, name: str, *, project: Path) -> str:
     place = artifact_root(project, uri)
     found = client.get_experiment_by_name(name)
     if found is None:
-        return client.create_experiment(name, artifact_location=place)
+        return client.create_experiment(
+            name, artifact_location=place, tags={KIND: "custom_model_development"}
+        )
     former = found.artifact_location.removesuffix(f"/{found.experiment_id}")  # which a server adds
     if place and uri.startswith(SQLITE) and former != place:
         relocate(Path(uri.removeprefix(SQLITE)), former, place)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from adasde.errors import DataError
 from adasde.files import sha256_file
@@ -35,6 +36,12 @@ STUDENT = "AdaSDE"
 """The row of the distilled solver."""
 
 BATCH = 1000
+
+NOTE = "mlflow.note.content"
+"""The tag that MLflow's pages show as a description."""
+
+SMALL = 640
+"""Pixels: the widest picture that a description shows whole."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,6 @@ class Outputs:
             "solver": solver_label(self.params.distill),
             "dvc_lock_md5": lock,
             "protocol_hash": self.metrics["protocol_hash"],
-            "mlflow.note.content": markdown_table(read_results(self.project)),
             **{f"md5/{path}": md5 for path, md5 in belonging.items()},
         }
 
@@ -123,7 +129,10 @@ def slug(label: str) -> str:
 
 
 def log_numbers(client: MlflowClient, run_id: str, outputs: Outputs) -> None:
-    """Params, metrics of the student, FID of every baseline and of every seed range, loss by node."""
+    """Params, metrics of the student, FID of every baseline and of every seed range, loss by node.
+
+    FID comes first: it is what MLflow's comparison then shows.
+    """
     from mlflow.entities import Param
 
     params = [Param(name, value) for name, value in outputs.settings().items()]
@@ -178,6 +187,25 @@ def _metric(name: str, value: float, when: int, *, step: int = 0) -> Metric:
     from mlflow.entities import Metric
 
     return Metric(name, value, when, step)
+
+
+def image_link(run_id: str, path: str) -> str:
+    """A picture among the files of a run, as a description in MLflow's own pages shows it."""
+    return f"![{Path(path).stem}](get-artifact?path={quote(path, safe='')}&run_uuid={run_id})"
+
+
+def describe(client: MlflowClient, run_id: str, outputs: Outputs) -> None:
+    """Let the description show the results and, small enough for the page, the images."""
+    from PIL import Image
+
+    with tempfile.TemporaryDirectory() as folder:
+        small = Path(folder, "samples-small.png")
+        with Image.open(outputs.project / "report" / f"samples-nfe{outputs.nfe}.png") as picture:
+            picture.thumbnail((SMALL, SMALL))
+            picture.save(small)
+        client.log_artifact(run_id, str(small), "report")
+    text = markdown_table(read_results(outputs.project))
+    client.set_tag(run_id, NOTE, f"{text}\n\n{image_link(run_id, f'report/{small.name}')}")
 
 
 def log_files(client: MlflowClient, run_id: str, outputs: Outputs) -> None:

@@ -11,6 +11,9 @@ from flows.grid import shown
 from flows.labels import short_names
 from flows.sweep_summary import Score, Summary
 
+WIDTH = 4.2
+"""Inches: as wide as a description in MLflow's pages can show."""
+
 MOST_LINES = 12
 """Lines that get a legend."""
 
@@ -23,7 +26,7 @@ def save_picture(summary: Summary, path: Path) -> None:
         lines.setdefault(_others(score, across), []).append(score)
     values = _values(summary.scores, across)
     numeric = all(_is_number(value) for value in values)
-    figure = new_figure(8.0, 4.8)
+    figure = new_figure(WIDTH, 2.9)
     axes = figure.subplots()
     for index, (label, scores) in enumerate(sorted(lines.items())):
         ordered = sorted(scores, key=lambda score: values.index(_value(score, across)))

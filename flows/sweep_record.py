@@ -16,7 +16,7 @@ from flows import graph
 from flows.grid import Trial, shown
 from flows.mlflow_home import experiment_id, open_client
 from flows.provenance import Provenance
-from flows.record import BUNDLE, Outputs, numbers
+from flows.record import BUNDLE, NOTE, Outputs, image_link, numbers
 from flows.registry import ensure_challenger, ensure_version, registered_name
 from flows.sweep_picture import save_picture
 from flows.sweep_plan import Plan
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PARENT = "mlflow.parentRunId"
-NOTE = "mlflow.note.content"
 LONGEST_NOTE = 8000
 PICTURE = "sweep.png"
 
@@ -147,7 +146,8 @@ class SweepRecord:
 
     def _describe(self, client: MlflowClient) -> None:
         summary = self.summary
-        client.set_tag(summary.run_id, NOTE, summary.markdown()[:LONGEST_NOTE])
+        picture = f"{image_link(summary.run_id, PICTURE)}\n\n" if summary.scores else ""
+        client.set_tag(summary.run_id, NOTE, (picture + summary.markdown())[:LONGEST_NOTE])
         with tempfile.TemporaryDirectory() as folder:
             if summary.scores:
                 save_picture(summary, Path(folder, PICTURE))

@@ -15,7 +15,7 @@ from flows import graph
 from flows.labels import differences, solver_label
 from flows.mlflow_home import experiment_id, open_client
 from flows.provenance import Provenance
-from flows.record import BUNDLE, Outputs, log_files, log_numbers
+from flows.record import BUNDLE, Outputs, describe, log_files, log_numbers
 from flows.registry import ensure_challenger, registered_name
 
 if TYPE_CHECKING:
@@ -125,11 +125,14 @@ def log_run(
         client.set_terminated(run.info.run_id, "KILLED")
     mark = {"fingerprint": fingerprint(outputs.hashes, outputs.nfe)}
     name = f"{about} FID {outputs.student['fid']['mean']:.3f}"
-    run = client.create_run(experiment, run_name=name, tags=outputs.tags() | made.tags | mark | dict(tags))
+    source = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "adasde sweep" if of else "adasde run"}
+    every = outputs.tags() | made.tags | mark | source | dict(tags)
+    run = client.create_run(experiment, run_name=name, tags=every)
     run_id = run.info.run_id
     try:
         log_numbers(client, run_id, outputs)
         log_files(client, run_id, outputs)
+        describe(client, run_id, outputs)
         made.log_files(client, run_id)
     except BaseException:
         client.set_terminated(run_id, "FAILED")

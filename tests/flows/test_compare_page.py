@@ -129,3 +129,4 @@ def test_the_list_of_runs_and_a_run_can_be_read(pages: Pages, tmp_path: Path) ->
     shown = pages.text(f"experiments/{pages.experiment}/runs/{pages.runs['lr=0.25 nfe=3']}", tmp_path)
     assert "FID on digits, lower is better" in shown
     assert "DPM-Solver++(2M) + AFS" in shown
+    assert "get-artifact?path=report%2Fsamples-small.png" in shown
