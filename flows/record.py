@@ -152,21 +152,23 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def measured(document: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The numbers of a metrics file by their names in MLflow: ``fid`` of the student, ``fid/DDIM-Euler``."""
+    """The numbers of a metrics file that MLflow gets, by their names there.
+
+    All of the student (``fid``, ``kid``, …; the budget is a param), FID of the others (``fid/DDIM-Euler``);
+    more would make comparisons unreadable, and is in metrics.json.
+    """
     for label, row in document["rows"].items():
         for name, value in numbers(row).items():
-            yield f"{name}{_suffix(label)}", value
-
-
-def _suffix(label: str) -> str:
-    return "" if label == STUDENT else f"/{slug(label)}"
+            if label == STUDENT and name != "nfe":
+                yield name, value
+            elif label != STUDENT and name == "fid":
+                yield f"fid/{slug(label)}", value
 
 
 def _metrics(outputs: Outputs) -> Iterator[Metric]:
     now = int(time.time() * 1000)
     for name, value in measured(outputs.metrics):
-        if name != "nfe" and ("/" not in name or name.startswith("fid/")):  # the rest is in metrics.json
-            yield _metric(name, value, now)
+        yield _metric(name, value, now)
     seconds = outputs.timing.get(STUDENT, {}).get("seconds")
     if seconds is not None:
         yield _metric("wall_seconds", seconds, now)
