@@ -146,8 +146,8 @@ class SweepRecord:
 
     def _describe(self, client: MlflowClient) -> None:
         summary = self.summary
-        picture = f"{image_link(summary.run_id, PICTURE)}\n\n" if summary.scores else ""
-        client.set_tag(summary.run_id, NOTE, (picture + summary.markdown())[:LONGEST_NOTE])
+        picture = f"\n\n{image_link(summary.run_id, PICTURE)}" if summary.scores else ""
+        client.set_tag(summary.run_id, NOTE, summary.markdown()[: LONGEST_NOTE - len(picture)] + picture)
         with tempfile.TemporaryDirectory() as folder:
             if summary.scores:
                 save_picture(summary, Path(folder, PICTURE))
