@@ -108,7 +108,7 @@ def test_a_budget_is_told_once() -> None:
         ),
         ({"nfe": [4]}, "trial nfe=4: .*4"),
         ({"nfe": ["x"]}, r"trial nfe=x: nfe"),
-        ({"distill.lr": [3], "distill": [{}]}, "sets distill and distill.lr, which is part of it"),
+        ({"distill.lr": [3], "distill": [{}]}, "sets distill and distill.lr, which is a part of it"),
         ({"model.lr": [3]}, "trial lr=3: model.lr cannot be set, because model is no section"),
         ({"model": ["digits", "glyphs"]}, "about one model"),
     ],
