@@ -38,6 +38,7 @@ class Model:
     """A frozen pre-trained model at the edge of the project: already in EDM's coordinates.
 
     ``denoise`` knows no class; a conditional model also has ``condition(seeds, guidance)`` for ``bind``.
+    The samples of a latent model are no images; ``images`` makes them so.
     """
 
     name: str
@@ -48,12 +49,14 @@ class Model:
     sha256: str  # of the checkpoint file
     classes: int = 0  # of a class-conditional model
     condition: Callable[[Sequence[int], float], Denoiser] | None = None
+    decode: Callable[[Tensor], Tensor] | None = None  # of a latent model: samples -> images
 
     def bind(self, seeds: Sequence[int], guidance: float = 1.0) -> Denoiser:
         """The denoiser for the batch of these ``seeds``; an unconditional model has one for all.
 
-        Image k has the class ``seeds[k] % classes``. ``guidance`` g is that of classifier-free guidance,
-        D = D_null + g (D_class - D_null); other values than 1 cost two evaluations a call.
+        Image k has the class ``seeds[k] % classes``, or the prompt of that remainder. ``guidance`` g is that
+        of classifier-free guidance, D = D_null + g (D_class - D_null); other values than 1 cost two
+        evaluations a call. (Of a model with a classifier it is the scale of the classifier's gradient.)
 
         Raises:
             SolverError: guidance of a model without classes.
@@ -63,3 +66,7 @@ class Model:
         if guidance != 1:
             raise SolverError(f"the model {self.name!r} has no classes to guide to; leave guidance at 1.")
         return self.denoise
+
+    def images(self, samples: Tensor) -> Tensor:
+        """Images [B, C, H, W] in [-1, 1] (not clipped), differentiable, of samples [B, *shape]."""
+        return samples if self.decode is None else self.decode(samples)

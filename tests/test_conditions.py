@@ -97,3 +97,11 @@ def test_every_weight_of_the_unet_is_used() -> None:
 def test_a_fresh_unet_says_nothing() -> None:
     made = UNet(3, classes=NULL, width=16, blocks=1, embedding=16)
     assert made(torch.randn(2, 3, 16, 16), torch.zeros(1)).abs().max() < 0.2
+
+
+def test_images_of_a_latent_model_are_decoded() -> None:
+    latent = Model("latent", lambda x, sigma: x, (2,), 0.1, 1.0, "0", decode=lambda x: 3 * x)
+    x = torch.ones(1, 2)
+    assert torch.equal(latent.images(x), 3 * x)
+    plain = Model("plain", lambda x, sigma: x, (2,), 0.1, 1.0, "0")
+    assert plain.images(x) is x

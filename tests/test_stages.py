@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -196,3 +198,25 @@ def test_a_conditional_model_goes_through_every_stage_with_the_classes_of_its_se
     direct = adasde.sample(model.bind(seeds), latents(seeds, model.shape), table, SeededNoise(seeds))
     stored = load_tensors(tmp_path / "data/samples/nfe3/adasde.safetensors")["images"]
     assert (stored[50:53].int() - to_uint8(direct).int()).abs().max() <= 1
+
+
+def test_samples_of_a_latent_model_are_decoded_before_they_are_judged(
+    project: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn, prepare, sample = (
+        import_module(f"adasde.stages.{name}") for name in ("learn", "prepare", "sample")
+    )
+    latent = replace(load_model("digits"), decode=torch.zeros_like)  # every image is grey
+    for stage in (learn, prepare, sample):
+        monkeypatch.setattr(stage, "load_model", lambda checkpoint: latent)
+    given = {"checkpoint": project / "data/checkpoint"}
+    sample.sample(
+        params, 3, coefficients=project / "data/distill/nfe3/coefficients.json", out=project / "grey", **given
+    )
+    for file in (project / "grey").glob("*.safetensors"):
+        assert load_tensors(file)["images"].unique().numel() == 1
+    images, _ = prepare._floor(params, latent)
+    assert images.unique().numel() == 1
+    learn.distill(params, 3, teacher=project / "data/teacher/nfe3", out=project / "learned", **given)
+    with (project / "learned/loss.csv").open(newline="") as stream:
+        assert {float(row["features"]) for row in csv.DictReader(stream)} == {0.0}

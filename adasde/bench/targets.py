@@ -75,15 +75,15 @@ class ModelTarget:
 
     def judge(self, states: Tensor) -> dict[str, float]:
         """FID of the images, as bytes."""
-        from adasde.metrics import fid, image_features, to_uint8
+        from adasde.metrics import fid, image_features
 
-        return {"fid": fid(image_features(to_uint8(states), self.extractor), self.real)}
+        return {"fid": fid(image_features(self.pictures(states), self.extractor), self.real)}
 
-    def pictures(self, states: Tensor) -> Tensor | None:
+    def pictures(self, states: Tensor) -> Tensor:
         """The images as bytes."""
         from adasde.metrics import to_uint8
 
-        return to_uint8(states)
+        return to_uint8(self.model.images(states))
 
 
 class MixtureTarget:

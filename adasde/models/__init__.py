@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,14 +14,17 @@ from torch import Tensor, nn
 from adasde.checkpoints import Card, Part, find, read_card, read_weights
 from adasde.errors import CheckpointError
 from adasde.models.classifier import Classifier
-from adasde.models.conditional import Conditional, labels_of
+from adasde.models.conditional import by_class
 from adasde.models.edm import Preconditioned
 from adasde.models.edm_nets import family as edm_family
+from adasde.models.libraries import short
 from adasde.models.mlp import ResidualMLP
+from adasde.models.own import file_with_card, model_of
 from adasde.models.unet import UNet
-from adasde.types import Denoiser, Model
+from adasde.types import Model
 
-LONGEST = 400  # characters of another library's message within ours
+PIPELINE, FILE = "diffusers:", "file:"
+FUNCTION = re.compile(r"(?!diffusers:|file:)[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def _residual_mlp(card: Card, about: Mapping[str, Any]) -> nn.Module:
@@ -74,38 +79,46 @@ def build(card: Card, part: Part, weights: dict[str, Tensor]) -> nn.Module:
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"the weights of {card.name!r} ({part.file}) do not fit the family {part.family!r}: "
-            f"{_short(error)}"
+            f"{short(error)}"
         ) from error
     return network.eval().requires_grad_(False)
 
 
-def _short(error: Exception) -> str:
-    """The beginning of a message: PyTorch lists every single weight."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+def load_model(
+    spec: str | os.PathLike[str],
+    *,
+    device: str | torch.device = "cpu",
+    prompts: Sequence[str] | str | os.PathLike[str] | None = None,
+) -> Model:
+    """Load a frozen model.
 
-
-def load_model(spec: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Model:
-    """Load a frozen model: the name of a packaged one, or a checkpoint folder (see ``checkpoints``).
+    ``spec`` is the name of a packaged one, a checkpoint folder (see ``checkpoints``), ``diffusers:`` and the
+    folder or hub id of a pipeline, ``file:`` and a safetensors file with a card beside it, or
+    ``module:function``, which returns a ``Model``. ``prompts`` are a text-to-image model's, a list or a file.
 
     Raises:
         CheckpointError: there is no such model, or its files are damaged or of another checkpoint.
     """
-    folder = find(spec)
-    card = read_card(folder)
-    network = build(card, card.model, read_weights(folder, card.model)).to(device)
-    classes = card.classes
+    if str(spec).startswith(PIPELINE):
+        from adasde.models.pipelines import load_pipeline
 
-    def condition(seeds: Sequence[int], guidance: float) -> Denoiser:
-        return Conditional(network, labels_of(seeds, classes), null=classes, guidance=guidance)
-
+        return load_pipeline(str(spec).removeprefix(PIPELINE), device=device, prompts=prompts)
+    if FUNCTION.fullmatch(str(spec)):
+        return model_of(str(spec))
+    if str(spec).startswith(FILE) and not str(spec).startswith("file://"):
+        card, weights = file_with_card(Path(str(spec).removeprefix(FILE)))
+    else:
+        folder = find(spec)
+        card = read_card(folder)
+        weights = read_weights(folder, card.model)
+    network = build(card, card.model, weights).to(device)
+    facts = by_class(network, card.classes, name=card.name) if card.classes else {"denoise": network}
     return Model(
-        card.name,
-        network,
-        card.shape,
-        card.sigma_min,
-        card.sigma_max,
-        card.model.sha256,
-        classes=classes,
-        condition=condition if classes else None,
+        **facts,
+        name=card.name,
+        shape=card.shape,
+        sigma_min=card.sigma_min,
+        sigma_max=card.sigma_max,
+        sha256=card.model.sha256,
+        decode=getattr(network, "decode", None),
     )

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from adasde.errors import SolverError
+from adasde.types import Denoiser
+
+Network = Callable[..., Tensor]
+"""D(x, sigma), or with labels [B] D(x, sigma, labels)."""
 
 
 def labels_of(seeds: Sequence[int], classes: int) -> Tensor:
@@ -42,3 +49,27 @@ class Conditional:
         both = torch.cat([labels, torch.full_like(labels, self.null)])
         wanted, null = self.network(torch.cat([x, x]), sigma.expand(len(x)).repeat(2), both).chunk(2)
         return null + self.guidance * (wanted - null)
+
+
+def by_class(network: Network, classes: int, *, name: str, has_null: bool = True) -> dict[str, Any]:
+    """What a ``Model`` has of a class-conditional ``network``: ``classes``, ``denoise`` and ``condition``.
+
+    The label ``classes`` is that of no class; a network without one (not ``has_null``) can neither be asked
+    for no class nor be guided away from it, and says so (SolverError).
+    """
+
+    def condition(seeds: Sequence[int], guidance: float) -> Denoiser:
+        if not has_null and guidance != 1:
+            raise SolverError(
+                f"the model {name!r} was trained without a null class, which classifier-free guidance needs; "
+                "leave guidance at 1."
+            )
+        return Conditional(network, labels_of(seeds, classes), null=classes, guidance=guidance)
+
+    def refuse(x: Tensor, sigma: Tensor) -> Tensor:
+        raise SolverError(
+            f"the model {name!r} draws nothing without a class; bind the seeds of the batch with "
+            "model.bind(seeds)."
+        )
+
+    return {"classes": classes, "denoise": network if has_null else refuse, "condition": condition}

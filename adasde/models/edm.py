@@ -35,16 +35,17 @@ class Preconditioner(nn.Module):
         """The scalings at ``sigma`` [B or 1, 1, ...], in the same shape."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, sigma: Tensor, *labels: Tensor | None) -> Tensor:
         """Denoise ``x`` [B, *shape] at ``sigma`` (a scalar, or [B]: one noise level a sample).
 
-        ``labels`` [B] go to a class-conditional network; None asks it for no class.
+        ``labels`` [B] go to a class-conditional network (of one told more, all that it is told, each
+        [B, ...]); None, or nothing, asks it for no class.
         """
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
         skip, out, divisor, noise = self.scalings(sigma)
         network = self.get_submodule(self.inner)
         inputs = (x / divisor).float(), noise.flatten().float()
-        output = network(*inputs) if labels is None else network(*inputs, labels)
+        output = network(*inputs, *(one for one in labels if one is not None))
         return skip * x + out * output[:, : x.shape[1]].to(x.dtype)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,12 +21,13 @@ from adasde.schedules import unknown
 
 FLOW = "flow_prediction"
 
-Factors = Callable[[float], tuple[float, float]]
+Number = TypeVar("Number", float, Tensor)
+Factors = Callable[[Any], tuple[Any, Any]]
 
 CLEAN: dict[str, Factors] = {
     "epsilon": lambda sigma: (1.0, -sigma),
     "sample": lambda sigma: (0.0, 1.0),
-    "v_prediction": lambda sigma: (1 / (1 + sigma**2), -sigma / math.sqrt(1 + sigma**2)),
+    "v_prediction": lambda sigma: (1 / (1 + sigma**2), -sigma / (1 + sigma**2) ** 0.5),
     FLOW: lambda sigma: (1 / (1 + sigma), -sigma / (1 + sigma)),
 }
 """Prediction -> the factors a, b of D = a x + b output; v: Salimans and Ho (2202.00512), flow: eps - x0."""
@@ -71,11 +72,17 @@ class Process:
         """From the settings of a scheduler of ``diffusers``, ``pipe.scheduler.config``.
 
         Raises:
-            CheckpointError: a prediction or a beta schedule that is not known here.
+            CheckpointError: a prediction or a beta schedule that is not known here, or another process.
         """
         times = int(config.get("num_train_timesteps", 1000))
         if is_flow(config):
             return cls(FLOW, times, np.empty(0))
+        kind = config.get("_class_name")
+        if kind and "beta_schedule" not in config and config.get("trained_betas") is None:
+            raise CheckpointError(
+                f"the scheduler {kind} says no beta_schedule: the network was not trained by a "
+                "variance-preserving process or flow matching, and others cannot be read from its settings."
+            )
         prediction = str(config.get("prediction_type", "epsilon"))
         if prediction not in CLEAN:
             raise CheckpointError(unknown("prediction_type", prediction, CLEAN))
@@ -96,22 +103,49 @@ class Process:
         """Whether this is flow matching."""
         return self.prediction == FLOW
 
-    def shrink(self, sigma: float) -> float:
-        """The factor from x to what the network is shown."""
-        return 1 / (1 + sigma) if self.flow else 1 / math.sqrt(1 + sigma**2)
+    @property
+    def lowest(self) -> float:
+        """The lowest noise level of the training."""
+        return 1 / (self.times - 1) if self.flow else float(self.levels[0])
 
-    def time(self, sigma: float) -> float:
-        """What the network is told for a noise level: between training times, linear in log sigma."""
+    @property
+    def highest(self) -> float:
+        """The highest noise level of the training; of flow matching that of u = 1 - 1 / T."""
+        return float(self.times - 1) if self.flow else float(self.levels[-1])
+
+    def shrink(self, sigma: Number) -> Number:
+        """The factor from x to what the network is shown."""
+        return 1 / (1 + sigma) if self.flow else 1 / (1 + sigma**2) ** 0.5
+
+    def time(self, sigma: Number) -> Number:
+        """What the network is told for a noise level: between training times, linear in log sigma.
+
+        Of a tensor it is a tensor of the same shape and dtype, differentiable.
+        """
         if self.flow:
             return self.times * sigma / (1 + sigma)
+        if isinstance(sigma, Tensor):
+            return self._between(sigma)
         return float(np.interp(math.log(sigma), np.log(self.levels), np.arange(len(self.levels))))
 
     def clean(self, x: Tensor, sigma: float, output: Tensor) -> Tensor:
         """D: the clean estimate from the state x at ``sigma`` and the network's output there."""
-        of_x, of_output = CLEAN[self.prediction](sigma)
+        of_x, of_output = self.factors(sigma)
         if of_x == 0:
             return output.to(x.dtype) * of_output
         return torch.add(x * of_x, output.to(x.dtype), alpha=of_output)
+
+    def factors(self, sigma: Any) -> tuple[Any, Any]:
+        """a and b of D = a x + b output, for a number or a tensor."""
+        return CLEAN[self.prediction](sigma)
+
+    def _between(self, sigma: Tensor) -> Tensor:
+        """``time`` of a tensor."""
+        known = torch.from_numpy(np.log(self.levels)).to(sigma.device)
+        wanted = sigma.double().log().clamp(known[0], known[-1])
+        before = torch.searchsorted(known, wanted.detach()).clamp(1, len(known) - 1) - 1
+        share = (wanted - known[before]) / (known[before + 1] - known[before])
+        return (before + share).to(sigma.dtype)
 
 
 def is_flow(config: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 import adasde
 from adasde.batching import in_chunks
 from adasde.coefficients import Coefficients
-from adasde.distill import Progress, iterations
+from adasde.distill import Features, Progress, iterations
 from adasde.distill import distill as train
 from adasde.files import sha256_json, write_text
 from adasde.models import load_model
@@ -87,11 +87,15 @@ def distill(params: Params, nfe: int, *, checkpoint: Path, teacher: Path, out: P
     origin = teacher_origin(params, nfe, model=model)
     stored = Trajectories.open(teacher, shards(recipe.training_seeds, recipe.teacher.shard), made_from=origin)
     settings = recipe.distill.settings()
-    features = None
+    features: Features | None = None
     if settings.feature_weight > 0:
         from adasde.features import load_features
 
-        features = load_features(checkpoint)
+        extractor = load_features(checkpoint)
+
+        def features(samples: Tensor) -> Tensor:
+            return extractor(model.images(samples))
+
     total = iterations(settings)
     batches = stored.batches(settings.batch, seed=recipe.seed, count=total)
     steps = train(

@@ -81,7 +81,7 @@ def _floor(params: Params, model: Model) -> tuple[Tensor, int]:
 
             images = adasde.solve(watched, latents(seeds, model.shape), sigmas, solver=FLOOR_SOLVER)
             nfe = counting.nfe
-            return to_uint8(images)
+            return to_uint8(model.images(images))
 
         images = in_chunks(settings.seeds, settings.batch, draw)
     return images, nfe

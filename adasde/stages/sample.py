@@ -149,7 +149,7 @@ def _draw(row: Row, recipe: Params, *, model: Model, advance: Advance) -> tuple[
     def draw(seeds: range) -> Tensor:
         nonlocal nfe
         counting = Counting(model.bind(seeds))
-        images = to_uint8(row.draw(counting, latents(seeds, model.shape), seeds))
+        images = to_uint8(model.images(row.draw(counting, latents(seeds, model.shape), seeds)))
         nfe = counting.nfe
         return images
 

@@ -1,0 +1,51 @@
+"""The libraries that describe other people's networks, and what they say when something is wrong."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from adasde.errors import CheckpointError
+from adasde.vision import usable_torchvision
+
+LONGEST = 400  # characters of another library's message within ours
+
+
+def diffusers() -> ModuleType:
+    """The library, imported when it is needed.
+
+    Raises:
+        CheckpointError: it is not installed.
+    """
+    usable_torchvision()
+    try:
+        import diffusers as library
+    except ModuleNotFoundError as error:
+        raise _missing(error) from error
+    return library
+
+
+def transformers() -> ModuleType:
+    """The library, imported when it is needed.
+
+    Raises:
+        CheckpointError: it is not installed.
+    """
+    usable_torchvision()
+    try:
+        import transformers as library
+    except ModuleNotFoundError as error:
+        raise _missing(error) from error
+    return library
+
+
+def short(error: Exception) -> str:
+    """The beginning of a message: PyTorch lists every single weight."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+
+
+def _missing(error: ModuleNotFoundError) -> CheckpointError:
+    return CheckpointError(
+        f"this model needs the Python package {error.name!r}, which is not installed. Install it with "
+        "pip install 'adasde[models]'."
+    )

@@ -1,0 +1,103 @@
+"""Text-to-image: which prompt an image has, and guidance towards it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adasde.errors import CheckpointError, SolverError
+from adasde.models.conditional import Conditional
+from adasde.types import Denoiser
+
+NONE = ""  # the prompt that says nothing
+REMEMBERED = 256  # prompts whose embeddings are kept
+
+Encode = Callable[[str], tuple[Tensor, ...]]
+"""A prompt -> what the network is told for it, each [1, ...]."""
+
+
+Source = Sequence[str] | str | os.PathLike[str] | None
+
+
+def read_prompts(source: Source) -> list[str]:
+    """A list of prompts as it is, or the lines of a file (UTF-8; empty ones are left out).
+
+    Raises:
+        CheckpointError: the file cannot be read, or there is no prompt in it.
+    """
+    if source is None:
+        return []
+    if not isinstance(source, str | os.PathLike):
+        return list(source)
+    try:
+        lines = [line.strip() for line in Path(source).read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"the prompts {source} cannot be read ({error}). Give a text file with one prompt a line."
+        ) from error
+    prompts = [line for line in lines if line]
+    if not prompts:
+        raise CheckpointError(f"there are no prompts in {source}. Give a text file with one prompt a line.")
+    return prompts
+
+
+class Prompted:
+    """``condition(seeds, guidance)`` of a text-to-image model: image k has the prompt ``seeds[k] % count``.
+
+    Every prompt is encoded for itself, so that an image depends on its own seed alone. Guidance goes from the
+    empty prompt through the image's own and beyond, in one call that counts as two evaluations; where the
+    network is told the guidance (``told``), it is one call that counts as one.
+    """
+
+    def __init__(
+        self,
+        network: Callable[..., Tensor],
+        encode: Encode,
+        prompts: Sequence[str],
+        *,
+        name: str,
+        told: bool = False,
+    ) -> None:
+        """``network(x, sigma, *embeddings)`` is D; ``name`` is the model's."""
+        self.network = network
+        self.encode = lru_cache(REMEMBERED)(encode)
+        self.prompts = list(prompts)
+        self.name = name
+        self.told = told
+
+    def __call__(self, seeds: Sequence[int], guidance: float) -> Denoiser:
+        """The denoiser of the images of these seeds.
+
+        Raises:
+            SolverError: the model has no prompts.
+        """
+        if not self.prompts:
+            raise SolverError(
+                f"the model {self.name!r} draws what prompts say and has none. Write one a line into "
+                "prompts.txt in its folder, or give load_model(..., prompts=LIST_OR_FILE)."
+            )
+        wanted = [self.prompts[seed % len(self.prompts)] for seed in seeds]
+        distinct = [*dict.fromkeys(wanted), NONE]
+        labels = torch.tensor([distinct.index(prompt) for prompt in wanted])
+        return self._bound(distinct, labels, guidance)
+
+    def null(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """D for the empty prompt."""
+        labels = torch.zeros(len(x), dtype=torch.int64)
+        return self._bound([NONE], labels, 1.0)(x, sigma)
+
+    def _bound(self, prompts: Sequence[str], labels: Tensor, guidance: float) -> Denoiser:
+        """D with ``labels`` into ``prompts``, of which the last is that of no prompt."""
+        parts = [torch.cat(part) for part in zip(*map(self.encode, prompts), strict=True)]
+        if self.told:
+            parts.append(parts[0].new_full((len(prompts),), guidance))
+
+        def network(x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
+            return self.network(x, sigma, *(part[labels.to(part.device)] for part in parts))
+
+        return Conditional(network, labels, null=len(prompts) - 1, guidance=1.0 if self.told else guidance)
