@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import resource
 import time
 from collections.abc import Callable
@@ -110,3 +111,30 @@ def test_bombs_and_lies(name: str, tmp_path: Path) -> None:
     said = refusal(open_checkpoint, path)
     assert said.startswith(f"{path}") and expected in said, said
     assert len(said) < 1000
+
+
+def mutant(choose: random.Random, seeds: list[bytes]) -> bytes:
+    """One of ``seeds`` with bytes changed, taken away, or put in from another."""
+    data = bytearray(choose.choice(seeds))
+    for _ in range(choose.randint(1, 6)):
+        place, other = choose.randrange(len(data) + 1), choose.choice(seeds)
+        begin = choose.randrange(len(other))
+        new = choose.choice([b"", choose.randbytes(1), other[begin : begin + choose.randint(1, 60)]])
+        data[place : place + choose.randint(0, 4)] = new
+    return bytes(data)
+
+
+def test_damaged_hostile_files_are_refused_or_harmless(tmp_path: Path) -> None:
+    flag, path, choose = tmp_path / "executed", tmp_path / "mutant.pkl", random.Random(0)
+    codes = [code for code, _ in hostile.harmful(flag).values()]
+    seeds = [form(code) for code in codes for form in FORMS.values()]
+    seeds += [content for content, _ in WRONG.values() if len(content) < 5000]
+    refused = 0
+    for _ in range(1000):
+        path.write_bytes(mutant(choose, seeds))
+        try:
+            open_checkpoint(path)
+        except AdaSDEError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert refused > 900 and not flag.exists()

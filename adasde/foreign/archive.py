@@ -30,6 +30,9 @@ LARGEST = 64 * 2**30
 LONGEST_PICKLE = 256 * 2**20
 """Bytes of the pickle of an archive of torch's; the numbers are beside it."""
 
+DAMAGED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, KeyError, struct.error)
+"""What reading a damaged archive raises."""
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[zipfile.ZipFile]:
@@ -42,7 +45,7 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             _check(path, archive.infolist())
             yield archive
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, struct.error) as error:
+    except DAMAGED as error:
         raise CheckpointError(f"{path} is not a whole zip file ({error}). Fetch it again.") from error
 
 
