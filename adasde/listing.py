@@ -143,5 +143,5 @@ def _memory(memory: dict[str, Any] | None) -> str:
         return "memory    known once it is fetched"
     return (
         f"memory    {memory['parameters']:,} numbers, {memory['weights'] / 1e6:.1f} MB of weights; a batch "
-        f"of {memory['batch']} takes at most {memory['activations'] / 1e6:.1f} MB more (float32)"
+        f"of {memory['batch']} takes about {memory['activations'] / 1e6:.1f} MB more (float32)"
     )

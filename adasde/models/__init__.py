@@ -12,14 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from adasde.checkpoints import Card, Part, find, read_card, read_weights
-from adasde.errors import CheckpointError
+from adasde.errors import CheckpointError, ParamsError
 from adasde.models.classifier import Classifier
 from adasde.models.conditional import by_class
+from adasde.models.convert import CONVERTERS
 from adasde.models.edm import Preconditioned
 from adasde.models.edm_nets import family as edm_family
+from adasde.models.edm_nets.convert import convert as convert_edm
 from adasde.models.libraries import short
 from adasde.models.mlp import ResidualMLP
 from adasde.models.own import file_with_card, model_of
+from adasde.models.runtime import Runtime
 from adasde.models.unet import UNet
 from adasde.types import Model
 
@@ -63,6 +66,8 @@ FAMILIES: dict[str, Callable[[Card, Mapping[str, Any]], nn.Module]] = {
 }
 """Family name of a card -> the network without weights."""
 
+CONVERTERS.update({edm_family.SONG: convert_edm, edm_family.DHARIWAL: convert_edm})
+
 
 def build(card: Card, part: Part, weights: dict[str, Tensor]) -> nn.Module:
     """The frozen network of one part of a checkpoint, in evaluation mode.
@@ -89,16 +94,24 @@ def load_model(
     *,
     device: str | torch.device = "cpu",
     prompts: Sequence[str] | str | os.PathLike[str] | None = None,
+    runtime: Runtime | None = None,
 ) -> Model:
     """Load a frozen model.
 
     ``spec`` is the name of a packaged one, a checkpoint folder (see ``checkpoints``), ``diffusers:`` and the
     folder or hub id of a pipeline, ``file:`` and a safetensors file with a card beside it, or
     ``module:function``, which returns a ``Model``. ``prompts`` are a text-to-image model's, a list or a file.
+    ``runtime``: number format, layout and compilation of a network that a card describes.
 
     Raises:
         CheckpointError: there is no such model, or its files are damaged or of another checkpoint.
+        ParamsError: ``runtime`` of a model that brings its own code.
     """
+    if runtime is not None and (str(spec).startswith(PIPELINE) or FUNCTION.fullmatch(str(spec))):
+        raise ParamsError(
+            f"number format, layout and compilation cannot be chosen for {str(spec)!r}, whose network is "
+            "another library's or your own code. Leave runtime out, and choose them there."
+        )
     if str(spec).startswith(PIPELINE):
         from adasde.models.pipelines import load_pipeline
 
@@ -111,7 +124,7 @@ def load_model(
         folder = find(spec)
         card = read_card(folder)
         weights = read_weights(folder, card.model)
-    network = build(card, card.model, weights).to(device)
+    network = (runtime or Runtime()).prepare(build(card, card.model, weights), device)
     facts = by_class(network, card.classes, name=card.name) if card.classes else {"denoise": network}
     return Model(
         **facts,

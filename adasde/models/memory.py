@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from adasde.checkpoints import Card, Part
 from adasde.models import FAMILIES
@@ -19,7 +23,7 @@ class Memory:
     Attributes:
         parameters: how many numbers the network has learned.
         weights: their bytes, float32.
-        activations: bytes of all that its layers put out for the batch: more than is alive at one time.
+        activations: bytes that live at once, beside the weights and the images, while a batch is denoised.
     """
 
     parameters: int
@@ -27,8 +31,10 @@ class Memory:
     activations: int
 
 
-def estimate_memory(card: Card, part: Part, *, batch: int) -> Memory:
+def estimate_memory(card: Card, part: Part, *, batch: int, gradient: bool = False) -> Memory:
     """What the network of ``part`` takes for ``batch`` samples in float32, none of it allocated.
+
+    ``gradient``: with what is kept to differentiate with respect to the images, as distillation does.
 
     Raises:
         KeyError: nothing here builds this family.
@@ -38,16 +44,40 @@ def estimate_memory(card: Card, part: Part, *, batch: int) -> Memory:
         arguments: list[Tensor] = [torch.empty(batch, *card.shape), torch.tensor(1.0)]
         if card.classes and part is card.model:
             arguments.append(torch.zeros(batch, dtype=torch.long))
-    put_out = 0
-
-    def count(module: nn.Module, inputs: Any, output: Any) -> None:
-        nonlocal put_out
-        put_out += output.nbytes if isinstance(output, Tensor) else 0
-
-    for module in network.modules():
-        if not list(module.children()):
-            module.register_forward_hook(count)
-    with torch.no_grad():
-        network(*arguments)
     sizes = [tensor.numel() for tensor in network.state_dict().values()]
-    return Memory(sum(sizes), 4 * sum(sizes), put_out)
+    arguments[0].requires_grad_(gradient)
+    return Memory(sum(sizes), 4 * sum(sizes), peak_bytes(network, arguments))
+
+
+def peak_bytes(network: nn.Module, arguments: Sequence[Tensor]) -> int:
+    """The most bytes that live at once of what a call makes, all on the meta device.
+
+    Work space inside single operations is not counted: a convolution may need as much as its output again.
+    """
+    peak = _Peak([*network.parameters(), *network.buffers(), *arguments])
+    with torch.set_grad_enabled(any(tensor.requires_grad for tensor in arguments)), peak:
+        network(*arguments)
+    return peak.highest
+
+
+class _Peak(TorchDispatchMode):
+    """Counts the bytes of what is made while it is on, as long as it lives; ``known`` was there before."""
+
+    def __init__(self, known: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.known = {tensor.untyped_storage()._cdata for tensor in known}
+        self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.highest = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.alive = {key: kept for key, kept in self.alive.items() if not kept[0].expired()}
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                if storage._cdata not in self.known:
+                    self.alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        self.highest = max(self.highest, sum(size for _, size in self.alive.values()))
+        return result

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adasde.models.edm_nets.layers import Block, BlockStyle, WaveEmbedding, norm
+from adasde.models.edm_nets.layers import Block, BlockStyle, WaveEmbedding, norm, silu
 from adasde.models.edm_nets.stages import Plan, decode, decoder, encoder, one_hot
 
 EPS = 1e-5
@@ -72,7 +72,7 @@ class DhariwalUNet(nn.Module):
             x = layer(x, embedding) if isinstance(layer, Block) else layer(x)
             skips.append(x)
         x = decode(self.dec, x, skips, embedding)
-        return self.out_conv(functional.silu(self.out_norm(x)))
+        return self.out_conv(silu(self.out_norm(x)))
 
     def _embed(self, c_noise: Tensor, labels: Tensor | None, augment: Tensor | None) -> Tensor:
         """What the blocks are modulated by, [B or 1, wide]."""

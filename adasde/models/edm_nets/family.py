@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -35,6 +35,13 @@ def dhariwal_unet(shape: tuple[int, ...], about: Mapping[str, Any]) -> nn.Module
     """``D(x, sigma, labels)`` of ADM for images of ``shape`` [C, H, H], without weights."""
     settings = DhariwalSettings(**_settings(DhariwalSettings, about["network"]))
     return _wrap(DhariwalUNet(shape[0], shape[1], settings=settings, **_sizes(about)), about)
+
+
+BUILDERS: dict[str, Callable[[tuple[int, ...], Mapping[str, Any]], nn.Module]] = {
+    SONG: song_unet,
+    DHARIWAL: dhariwal_unet,
+}
+"""Family -> what builds it."""
 
 
 def describe(

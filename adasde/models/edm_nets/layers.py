@@ -82,7 +82,8 @@ class Resample(nn.Module):
     def __init__(self, direction: Direction, taps: Sequence[int]) -> None:
         super().__init__()
         self.direction = direction
-        self.box = tuple(taps) == BOX
+        self.taps = tuple(taps)
+        self.box = self.taps == BOX
         self.register_buffer("resample_filter", filter_of(taps))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -143,6 +144,11 @@ def norm(channels: int, eps: float) -> nn.GroupNorm:
     return nn.GroupNorm(min(32, channels // 4), channels, eps=eps)
 
 
+def silu(x: Tensor) -> Tensor:
+    """SiLU of a tensor that nothing else uses: in place, unless a gradient needs what it was."""
+    return functional.silu(x, inplace=not x.requires_grad)
+
+
 class Block(nn.Module):
     """A residual block that knows the noise level: two convolutions, a shortcut, perhaps self-attention."""
 
@@ -175,19 +181,22 @@ class Block(nn.Module):
             self.proj = nn.Conv2d(after, after, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """``x`` [B, before, h, w], ``embedding`` [B or 1, embedding] -> [B, after, h', w']."""
+        """``x`` [B, before, h, w], ``embedding`` [B or 1, embedding] -> [B, after, h', w'].
+
+        What a convolution returned is changed in place: nothing else, its gradient either, needs it.
+        """
         style = self.style
-        hidden = self.conv0(functional.silu(self.norm0(x)))
+        hidden = self.conv0(silu(self.norm0(x)))
         modulation = self.affine(embedding)[:, :, None, None]
         if style.modulated:
             scale, shift = modulation.chunk(2, dim=1)
             hidden = torch.addcmul(shift, self.norm1(hidden), 1 + scale)
         else:
-            hidden = self.norm1(hidden + modulation)
-        hidden = self.conv1(functional.silu(hidden))
-        hidden = hidden + (x if self.skip is None else self.skip(x))
+            hidden = self.norm1(hidden.add_(modulation))
+        hidden = self.conv1(silu(hidden))
+        hidden = hidden.add_(x if self.skip is None else self.skip(x))
         if style.skip_scale != 1:
-            hidden = hidden * style.skip_scale
+            hidden = hidden.mul_(style.skip_scale)
         return self._attend(hidden) if self.heads else hidden
 
     def _attend(self, x: Tensor) -> Tensor:
@@ -195,7 +204,7 @@ class Block(nn.Module):
         qkv = self.qkv(self.norm2(x)).reshape(len(x), self.heads, -1, 3, x.shape[2] * x.shape[3])
         parts = qkv.permute(3, 0, 1, 4, 2).contiguous().unbind(0)  # each [B, heads, positions, channels]
         mixed = functional.scaled_dot_product_attention(*parts).transpose(2, 3)
-        return (x + self.proj(mixed.reshape(x.shape))) * self.style.skip_scale
+        return self.proj(mixed.reshape(x.shape)).add_(x).mul_(self.style.skip_scale)
 
 
 def _conv(before: int, after: int, kernel: int, resample: Direction | None, style: BlockStyle) -> nn.Module:

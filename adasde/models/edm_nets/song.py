@@ -15,6 +15,7 @@ from adasde.models.edm_nets.layers import (
     ResampledConv,
     WaveEmbedding,
     norm,
+    silu,
 )
 from adasde.models.edm_nets.stages import Plan, decode, decoder, encoder, one_hot
 
@@ -106,13 +107,13 @@ class SongUNet(nn.Module):
             if isinstance(layer, Block):
                 x = layer(x, embedding)
             elif name.endswith("_aux_residual"):
-                x = side = skips.pop().add(layer(side)).mul(HALF)
+                x = side = layer(side).add_(skips.pop()).mul_(HALF)
             else:
                 x = layer(x)
             skips.append(x)
         x = decode(self.dec, x, skips, embedding)
         normalise, leave = (self.dec[name] for name in self.last)
-        return leave(functional.silu(normalise(x)))
+        return leave(silu(normalise(x)))
 
     def _embed(self, c_noise: Tensor, labels: Tensor | None, augment: Tensor | None) -> Tensor:
         """What the blocks add, [B or 1, wide]."""
