@@ -60,6 +60,13 @@ class Guidance(Section):
     scale: Weight
 
 
+class Network(Section):
+    """How the publisher's code builds the network: the class and its arguments, in the publisher's words."""
+
+    class_name: Text
+    arguments: dict[str, Any]
+
+
 class Recipe(Section):
     """The paper's settings for one number of evaluations.
 
@@ -116,6 +123,7 @@ class ModelCard(Section):
     sigma_min: Positive
     sigma_max: Positive
     guidance: Guidance | None = None
+    network: Network | None = None
     features: Text
     reference: Statistics | None
     prompts: Address | None = None

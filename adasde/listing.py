@@ -6,8 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from adasde.catalogue import ModelCard, card_of, catalogue
-from adasde.checkpoints import Card, cards
+from adasde.checkpoints import Card, Part, cards
 from adasde.models import FAMILIES
+from adasde.models.edm_nets.family import describe
 from adasde.models.memory import estimate_memory
 
 
@@ -24,13 +25,26 @@ def description(name: str, *, batch: int) -> dict[str, Any]:
         CheckpointError: there is no such model.
     """
     packaged = cards()
-    if name not in packaged:
-        return {**_fetched(card_of(name)), "memory": None}
-    card = packaged[name]
-    memory = None
-    if card.model.family in FAMILIES:
-        memory = {"batch": batch, **asdict(estimate_memory(card, card.model, batch=batch))}
-    return {**_packaged(card), "memory": memory}
+    if name in packaged:
+        return {**_packaged(packaged[name]), "memory": _estimate(packaged[name], batch)}
+    card = card_of(name)
+    built = _as_built(card)
+    return {**_fetched(card), "memory": None if built is None else _estimate(built, batch)}
+
+
+def _estimate(card: Card, batch: int) -> dict[str, Any] | None:
+    if card.model.family not in FAMILIES:
+        return None
+    return {"batch": batch, **asdict(estimate_memory(card, card.model, batch=batch))}
+
+
+def _as_built(card: ModelCard) -> Card | None:
+    """What the checkpoint will be like, if the card says how its network is built."""
+    if card.network is None:
+        return None
+    family, shape, about = describe(card.network.class_name, card.network.arguments)
+    part = Part(card.files[0].name, "", 0, family, about)
+    return Card(card.name, card.data, card.licence, shape, card.sigma_min, card.sigma_max, part)
 
 
 def _packaged(card: Card) -> dict[str, Any]:
@@ -61,7 +75,7 @@ def _packaged(card: Card) -> dict[str, Any]:
 
 
 def _fetched(card: ModelCard) -> dict[str, Any]:
-    values = card.model_dump(mode="json", exclude={"sigma_min", "sigma_max", "data", "files"})
+    values = card.model_dump(mode="json", exclude={"sigma_min", "sigma_max", "data", "files", "network"})
     files = [{"name": file.name, **file.model_dump(mode="json")} for file in card.files]
     return {
         **values,

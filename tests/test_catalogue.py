@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 from command import adasde, explained
+from golden_edm_nets import FULL
 
 from adasde.catalogue import CardFile, card_of, catalogue, folder, read_cards
 from adasde.checkpoints import cards
 from adasde.errors import CheckpointError
 from adasde.listing import described, description, lines
+from adasde.models.edm_nets.family import describe
 
 NAMES = list(catalogue())
 TABLE = {
@@ -151,6 +153,20 @@ def test_one_model_is_shown(name: str, tmp_path: Path) -> None:
         size = next(file["bytes"] for file in facts["files"] if file["role"] == "model")
         assert facts["memory"]["weights"] == pytest.approx(size, rel=0.02)
         assert facts["memory"]["batch"] == 2 and facts["memory"]["activations"] > 0
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if card_of(name).network is not None])
+def test_networks_are_those_of_the_published_files(name: str) -> None:
+    """The same arguments as those whose names and shapes were compared with upstream's."""
+    network = card_of(name).network
+    assert network is not None
+    kinds = {"cifar10": "-uncond-vp", "ffhq": "-uncond-vp", "afhqv2": "-uncond-vp", "imagenet64": "-cond-adm"}
+    class_name, arguments = FULL[name + kinds.get(name, "")]
+    assert describe(network.class_name, network.arguments) == describe(class_name, arguments)
+    facts = description(name, batch=1)
+    assert facts["classes"] == arguments.get("label_dim", 0)
+    assert facts["shape"] == [3, arguments["img_resolution"], arguments["img_resolution"]]
+    assert 50e6 < facts["memory"]["parameters"] < 300e6
 
 
 def test_the_memory_grows_with_the_batch(tmp_path: Path) -> None:

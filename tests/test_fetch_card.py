@@ -13,7 +13,9 @@ import pickle_code
 import pytest
 import torch
 from command import adasde, explained
+from golden_edm_nets import CASES
 from site_server import served_folder
+from test_edm_convert import nvidia, published  # noqa: F401 (a fixture)
 from tiny import tiny_values, write_params
 
 from adasde import catalogue, checkpoints
@@ -21,8 +23,9 @@ from adasde.catalogue import ModelCard, card_of
 from adasde.checkpoints import read_card, read_weights
 from adasde.errors import CheckpointError, StoreError
 from adasde.files import sha256_file
-from adasde.models import fetching
+from adasde.models import fetching, load_model
 from adasde.models.convert import CONVERTERS, Converted, Opened
+from adasde.models.edm_nets.family import describe
 from adasde.models.trust import LOCK, Lock
 
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "tied": torch.ones(2, 2).t()}
@@ -187,3 +190,20 @@ def test_the_command(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert json.loads(ended.out) == {"stage": "fetch", "out": "data/checkpoint", "model": "toy-model"}
     assert (tmp_path / LOCK).exists()
     assert adasde(["fetch", "--offline", "--json"], tmp_path).code == 0  # what is there needs no network
+
+
+@pytest.mark.usefixtures("nvidia")
+@pytest.mark.parametrize("case", ["vp", "adm"])
+def test_a_published_network_is_fetched_and_denoises(case: str, tmp_path: Path) -> None:
+    expected = published(tmp_path / "edm.pkl", case)
+    family, shape, about = describe(*CASES[case])
+    edm = card(
+        {"url": f"file://{tmp_path}/edm.pkl"}, family=family, shape=list(shape), classes=about["classes"]
+    )
+    fetching.fetch_card(edm, tmp_path / "data/checkpoint", project=tmp_path)
+    model = load_model(tmp_path / "data/checkpoint")
+    x, sigma = torch.randn(2, *shape), torch.tensor(0.7)
+    labels = (torch.tensor([3, 4]),) if model.classes else ()
+    found = model.bind([3, 4])(x, sigma)
+    torch.testing.assert_close(found, expected(x, sigma, *labels), rtol=0, atol=2e-5)
+    assert (model.name, model.classes) == ("toy-model", about["classes"])
