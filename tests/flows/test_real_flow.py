@@ -9,8 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import tree
 from projects import ROOT, Project, make_project
 from repositories import under_git
+from stopping import Stopping
+
+from flows.graph import output_hashes
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -39,6 +43,37 @@ def real_project(folder: Path) -> Project:
     shutil.copytree(ROOT / "adasde", project.root / "adasde", ignore=shutil.ignore_patterns("__pycache__"))
     under_git(project.root)
     return project
+
+
+FILES = {"fetch": 1, "reference": 1, "teacher": 2, "distill": 1, "sample": 2, "evaluate": 1, "report": 3}
+"""Every stage, and before which of its files it is killed: the first is written, the others are there."""
+
+
+def test_a_run_killed_in_every_stage_in_turn_ends_with_the_same_bytes(
+    finished: tuple[Project, dict], tmp_path: Path
+) -> None:
+    whole = finished[0]
+    made = real_project(tmp_path)
+    project = Stopping(made.root, made.home)
+    project.prepare()
+    left = dict(FILES)
+    while left:
+        stopped, said = project.kill_in(left)
+        assert "failed (" not in said and "Traceback" not in said, said
+        temporary = [path for folder in ("data", "report") for path in (project.root / folder).rglob("*.tmp")]
+        assert temporary, f"killed while {stopped} wrote"
+        for stage in stopped:
+            del left[stage]
+    summary = project.run()
+    assert summary["stages"]["evaluate@3"] == "unchanged", "whole before the last kill"
+    assert summary["stages"]["report"] == "ran"
+    for folder in ("data", "report"):
+        assert tree(project.root / folder) == tree(whole.root / folder)
+    now, then = output_hashes(project.root), output_hashes(whole.root)
+    for outs in (now["sample@3"], then["sample@3"]):
+        del outs["data/samples/nfe3.timing.json"]
+    assert now == then
+    assert call(project, "git", "status", "--porcelain").split("\n") == ["?? dvc.lock", ""]
 
 
 def test_every_stage_ran_and_the_report_is_there(finished: tuple[Project, dict]) -> None:
