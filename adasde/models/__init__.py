@@ -21,6 +21,8 @@ from adasde.models.edm_nets import family as edm_family
 from adasde.models.edm_nets.convert import convert as convert_edm
 from adasde.models.libraries import short
 from adasde.models.mlp import ResidualMLP
+from adasde.models.openai import family as openai
+from adasde.models.openai.classifier import guided_by
 from adasde.models.own import file_with_card, model_of
 from adasde.models.runtime import Runtime
 from adasde.models.unet import UNet
@@ -61,12 +63,23 @@ FAMILIES: dict[str, Callable[[Card, Mapping[str, Any]], nn.Module]] = {
     "unet": _unet,
     edm_family.SONG: _edm_song_unet,
     edm_family.DHARIWAL: _edm_dhariwal_unet,
+    openai.UNET: lambda card, about: openai.unet(about),
+    openai.UNET_EDM: lambda card, about: openai.unet(about),
+    openai.LATENT_UNET: lambda card, about: openai.unet(about),
+    openai.CLASSIFIER: lambda card, about: openai.classifier(about),
     "digit-classifier": _digit_classifier,
     "classifier": _classifier,
 }
 """Family name of a card -> the network without weights."""
 
-CONVERTERS.update({edm_family.SONG: convert_edm, edm_family.DHARIWAL: convert_edm})
+CONVERTERS |= {
+    edm_family.SONG: convert_edm,
+    edm_family.DHARIWAL: convert_edm,
+    openai.UNET: openai.convert_unet,
+    openai.UNET_EDM: openai.convert_unet_edm,
+    openai.LATENT_UNET: openai.convert_latent_unet,
+    openai.CLASSIFIER: openai.convert_classifier,
+}
 
 
 def build(card: Card, part: Part, weights: dict[str, Tensor]) -> nn.Module:
@@ -118,14 +131,23 @@ def load_model(
         return load_pipeline(str(spec).removeprefix(PIPELINE), device=device, prompts=prompts)
     if FUNCTION.fullmatch(str(spec)):
         return model_of(str(spec))
+    folder: Path | None = None
     if str(spec).startswith(FILE) and not str(spec).startswith("file://"):
         card, weights = file_with_card(Path(str(spec).removeprefix(FILE)))
     else:
         folder = find(spec)
         card = read_card(folder)
         weights = read_weights(folder, card.model)
-    network = (runtime or Runtime()).prepare(build(card, card.model, weights), device)
-    facts = by_class(network, card.classes, name=card.name) if card.classes else {"denoise": network}
+    plain = build(card, card.model, weights)
+    network = (runtime or Runtime()).prepare(plain, device)
+    others = {
+        role: build(card, part, read_weights(folder, part)).to(device)
+        for role, part in (("classifier", card.classifier), ("autoencoder", card.autoencoder))
+        if part is not None and folder is not None
+    }
+    facts = _conditions(card, network)
+    if "classifier" in others:
+        facts["condition"] = guided_by(network, others["classifier"], plain.process, classes=card.classes)
     return Model(
         **facts,
         name=card.name,
@@ -133,5 +155,13 @@ def load_model(
         sigma_min=card.sigma_min,
         sigma_max=card.sigma_max,
         sha256=card.model.sha256,
-        decode=getattr(network, "decode", None),
+        decode=others.get("autoencoder"),
     )
+
+
+def _conditions(card: Card, network: Callable[..., Tensor]) -> dict[str, Any]:
+    """``denoise`` and, of a class-conditional network, ``classes`` and ``condition``."""
+    if not card.classes:
+        return {"denoise": network}
+    has_null = bool(card.model.about.get("null_class", True))
+    return by_class(network, card.classes, name=card.name, has_null=has_null)
