@@ -1,4 +1,4 @@
-"""FID, KID, precision and recall (torch-fidelity's own functions), reference statistics, the protocol.
+"""FID, and torch-fidelity's KID, precision and recall; reference statistics, the protocol.
 
 Features are computed once an image set, in float64 from uint8 images, and shared by all metrics. The first
 argument is always the generated set, the second the real one.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import zipfile
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 from adasde.errors import DataError
 from adasde.features import fidelity
 from adasde.files import atomic, sha256_file, sha256_json
+from adasde.frechet import distance, factor
 from adasde.models.data import to_float
 from adasde.models.data import to_uint8 as to_uint8
 from adasde.types import FeatureExtractor
@@ -60,7 +62,12 @@ class Statistics:
             DataError: fewer than two images, or values that are not finite.
         """
         values = _checked(features, 2, "FID").numpy()
-        return cls(values.mean(axis=0), np.cov(values, rowvar=False))
+        return cls(values.mean(axis=0), np.atleast_2d(np.cov(values, rowvar=False)))
+
+    @cached_property
+    def factor(self) -> np.ndarray:
+        """B [F, F] with B Bᵀ = sigma, made once (seconds for thousands of features)."""
+        return factor(self.sigma)
 
     def save(self, path: str | os.PathLike[str]) -> str:
         """Write EDM's ``.npz`` (``mu`` and ``sigma``; equal values, equal bytes); return its sha256.
@@ -157,8 +164,7 @@ def fid(generated: Tensor | Statistics, reference: Tensor | Statistics) -> float
     )
     if left.mu.shape != right.mu.shape:
         raise _other_extractor("FID", len(left.mu), len(right.mu))
-    module = fidelity().metric_fid
-    return module.fid_statistics_to_metric(vars(left), vars(right), False)[module.KEY_METRIC_FID]
+    return distance(left.mu, left.factor, right.mu, right.factor)
 
 
 def kid(generated: Tensor, reference: Tensor, *, subsets: int = 100, subset_size: int = 1000) -> float:
