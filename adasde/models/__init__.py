@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from adasde.models.convert import CONVERTERS
 from adasde.models.edm import Preconditioned
 from adasde.models.edm_nets import family as edm_family
 from adasde.models.edm_nets.convert import convert as convert_edm
+from adasde.models.ldm import autoencoder, stable
 from adasde.models.libraries import short
 from adasde.models.mlp import ResidualMLP
 from adasde.models.openai import family as openai
 from adasde.models.openai.classifier import guided_by
 from adasde.models.own import file_with_card, model_of
+from adasde.models.prompts import Prompted, Source, read_prompts
 from adasde.models.runtime import Runtime
 from adasde.models.unet import UNet
 from adasde.types import Model
@@ -67,6 +69,8 @@ FAMILIES: dict[str, Callable[[Card, Mapping[str, Any]], nn.Module]] = {
     openai.UNET_EDM: lambda card, about: openai.unet(about),
     openai.LATENT_UNET: lambda card, about: openai.unet(about),
     openai.CLASSIFIER: lambda card, about: openai.classifier(about),
+    autoencoder.VQ: lambda card, about: autoencoder.Decoder(about),
+    stable.STABLE: lambda card, about: stable.StableDiffusion(about),
     "digit-classifier": _digit_classifier,
     "classifier": _classifier,
 }
@@ -79,6 +83,8 @@ CONVERTERS |= {
     openai.UNET_EDM: openai.convert_unet_edm,
     openai.LATENT_UNET: openai.convert_latent_unet,
     openai.CLASSIFIER: openai.convert_classifier,
+    autoencoder.VQ: autoencoder.convert,
+    stable.STABLE: stable.convert,
 }
 
 
@@ -106,7 +112,7 @@ def load_model(
     spec: str | os.PathLike[str],
     *,
     device: str | torch.device = "cpu",
-    prompts: Sequence[str] | str | os.PathLike[str] | None = None,
+    prompts: Source = None,
     runtime: Runtime | None = None,
 ) -> Model:
     """Load a frozen model.
@@ -138,14 +144,33 @@ def load_model(
         folder = find(spec)
         card = read_card(folder)
         weights = read_weights(folder, card.model)
+    runtime = runtime or Runtime()
+    return _assembled(card, weights, folder=folder, device=device, prompts=prompts, runtime=runtime)
+
+
+def _assembled(
+    card: Card,
+    weights: dict[str, Tensor],
+    *,
+    folder: Path | None,
+    device: str | torch.device,
+    prompts: Source,
+    runtime: Runtime,
+) -> Model:
+    """The model of a card; what else belongs to it lies in ``folder``."""
     plain = build(card, card.model, weights)
-    network = (runtime or Runtime()).prepare(plain, device)
+    network = runtime.prepare(plain, device)
     others = {
         role: build(card, part, read_weights(folder, part)).to(device)
         for role, part in (("classifier", card.classifier), ("autoencoder", card.autoencoder))
         if part is not None and folder is not None
     }
     facts = _conditions(card, network)
+    if isinstance(plain, stable.StableDiffusion):
+        place = folder or Path()
+        beside = place / "prompts.txt"
+        written = read_prompts(prompts or (beside if beside.exists() else None))
+        facts["condition"] = Prompted(network, stable.Encoder(plain, place), written, name=card.name)
     if "classifier" in others:
         facts["condition"] = guided_by(network, others["classifier"], plain.process, classes=card.classes)
     return Model(
@@ -155,7 +180,7 @@ def load_model(
         sigma_min=card.sigma_min,
         sigma_max=card.sigma_max,
         sha256=card.model.sha256,
-        decode=others.get("autoencoder"),
+        decode=others.get("autoencoder", getattr(network, "decode", None)),
     )
 
 

@@ -47,6 +47,7 @@ class Layout:
     classes: int
     channels: int
     outputs: int
+    told: bool = False  # its attention looks at the embedding of a prompt as well
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], *, blocks: int | None = None) -> Layout:
@@ -75,6 +76,7 @@ class Layout:
             len(tensors["label_emb.weight"]) if "label_emb.weight" in tensors else 0,
             tensors["input_blocks.0.0.weight"].shape[1],
             len(tensors["out.2.weight"]) if decoder else 0,
+            any(".transformer_blocks." in name for name in tensors),
         )
 
     def config(self, *, side: int, head: int) -> dict[str, Any]:
@@ -98,6 +100,24 @@ class Layout:
             "attn_norm_num_groups": 32,
             "resnet_time_scale_shift": "scale_shift" if self.modulated else "default",
             "num_class_embeds": self.classes or None,
+        }
+
+    def text_config(self, tensors: Mapping[str, Tensor], *, heads: int, side: int) -> dict[str, Any]:
+        """The settings of a ``UNet2DConditionModel``: ``heads`` of attention at every width."""
+        down, up = (
+            [f"CrossAttn{way}Block2D" if attends else f"{way}Block2D" for attends in levels]
+            for way, levels in (("Down", self.attention), ("Up", self.attention[::-1]))
+        )
+        return {
+            "sample_size": side,
+            "in_channels": self.channels,
+            "out_channels": self.outputs,
+            "block_out_channels": list(self.widths),
+            "layers_per_block": self.blocks,
+            "down_block_types": down,
+            "up_block_types": up,
+            "attention_head_dim": heads,  # the library's name for the number of heads
+            "cross_attention_dim": tensors["middle_block.1.transformer_blocks.0.attn2.to_k.weight"].shape[1],
         }
 
     def residuals(self) -> Iterator[tuple[str, str]]:
@@ -136,7 +156,10 @@ class Layout:
     def names(self) -> dict[str, str]:
         """Published module -> ours, but for the joint projection of attention (``renamed``)."""
         blocks = {**dict(self.convolutions()), **ENDS}
-        for pairs, inner in ((self.residuals(), RESIDUAL), (self.attentions(), ATTENTION)):
+        inside = [(self.residuals(), RESIDUAL)]
+        if not self.told:  # else the names within are the same
+            inside.append((self.attentions(), ATTENTION))
+        for pairs, inner in inside:
             for theirs, ours in pairs:
                 blocks |= {f"{theirs}.{name}": f"{ours}.{value}" for name, value in inner.items()}
         return blocks
@@ -173,9 +196,17 @@ def renamed(tensors: Mapping[str, Tensor], layout: Layout, *, head: int, legacy:
             ours = attentions[module[:-4]]
             for part, value in zip("qkv", _projections(tensor, head=head, legacy=legacy), strict=True):
                 result[f"{ours}.to_{part}.{last}"] = value
+        elif layout.told and (place := _place(module, attentions)):
+            result[attentions[place] + name.removeprefix(place)] = tensor
         else:
             raise KeyError(name)
     return result
+
+
+def _place(module: str, attentions: Mapping[str, str]) -> str | None:
+    """The attention that a module lies in."""
+    parts = module.split(".")
+    return next((place for size in (2, 3) if (place := ".".join(parts[:size])) in attentions), None)
 
 
 def _projections(tensor: Tensor, *, head: int, legacy: bool) -> list[Tensor]:

@@ -1,0 +1,1 @@
+"""Latent diffusion: decoders from latents to images, and Stable Diffusion in one file."""
