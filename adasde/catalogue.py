@@ -16,7 +16,7 @@ from adasde.params_sections import Positive, PositiveInt, Section, Weight
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Address = Annotated[str, Field(pattern=r"^(https|s3|hf|file)://[^\s]+$")]
 Text = Annotated[str, Field(min_length=1)]
-Role = Literal["model", "autoencoder", "classifier"]
+Role = Literal["model", "features", "autoencoder", "classifier"]
 
 
 class CardFile(Section):
@@ -26,6 +26,7 @@ class CardFile(Section):
         role: the part of the checkpoint that is made of it.
         family: of the converter, where it is not the card's.
         sha256: null: unknown to us, recorded in checkpoints.lock when it is first fetched.
+        sha256_begins: its first digits, where nobody publishes more.
         bytes: null: unknown to us.
         member: the file that is meant in an archive.
         key: the entry of the file that holds the weights.
@@ -33,9 +34,10 @@ class CardFile(Section):
 
     role: Role
     url: Address
-    mirrors: tuple[Address, ...] = ()
+    mirrors: Annotated[tuple[Address, ...], Field(strict=False)] = ()  # a list in YAML
     family: Text | None = None
     sha256: Sha256 | None
+    sha256_begins: Annotated[str, Field(pattern=r"^[0-9a-f]{6,64}$")] | None = None
     bytes: PositiveInt | None
     member: Text | None = None
     key: Text | None = None
@@ -96,6 +98,22 @@ class Recipe(Section):
     note: str = ""
 
 
+class ExtractorCard(Section):
+    """A network whose features images are judged by: what ``features`` of model cards name.
+
+    Attributes:
+        units: number of features of an image.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_.-]+$")]
+    title: Text
+    licence: Text
+    terms: Text
+    terms_url: Address
+    units: PositiveInt
+    files: Annotated[list[CardFile], Field(min_length=1, max_length=1)]
+
+
 class ModelCard(Section):
     """A model that is fetched.
 
@@ -104,6 +122,7 @@ class ModelCard(Section):
         shape: of one sample that the network sees [C, H, W].
         image: of one image, where that is another (latent models).
         classes: of a class-conditional model; 0: unconditional.
+        features: name of the extractor card of its evaluation; null: none.
         licence: of the weights; ``terms`` are what one agrees to, shown before the download.
         prompts: address of the prompts of a text-to-image model's evaluation.
         recipes: by the number of evaluations; guidance doubles them.
@@ -124,7 +143,7 @@ class ModelCard(Section):
     sigma_max: Positive
     guidance: Guidance | None = None
     network: Network | None = None
-    features: Text
+    features: Text | None
     reference: Statistics | None
     prompts: Address | None = None
     recipes: dict[PositiveInt, Recipe]
@@ -179,6 +198,21 @@ def read_cards(path: Path) -> list[ModelCard]:
 
 def _inferred(recipe: dict[str, Any], name: str) -> dict[str, Any]:
     return {**recipe, "published": False, "note": recipe.get("note") or f"that of {name}"}
+
+
+def extractor_of(name: str) -> ExtractorCard:
+    """The extractor called ``name``.
+
+    Raises:
+        CheckpointError: there is none, or its file is not a card.
+    """
+    known = {path.stem: path for path in sorted((folder().parent / "extractors").glob("*.yaml"))}
+    if name not in known:
+        raise CheckpointError(f"there is no feature extractor {name!r}; known: {', '.join(known)}.")
+    try:
+        return ExtractorCard.model_validate(read_yaml(known[name]))
+    except ValidationError as error:
+        raise CheckpointError(explain(error, ExtractorCard, source=str(known[name]))) from error
 
 
 def card_of(name: str) -> ModelCard:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 from typing import Any, Protocol, cast
@@ -39,6 +40,11 @@ class Features:
         """Features of float images, with gradients where the images have them."""
         return self.network.features(images)
 
+    @property
+    def scores(self) -> Callable[[Tensor], Tensor] | None:
+        """Features [n, F] -> logits [n, classes] of the Inception score, where that is meant."""
+        return getattr(self.network, "scores", None)
+
 
 def load_features(spec: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Features:
     """The feature extractor of a packaged model (by name) or of a checkpoint folder.
@@ -50,8 +56,8 @@ def load_features(spec: str | os.PathLike[str], *, device: str | torch.device = 
     card = read_card(folder)
     if card.features is None:
         raise CheckpointError(
-            f"the checkpoint {folder} ({card.name}) has no feature extractor of its own; the packaged models "
-            "have one."
+            f"the checkpoint {folder} ({card.name}) has no feature extractor; the packaged models and those "
+            "that 'adasde fetch' brings have one."
         )
     network = build(card, card.features, read_weights(folder, card.features)).to(device)
     return Features(cast(FeatureNetwork, network), name=card.name, sha256=card.features.sha256)

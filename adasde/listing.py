@@ -131,7 +131,7 @@ def paragraphs(facts: dict[str, Any]) -> str:
             else "sha256 not published: trusted on first use"
         )
         lines.append(f"file      {file['role']}: {file['url'] or file['name']} ({size}, {sha256})")
-    lines.append(f"features  {facts['features']}")
+    lines.append(f"features  {facts['features'] or 'none'}")
     if facts["reference"]:
         lines.append(f"reference {facts['reference']['url']}")
     if facts["prompts"]:

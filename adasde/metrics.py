@@ -195,6 +195,20 @@ def precision_recall(generated: Tensor, reference: Tensor, *, neighbourhood: int
     return result[module.KEY_METRIC_PRECISION], result[module.KEY_METRIC_RECALL]
 
 
+def inception_score(scores: Tensor, *, splits: int = 10) -> float:
+    """exp of the mean divergence of an image's classes from those of all, the mean over ``splits``.
+
+    ``scores`` are logits [n, classes]; their order is drawn by a fixed seed first.
+
+    Raises:
+        DataError: fewer images than ``splits``, or values that are not finite.
+    """
+    values = _checked(scores, splits, "the Inception score")
+    module = fidelity().metric_isc
+    result = module.isc_features_to_metric(values, splits, shuffle=True, rng_seed=KID_SEED)
+    return result[module.KEY_METRIC_ISC_MEAN]
+
+
 def evaluate(
     generated: Tensor,
     real: Tensor,

@@ -58,7 +58,9 @@ def site(tmp_path: Path) -> Iterator[str]:
 
 def card(*files: dict[str, Any], **changes: Any) -> ModelCard:
     """A card of the toy family; addresses without TLS are for tests alone."""
-    values = card_of("cifar10").model_dump() | {"name": "toy-model", "family": "toy"} | changes
+    values = (
+        card_of("cifar10").model_dump() | {"name": "toy-model", "family": "toy", "features": None} | changes
+    )
     made = [{"role": "model", "sha256": None, "bytes": None} | file for file in files]
     known = [file | {"url": "https://x/x", "mirrors": ()} for file in made]
     whole = ModelCard.model_validate(values | {"files": known})

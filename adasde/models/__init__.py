@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from adasde.checkpoints import Card, Part, find, read_card, read_weights
 from adasde.errors import CheckpointError, ParamsError
+from adasde.models import inception
 from adasde.models.classifier import Classifier
 from adasde.models.conditional import by_class
 from adasde.models.convert import CONVERTERS
@@ -71,6 +72,7 @@ FAMILIES: dict[str, Callable[[Card, Mapping[str, Any]], nn.Module]] = {
     openai.CLASSIFIER: lambda card, about: openai.classifier(about),
     autoencoder.VQ: lambda card, about: autoencoder.Decoder(about),
     stable.STABLE: lambda card, about: stable.StableDiffusion(about),
+    inception.FAMILY: lambda card, about: inception.Inception(),
     "digit-classifier": _digit_classifier,
     "classifier": _classifier,
 }
@@ -85,6 +87,7 @@ CONVERTERS |= {
     openai.CLASSIFIER: openai.convert_classifier,
     autoencoder.VQ: autoencoder.convert,
     stable.STABLE: stable.convert,
+    inception.FAMILY: inception.convert,
 }
 
 

@@ -20,7 +20,7 @@ from adasde.store.download import download
 from adasde.store.opening import scheme
 
 if TYPE_CHECKING:
-    from adasde.catalogue import CardFile, ModelCard
+    from adasde.catalogue import CardFile, ExtractorCard, ModelCard
 
 DOWNLOADS = "downloads"
 """The folder beside the checkpoint in which the files stay as they came."""
@@ -52,18 +52,25 @@ def fetch_card(card: ModelCard, out: Path, *, project: Path) -> None:
         StoreError: a file cannot be fetched.
         DataError: ``out`` cannot be written.
     """
-    for file in card.files:  # before anything is spent
+    from adasde.catalogue import extractor_of
+
+    sources: list[ModelCard | ExtractorCard] = [card]
+    if card.features is not None:
+        sources.append(extractor_of(card.features))
+    for file in (file for source in sources for file in source.files):  # before anything is spent
         convert.require(file.family or card.family)
-    print(told(card), file=sys.stderr, flush=True)
-    folder = out.absolute().parent / DOWNLOADS / card.name
+    print("\n".join(map(told, sources)), file=sys.stderr, flush=True)
+    folder = out.absolute().parent / DOWNLOADS
     lock = Lock(project)
     with TemporaryDirectory(dir=_made(out.absolute().parent), prefix=f".{out.name}-") as room:
-        for file in card.files:
-            _convert(card, file, path=_brought(card, file, folder=folder, lock=lock), room=Path(room))
+        for source in sources:
+            for file in source.files:
+                path = _brought(source, file, folder=folder / source.name, lock=lock)
+                _convert(card, file, path=path, room=Path(room))
         checkpoints.fetch(room, out)
 
 
-def told(card: ModelCard) -> str:
+def told(card: ModelCard | ExtractorCard) -> str:
     """What one agrees to, and what will be fetched."""
     sizes = [file.bytes for file in card.files]
     known = f"{sum(size or 0 for size in sizes) / 1e6:.0f} MB" if all(sizes) else "size not known"
@@ -77,7 +84,7 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _brought(card: ModelCard, file: CardFile, *, folder: Path, lock: Lock) -> Path:
+def _brought(card: ModelCard | ExtractorCard, file: CardFile, *, folder: Path, lock: Lock) -> Path:
     """The file, verified by the card or by what was trusted before."""
     key = f"{card.name}/{file.name}"
     known = file.sha256 or lock.sha256(key)
@@ -85,10 +92,11 @@ def _brought(card: ModelCard, file: CardFile, *, folder: Path, lock: Lock) -> Pa
     if not path.is_file():
         path = _copied(key, file, folder=folder, lock=lock)
     found = sha256_file(path)
-    if file.sha256 is not None and found != file.sha256:
+    published = file.sha256 or file.sha256_begins or ""
+    if not found.startswith(published):
         raise CheckpointError(
             f"{path} is not the file of the card {card.name!r}: its sha256 is {found[:12]}…, expected "
-            f"{file.sha256[:12]}…. Delete it, then fetch again."
+            f"{published[:12]}…. Delete it, then fetch again."
         )
     if known is not None and found != known:
         raise lock.refused(key, found=found)
