@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,17 +12,22 @@ from torch import Tensor
 
 import adasde
 from adasde.coefficients import Coefficients
+from adasde.errors import DataError
 from adasde.files import sha256_json
 from adasde.images.places import Place, open_place
 from adasde.images.seeds import pieces, rank_of
 from adasde.metrics import to_uint8
 from adasde.models import load_model
+from adasde.models.prompts import Prompted
 from adasde.noise import SeededNoise, latents
 from adasde.progress import track
-from adasde.types import Model
+from adasde.types import Denoiser, Model
 
 Submit = Callable[[Sequence[tuple[Any, ...]]], Iterable[int]]
 """Runs ``draw_piece(*arguments)`` for all arguments somewhere and yields the results as they come."""
+
+Asked = Sequence[int] | Sequence[str]
+"""The class, or the prompt, of every image."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,19 @@ class Request:
     guidance: float = 1.0
     device: str = "cpu"
 
+    @classmethod
+    def of(cls, table: Coefficients, *, model: str | None = None, device: str = "cpu") -> Request:
+        """What the coefficients were distilled for: their model (or ``model``) and guidance.
+
+        Raises:
+            DataError: they name no model, and ``model`` is none.
+        """
+        name = model or table.model.get("name")
+        if not name:
+            raise DataError("the coefficient file names no model: say which with --model NAME or FOLDER.")
+        guidance = float(table.model.get("guidance") or 1.0)
+        return cls(str(name), table.to_document(), guidance, device)
+
     def about(self, model: Model) -> dict[str, Any]:
         """All that an image depends on beside its seed."""
         table = {key: value for key, value in self.coefficients.items() if key not in ("measured",)}
@@ -53,17 +71,31 @@ class Request:
 
 
 @lru_cache(maxsize=2)
-def _loaded(model: str, device: str) -> Model:
+def loaded(model: str, device: str) -> Model:
+    """``load_model``, once in a process."""
     return load_model(model, device=device)
 
 
-def draw_seeds(request: Request, seeds: Sequence[int]) -> Tensor:
-    """The images of ``seeds``, uint8 [len(seeds), C, H, W] on the CPU; image k depends on seeds[k] alone."""
-    model = _loaded(request.model, request.device)
+def draw_seeds(request: Request, seeds: Sequence[int], *, asked: Asked | None = None) -> Tensor:
+    """The images of ``seeds``, uint8 [len(seeds), C, H, W] on the CPU; image k depends on seeds[k] alone.
+
+    ``asked`` has the class or the prompt of every image, in place of those that ``Model.bind`` gives it.
+    """
+    model = loaded(request.model, request.device)
     table = Coefficients.from_document(dict(request.coefficients))
     start = latents(seeds, model.shape, device=request.device)
-    denoise = model.bind(seeds, request.guidance)
-    return to_uint8(adasde.sample(denoise, start, table, SeededNoise(seeds))).cpu()
+    denoise = _bound(model, seeds, asked, guidance=request.guidance)
+    return to_uint8(model.images(adasde.sample(denoise, start, table, SeededNoise(seeds)))).cpu()
+
+
+def _bound(model: Model, seeds: Sequence[int], asked: Asked | None, *, guidance: float) -> Denoiser:
+    """The denoiser of the batch; a class is a number that has itself as remainder."""
+    if asked is None:
+        return model.bind(seeds, guidance)
+    if isinstance(model.condition, Prompted):
+        told = replace(model, condition=model.condition.of([str(prompt) for prompt in asked]))
+        return told.bind(range(len(asked)), guidance)
+    return model.bind([int(label) for label in asked], guidance)
 
 
 def draw_piece(request: Request, out: str, seeds: list[int]) -> int:
@@ -89,7 +121,7 @@ def draw_images(
         DataError: ``out`` cannot be written, or holds images of other settings.
         StoreError: a bucket that cannot be reached.
     """
-    model = _loaded(request.model, request.device)
+    model = loaded(request.model, request.device)
     Coefficients.from_document(dict(request.coefficients)).check_model(model.sha256)
     place: Place = open_place(out)
     place.belongs(request.about(model))

@@ -75,19 +75,15 @@ def run(wanted: Wanted) -> dict[str, Any]:
 
 
 def _request(wanted: Wanted, table: Coefficients) -> Request:
-    guidance = float(table.model.get("guidance") or 1.0)
-    if wanted.guidance is not None and wanted.guidance != guidance and not wanted.force:
+    request = Request.of(table, model=wanted.model, device=wanted.device)
+    if wanted.guidance is not None and wanted.guidance != request.guidance and not wanted.force:
         raise SolverError(
-            f"these coefficients were distilled for guidance {guidance:g}, not {wanted.guidance:g}. Leave "
-            "--guidance out, or use --force if you know that they fit."
+            f"these coefficients were distilled for guidance {request.guidance:g}, not {wanted.guidance:g}. "
+            "Leave --guidance out, or use --force if you know that they fit."
         )
-    name = wanted.model or table.model.get("name")
-    if not name:
-        raise DataError("the coefficient file names no model: say which with --model NAME or FOLDER.")
     if wanted.force:
-        table = replace(table, model={})
-    used = guidance if wanted.guidance is None else wanted.guidance
-    return Request(str(name), table.to_document(), used, wanted.device)
+        request = replace(request, coefficients=replace(table, model={}).to_document())
+    return request if wanted.guidance is None else replace(request, guidance=wanted.guidance)
 
 
 def _await_others(out: str, seeds: Sequence[int], *, pause: float = 1.0) -> None:
@@ -138,4 +134,4 @@ def _classical(name: str, request: Request, table: Coefficients, seeds: Sequence
     start = latents(seeds, model.shape, device=request.device)
     denoise = model.bind(seeds, request.guidance)
     images = adasde.solve(denoise, start, sigmas, solver, afs=afs, noise=SeededNoise(seeds))
-    return to_uint8(images).cpu()
+    return to_uint8(model.images(images)).cpu()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 
@@ -69,6 +70,12 @@ class Prompted:
         self.prompts = list(prompts)
         self.name = name
         self.told = told
+
+    def of(self, prompts: Sequence[str]) -> Prompted:
+        """The same for other prompts; embeddings that are known are not made again."""
+        other = copy(self)
+        other.prompts = list(prompts)
+        return other
 
     def __call__(self, seeds: Sequence[int], guidance: float) -> Denoiser:
         """The denoiser of the images of these seeds.
