@@ -18,6 +18,8 @@ from adasde.errors import DataError
 from adasde.files import sha256_file
 from flows import graph
 from flows.labels import solver_label
+from flows.mlflow_model import write_model
+from flows.provenance import LOCK
 from flows.results import markdown_table, read_results
 
 if TYPE_CHECKING:
@@ -211,13 +213,14 @@ def describe(client: MlflowClient, run_id: str, outputs: Outputs) -> None:
 
 
 def log_files(client: MlflowClient, run_id: str, outputs: Outputs) -> None:
-    """The bundle that is registered, loss curves, plots and the sample grid."""
+    """The MLflow model that is registered, loss curves, plots and the sample grid."""
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / BUNDLE
         bundle.mkdir()
         coefficients = outputs.distilled / "coefficients.json"
         (bundle / coefficients.name).write_bytes(coefficients.read_bytes())
         (bundle / "metrics.json").write_text(json.dumps(outputs.metrics, indent=1), encoding="utf-8")
+        write_model(bundle, run_id=run_id, path=BUNDLE, lock=outputs.project / LOCK)
         client.log_artifacts(run_id, str(bundle), BUNDLE)
     client.log_artifact(run_id, str(outputs.distilled / "loss.csv"), "distill")
     report = outputs.project / "report"
