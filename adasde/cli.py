@@ -119,17 +119,36 @@ def fetch(
     tell("fetch", stages.fetch(values, out=out or CHECKPOINT), as_json)
 
 
-@app.command(epilog="Example: adasde reference --checkpoint data/checkpoint --out data/reference")
+@app.command(epilog="Example: adasde reference --data images.zip --model my-model --out mine.npz")
 def reference(
     checkpoint: Checkpoint = CHECKPOINT,
     out: Out = None,
     metrics: Annotated[
         Path | None, typer.Option(help="File for the model's own FID.", metavar="FILE")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Only the statistics (--out FILE.npz) of these images.", metavar="FOLDER|ZIP"),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="With --data: a model's name or folder, if not --checkpoint.")
+    ] = None,
     params: ParamsFile = PARAMS,
     as_json: Json = False,
 ) -> None:
-    """Real images, their statistics, and what the model reaches with many steps."""
+    """Real images, their statistics, and what the model reaches with many steps (the stage).
+
+    With --data: the statistics of your own images alone, for evaluate.reference of params.yaml.
+    """
+    if data is None and model is not None:
+        raise typer.BadParameter("goes with --data; the stage takes --checkpoint", param_hint="--model")
+    if data is not None:
+        if out is None or out.suffix != ".npz" or metrics is not None:
+            raise typer.BadParameter("goes with --out FILE.npz, and without --metrics", param_hint="--data")
+        from adasde.stages import reference_of
+
+        tell("reference", reference_of(data, model or checkpoint, out=out), as_json)
+        return
     values = _params(params)
     from adasde import stages
 

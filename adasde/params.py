@@ -148,6 +148,7 @@ class EvaluateParams(Section):
     kid_subset_size: Annotated[int, Field(ge=2)] = 500
     neighbourhood: PositiveInt = 3
     floor_steps: PositiveInt = 50
+    reference: Annotated[str, Field(min_length=1)] | None = None
 
 
 class Baseline(PerNfe):

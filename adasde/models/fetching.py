@@ -70,6 +70,21 @@ def fetch_card(card: ModelCard, out: Path, *, project: Path) -> None:
         checkpoints.fetch(room, out)
 
 
+def reference_file(card: ModelCard, folder: Path, *, project: Path) -> Path:
+    """The reference statistics of a card, in ``folder``/downloads; trusted as the other files are.
+
+    Raises:
+        CheckpointError: it is another file than it was.
+        StoreError: it cannot be fetched.
+    """
+    from adasde.catalogue import CardFile
+
+    assert card.reference is not None
+    about = card.reference
+    file = CardFile(role="features", url=about.url, sha256=about.sha256, bytes=None)
+    return _brought(card, file, folder=folder.absolute() / DOWNLOADS / card.name, lock=Lock(project))
+
+
 def told(card: ModelCard | ExtractorCard) -> str:
     """What one agrees to, and what will be fetched."""
     sizes = [file.bytes for file in card.files]

@@ -6,8 +6,19 @@ knows who calls it: a person on the command line, DVC, or a flow.
 
 from adasde.stages.evaluate import evaluate
 from adasde.stages.learn import distill, teacher
+from adasde.stages.moments import reference_of
 from adasde.stages.prepare import fetch, reference
 from adasde.stages.sample import sample
 from adasde.stages.train import train_digits, train_glyphs
 
-__all__ = ["distill", "evaluate", "fetch", "reference", "sample", "teacher", "train_digits", "train_glyphs"]
+__all__ = [
+    "distill",
+    "evaluate",
+    "fetch",
+    "reference",
+    "reference_of",
+    "sample",
+    "teacher",
+    "train_digits",
+    "train_glyphs",
+]

@@ -13,8 +13,8 @@ from adasde.checkpoints import find, read_card
 from adasde.errors import DataError
 from adasde.features import load_features
 from adasde.files import sha256_file
-from adasde.metrics import Protocol, Statistics, evaluate, image_features
-from adasde.params import Params
+from adasde.metrics import Protocol, Statistics, evaluate, fid, image_features, inception_score
+from adasde.params import EvaluateParams, Params
 from adasde.tensorfile import load_images
 from adasde.types import FeatureExtractor
 
@@ -25,11 +25,11 @@ FLOOR = "floor.safetensors"
 
 @dataclass(frozen=True)
 class Judge:
-    """Loaded once: the extractor, the real images' features and moments, and the protocol."""
+    """Loaded once: the extractor, the real images' features (if there are) and moments, and the protocol."""
 
     params: Params
     extractor: FeatureExtractor
-    real: Tensor
+    real: Tensor | None
     reference: Statistics
     protocol: Protocol
 
@@ -42,7 +42,8 @@ class Judge:
             DataError: the reference is missing or damaged.
         """
         extractor = load_features(checkpoint)
-        real = image_features(load_images(folder / REAL), extractor)
+        there = (folder / REAL).exists()
+        real = image_features(load_images(folder / REAL), extractor) if there else None
         reference = Statistics.load(folder / STATISTICS)
         sample, settings = params.sample, params.evaluate
         protocol = Protocol(
@@ -62,7 +63,8 @@ class Judge:
         """The numbers of uint8 images [ranges * images, C, H, W].
 
         ``fid`` has the mean, the standard deviation (``spread``) and the values over the seed ranges; the
-        other metrics are means over the ranges.
+        other metrics are means over the ranges. KID, precision and recall need real images, the Inception
+        score an extractor that has one.
 
         Raises:
             DataError: another number of images than the protocol's, or metrics that cannot be computed.
@@ -70,8 +72,27 @@ class Judge:
         settings, sample = self.params.evaluate, self.params.sample
         if len(images) != sample.count:
             raise DataError(f"the protocol wants {sample.count} images, got {len(images)}: sample again.")
-        measured = [
-            evaluate(
+        features = image_features(images, self.extractor)
+        measured = [self._numbers(part, settings) for part in features.split(sample.images)]
+        values = [float(entry["fid"]) for entry in measured]
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        others = {
+            name: statistics.fmean(float(entry[name]) for entry in measured)
+            for name in measured[0]
+            if name != "fid"
+        }
+        return {
+            "fid": {"mean": statistics.fmean(values), "spread": spread, "values": values},
+            **others,
+            "nfe": nfe,
+        }
+
+    def _numbers(self, features: Tensor, settings: EvaluateParams) -> dict[str, float]:
+        """The metrics of one range: those that the reference and the extractor allow."""
+        if self.real is None:
+            numbers = {"fid": fid(features, self.reference)}
+        else:
+            numbers = evaluate(
                 features,
                 self.real,
                 reference=self.reference,
@@ -79,19 +100,10 @@ class Judge:
                 kid_subset_size=settings.kid_subset_size,
                 neighbourhood=settings.neighbourhood,
             )
-            for features in image_features(images, self.extractor).split(sample.images)
-        ]
-        values = [float(entry["fid"]) for entry in measured]
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        others = {
-            name: statistics.fmean(float(entry[name]) for entry in measured)
-            for name in ("kid", "precision", "recall")
-        }
-        return {
-            "fid": {"mean": statistics.fmean(values), "spread": spread, "values": values},
-            **others,
-            "nfe": nfe,
-        }
+        scores = getattr(self.extractor, "scores", None)
+        return (
+            numbers if scores is None else {**numbers, "inception_score": inception_score(scores(features))}
+        )
 
     def document(self, rows: dict[str, Any]) -> dict[str, Any]:
         """A metrics file: the rows, and the protocol that they were measured under."""

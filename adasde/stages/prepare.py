@@ -9,16 +9,15 @@ from torch import Tensor
 import adasde
 from adasde.batching import in_chunks
 from adasde.denoisers import Counting
-from adasde.features import load_features
 from adasde.files import write_json
-from adasde.metrics import Statistics, image_features, to_uint8
+from adasde.metrics import to_uint8
 from adasde.models import fetching, load_model
-from adasde.models.data import real_images
 from adasde.noise import latents
 from adasde.params import Params
 from adasde.progress import track
 from adasde.schedules import schedule
 from adasde.stages.common import Summary
+from adasde.stages.given import real_or_moments
 from adasde.stages.judge import FLOOR, REAL, STATISTICS, Judge
 from adasde.tensorfile import save_tensors
 from adasde.types import Model
@@ -42,17 +41,21 @@ def fetch(params: Params, *, out: Path) -> Summary:
 def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> Summary:
     """Write ``out``/{images, floor}.safetensors and statistics.npz, and the floor's numbers to ``metrics``.
 
-    The floor is Heun's method with ``evaluate.floor_steps`` intervals on the seeds of all samples: what
-    the model itself can do.
+    The images are ``evaluate.reference`` or those that come with the model; where statistics alone are known,
+    there are none, and nothing but FID is measured. The floor is Heun's method with ``evaluate.floor_steps``
+    intervals on the seeds of all samples: what the model itself can do.
 
     Raises:
         CheckpointError: the model or its extractor cannot be loaded, or no real images belong to it.
-        DataError: ``out`` or ``metrics`` cannot be written.
+        StoreError: the reference is at an address that cannot be reached.
+        DataError: the reference cannot be used, or ``out`` or ``metrics`` cannot be written.
     """
     model = load_model(checkpoint)
-    real = real_images(model.name)
-    moments = Statistics.of(image_features(real, load_features(checkpoint)))
-    save_tensors(out / REAL, {"images": real})
+    real, moments = real_or_moments(params, model, checkpoint=checkpoint, beside=out / STATISTICS)
+    if real is None:
+        (out / REAL).unlink(missing_ok=True)
+    else:
+        save_tensors(out / REAL, {"images": real})
     moments.save(out / STATISTICS)
     images, nfe = _floor(params, model)
     save_tensors(out / FLOOR, {"images": images})

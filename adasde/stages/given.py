@@ -1,0 +1,90 @@
+"""What samples are compared with: the user's images or statistics, or those that belong to the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from adasde.catalogue import ModelCard, catalogue
+from adasde.checkpoints import find, read_card
+from adasde.errors import CheckpointError, DataError
+from adasde.features import load_features
+from adasde.imagefiles import ImageFiles
+from adasde.metrics import Statistics, image_features
+from adasde.models.data import SOURCES, real_images
+from adasde.models.fetching import reference_file
+from adasde.params import Params
+from adasde.progress import track
+from adasde.stages.moments import BATCH, image_shape
+from adasde.store import local_copy
+from adasde.store.opening import local_path, scheme
+from adasde.types import Model
+
+Given = tuple[Tensor | None, Statistics]
+"""Real images uint8 [n, C, H, W], or None where statistics alone are known; their statistics."""
+
+
+def real_or_moments(params: Params, model: Model, *, checkpoint: Path, beside: Path) -> Given:
+    """``evaluate.reference``, or what belongs to the model; copies lie beside the folder of ``beside``.
+
+    Raises:
+        CheckpointError: nothing belongs to the model and nothing is given.
+        StoreError: it is at an address that cannot be reached.
+        DataError: it cannot be used with this model.
+    """
+    given = params.evaluate.reference
+    card = catalogue().get(model.name)
+    if given is not None:
+        return _given(given, checkpoint)
+    if model.name in SOURCES:
+        return _of_images(real_images(model.name), checkpoint)
+    if card is not None and card.reference is not None:
+        return None, _of_card(card, checkpoint, beside=beside)
+    raise CheckpointError(
+        f"no real images come with the model {model.name!r}; the embedded ones are: {', '.join(SOURCES)}. "
+        "Name yours in params.yaml, evaluate.reference: a folder or zip archive of images, or an .npz."
+    )
+
+
+def _given(spec: str, checkpoint: Path) -> Given:
+    with TemporaryDirectory() as room:
+        local = scheme(spec) in (None, "file")
+        path = Path(local_path(spec)) if local else local_copy(spec, room)
+        if path.suffix == ".npz":
+            return None, _fitting(path, checkpoint)
+        return _of_images(_read(ImageFiles(path, shape=image_shape(checkpoint))), checkpoint)
+
+
+def _read(files: ImageFiles) -> Tensor:
+    with track(len(files.names), "reference", "images") as advance:
+        parts = []
+        for start in range(0, len(files.names), BATCH):
+            parts.append(files.read(files.names[start : start + BATCH]))
+            advance(len(parts[-1]))
+    return torch.cat(parts)
+
+
+def _of_images(real: Tensor, checkpoint: Path) -> Given:
+    return real, Statistics.of(image_features(real, load_features(checkpoint)))
+
+
+def _of_card(card: ModelCard, checkpoint: Path, *, beside: Path) -> Statistics:
+    """The statistics that the model's publisher gives, trusted on first use."""
+    return _fitting(reference_file(card, beside.parent.parent, project=Path()), checkpoint)
+
+
+def _fitting(path: Path, checkpoint: Path) -> Statistics:
+    """Statistics of this checkpoint's extractor (DataError: of another one)."""
+    moments = Statistics.load(path)
+    blank = torch.zeros(1, *image_shape(checkpoint), dtype=torch.uint8)
+    units = image_features(blank, load_features(checkpoint)).shape[1]
+    if len(moments.mu) != units:
+        name = read_card(find(checkpoint)).name
+        raise DataError(
+            f"the reference statistics {path} are of {len(moments.mu)} features, the extractor of {name!r} "
+            f"has {units}: they are of another extractor. Make them with 'adasde reference --data'."
+        )
+    return moments
