@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
@@ -129,6 +129,7 @@ class SampleParams(Section):
     ranges: PositiveInt = 3
     first_seed: Seed = 1_000_000
     batch: PositiveInt = 1000
+    classes: Literal["balanced", "random"] = "balanced"
 
     @property
     def count(self) -> int:

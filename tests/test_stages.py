@@ -203,11 +203,11 @@ def test_a_conditional_model_goes_through_every_stage_with_the_classes_of_its_se
 def test_samples_of_a_latent_model_are_decoded_before_they_are_judged(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn, prepare, sample = (
-        import_module(f"adasde.stages.{name}") for name in ("learn", "prepare", "sample")
+    learn, prepare, sample, common = (
+        import_module(f"adasde.stages.{name}") for name in ("learn", "prepare", "sample", "common")
     )
     latent = replace(load_model("digits"), decode=torch.zeros_like)  # every image is grey
-    for stage in (learn, prepare, sample):
+    for stage in (learn, common):
         monkeypatch.setattr(stage, "load_model", lambda checkpoint: latent)
     given = {"checkpoint": project / "data/checkpoint"}
     sample.sample(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from adasde.errors import SolverError
-from adasde.types import Denoiser
+from adasde.types import Denoiser, Model
 
 Network = Callable[..., Tensor]
 """D(x, sigma), or with labels [B] D(x, sigma, labels)."""
@@ -18,6 +20,26 @@ Network = Callable[..., Tensor]
 def labels_of(seeds: Sequence[int], classes: int) -> Tensor:
     """The class of every seed, its remainder: [len(seeds)] int64; consecutive seeds are balanced."""
     return torch.tensor([seed % classes for seed in seeds], dtype=torch.int64)
+
+
+def drawn(seed: int) -> int:
+    """A number of 64 random bits that depends on ``seed`` alone."""
+    return int.from_bytes(hashlib.sha256(f"class of {seed}".encode()).digest()[:8], "big")
+
+
+def with_random_classes(model: Model) -> Model:
+    """The same model, the class (or prompt) of every image drawn from its seed, not the seed's remainder.
+
+    The chance of every class is the same (to 1e-16); a set of images is not exactly balanced.
+    """
+    condition = model.condition
+    if condition is None:
+        return model
+
+    def random(seeds: Sequence[int], guidance: float) -> Denoiser:
+        return condition([drawn(seed) for seed in seeds], guidance)
+
+    return replace(model, condition=random)
 
 
 class Conditional:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 import adasde
 from adasde.files import sha256_file, sha256_json
+from adasde.models import load_model
+from adasde.models.conditional import with_random_classes
 from adasde.params import Params
 from adasde.schedules import schedule
 from adasde.types import Model
@@ -18,6 +20,16 @@ CODE = ("integrate.py", "noise.py", "schedules.py", "solvers/*.py", "models/*.py
 
 Summary = dict[str, Any]
 """What a stage did, as JSON values; ``out`` is what it wrote."""
+
+
+def judged_model(params: Params, checkpoint: Path) -> Model:
+    """The model of ``checkpoint`` as its samples are judged: with the classes of ``sample.classes``.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+    """
+    model = load_model(checkpoint)
+    return model if params.sample.classes == "balanced" else with_random_classes(model)
 
 
 def student_grid(params: Params, nfe: int) -> Tensor:

@@ -43,8 +43,9 @@ def _check_origin(parts: Parts, params: Params, *, checkpoint: Path) -> None:
     """Refuse samples of other seeds or weights than those that the numbers would claim."""
     seeds = params.sample.seeds
     wanted = {"seeds": [seeds.start, seeds.stop], "sha256": load_model(checkpoint).sha256}
-    for name, value in wanted.items():
-        if (parts.about or {}).get(name) != value:
+    about = {"classes": "balanced", **(parts.about or {})}
+    for name, value in {**wanted, "classes": params.sample.classes}.items():
+        if about.get(name) != value:
             raise DataError(
                 f"{parts.folder} was sampled with other {name} than params.yaml and the checkpoint say. "
                 "Run the stage sample again."

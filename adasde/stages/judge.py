@@ -49,7 +49,7 @@ class Judge:
         protocol = Protocol(
             images=sample.images,
             first_seeds=tuple(sample.seeds[:: sample.images]),
-            class_policy=class_policy(read_card(find(checkpoint)).classes),
+            class_policy=class_policy(read_card(find(checkpoint)).classes, sample.classes),
             extractor=extractor.name,
             extractor_sha256=extractor.sha256,
             reference_sha256=sha256_file(folder / STATISTICS),
@@ -111,6 +111,8 @@ class Judge:
         return {"model": self.params.model, **protocol, "rows": rows}
 
 
-def class_policy(classes: int) -> str:
-    """Which class an image has, in words (see ``models.conditional``)."""
-    return f"seed modulo {classes}" if classes else "none"
+def class_policy(classes: int, chosen: str) -> str:
+    """Which class an image has, in words (see ``models.conditional``); ``chosen`` as in params.yaml."""
+    if not classes:
+        return "none"
+    return f"seed modulo {classes}" if chosen == "balanced" else f"of {classes}, drawn from the seed"

@@ -11,12 +11,12 @@ from adasde.batching import in_chunks
 from adasde.denoisers import Counting
 from adasde.files import write_json
 from adasde.metrics import to_uint8
-from adasde.models import fetching, load_model
+from adasde.models import fetching
 from adasde.noise import latents
 from adasde.params import Params
 from adasde.progress import track
 from adasde.schedules import schedule
-from adasde.stages.common import Summary
+from adasde.stages.common import Summary, judged_model
 from adasde.stages.given import real_or_moments
 from adasde.stages.judge import FLOOR, REAL, STATISTICS, Judge
 from adasde.tensorfile import save_tensors
@@ -50,7 +50,7 @@ def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> 
         StoreError: the reference is at an address that cannot be reached.
         DataError: the reference cannot be used, or ``out`` or ``metrics`` cannot be written.
     """
-    model = load_model(checkpoint)
+    model = judged_model(params, checkpoint)
     real, moments = real_or_moments(params, model, checkpoint=checkpoint, beside=out / STATISTICS)
     if real is None:
         (out / REAL).unlink(missing_ok=True)

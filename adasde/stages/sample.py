@@ -18,13 +18,12 @@ from adasde.denoisers import Counting
 from adasde.errors import CoefficientsError
 from adasde.files import sha256_json, write_json
 from adasde.metrics import to_uint8
-from adasde.models import load_model
 from adasde.noise import SeededNoise, latents
 from adasde.params import STUDENT, Baseline, Params, row_file
 from adasde.parts import Parts
 from adasde.progress import Advance, track
 from adasde.schedules import schedule
-from adasde.stages.common import Summary, made_with
+from adasde.stages.common import Summary, judged_model, made_with
 from adasde.types import Denoiser, Model
 
 
@@ -62,7 +61,7 @@ def sample(
         DataError: ``out`` cannot be written, or holds files of somebody else.
     """
     recipe = params.for_nfe(nfe)
-    model = load_model(checkpoint)
+    model = judged_model(params, checkpoint)
     table = Coefficients.load(coefficients)
     table.check_model(model.sha256, force=force)
     if table.nfe != nfe:
@@ -76,10 +75,17 @@ def sample(
         **made_with(model, "coefficients.py", "denoisers.py"),
         "seeds": [settings.first_seed, settings.seeds.stop],
         "batch": settings.batch,
+        **chosen_classes(recipe),
     }
     with track(len(rows) * settings.count, f"sample@{nfe}", "images") as advance:
         made = _fill(out, rows, recipe, model=model, about=about, advance=advance)
     return {"out": str(out), "made": made, "reused": len(rows) - made, "timing": str(timing_file(out))}
+
+
+def chosen_classes(params: Params) -> dict[str, str]:
+    """What samples depend on beside seeds and weights, where it is not the usual."""
+    classes = params.sample.classes
+    return {} if classes == "balanced" else {"classes": classes}
 
 
 def timing_file(folder: Path) -> Path:
