@@ -97,6 +97,7 @@ def test_runs_have_all_that_made_them(first, client) -> None:
         for f in client.list_artifacts(run.info.run_id, folder)
     }
     assert files >= {
+        "coefficients/MLmodel",
         "coefficients/coefficients.json",
         "distill/loss.csv",
         "report/fid.png",
