@@ -218,3 +218,24 @@ def test_without_mlflow_or_boto3_the_message_says_what_to_install(monkeypatch: p
     monkeypatch.setitem(sys.modules, "boto3.exceptions", None)
     with pytest.raises(StoreError, match=r"s3://b needs boto3.*pip install 'adasde\[pipeline\]'"):
         adasde.Coefficients.load("s3://b/x")
+
+
+def test_a_bucket_behind_mlflow_that_refuses_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow lets boto's errors through where its files lie in a bucket."""
+    import boto3  # noqa: F401 (so that its errors are known)
+    import mlflow.artifacts
+    from botocore.exceptions import ClientError
+
+    def refuse(artifact_uri: str, dst_path: str) -> str:
+        raise ClientError({"Error": {"Code": "SignatureDoesNotMatch", "Message": "no"}}, "GetObject")
+
+    database = tmp_path / "mlflow.db"
+    mlflow.set_tracking_uri(f"sqlite:///{database}")
+    client = mlflow.MlflowClient()
+    client.create_registered_model("m")
+    client.create_model_version("m", str(tmp_path))
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", refuse)
+    with pytest.raises(StoreError, match=r"cannot get models:/m/1: .*AWS_SECRET_ACCESS_KEY"):
+        local_copy("models:/m/1", tmp_path / "copy")
