@@ -195,6 +195,7 @@ class Params(Section):
     model: Annotated[str, Field(min_length=1)]
     nfe: Annotated[list[PositiveInt], Field(min_length=1)]
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    guidance: Weight = 1.0
     afs: bool = True
     schedule: Grid = Grid()
     teacher: TeacherParams = TeacherParams()

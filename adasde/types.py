@@ -50,17 +50,20 @@ class Model:
     classes: int = 0  # of a class-conditional model
     condition: Callable[[Sequence[int], float], Denoiser] | None = None
     decode: Callable[[Tensor], Tensor] | None = None  # of a latent model: samples -> images
+    guidance: float = 1.0  # that of ``bind`` where none is given
 
-    def bind(self, seeds: Sequence[int], guidance: float = 1.0) -> Denoiser:
+    def bind(self, seeds: Sequence[int], guidance: float | None = None) -> Denoiser:
         """The denoiser for the batch of these ``seeds``; an unconditional model has one for all.
 
         Image k has the class ``seeds[k] % classes``, or the prompt of that remainder. ``guidance`` g is that
         of classifier-free guidance, D = D_null + g (D_class - D_null); other values than 1 cost two
         evaluations a call. (Of a model with a classifier it is the scale of the classifier's gradient.)
+        None: the model's own.
 
         Raises:
             SolverError: guidance of a model without classes.
         """
+        guidance = self.guidance if guidance is None else guidance
         if self.condition is not None:
             return self.condition(seeds, guidance)
         if guidance != 1:

@@ -17,14 +17,17 @@ from tiny import OUTPUTS, STAGES, tiny_values, write_params
 
 import adasde
 from adasde.batching import chunks
+from adasde.checkpoints import find
 from adasde.coefficients import Coefficients
 from adasde.denoisers import Counting
+from adasde.errors import SolverError
 from adasde.metrics import to_uint8
 from adasde.models import load_model
 from adasde.noise import SeededNoise, latents
 from adasde.params import Params, check_params
 from adasde.parts import Parts
-from adasde.stages.common import student_grid
+from adasde.stages.common import judged_model, student_grid, trained_model
+from adasde.stages.learn import teacher_origin
 from adasde.tensorfile import load_tensors
 
 
@@ -207,8 +210,7 @@ def test_samples_of_a_latent_model_are_decoded_before_they_are_judged(
         import_module(f"adasde.stages.{name}") for name in ("learn", "prepare", "sample", "common")
     )
     latent = replace(load_model("digits"), decode=torch.zeros_like)  # every image is grey
-    for stage in (learn, common):
-        monkeypatch.setattr(stage, "load_model", lambda checkpoint: latent)
+    monkeypatch.setattr(common, "load_model", lambda checkpoint: latent)
     given = {"checkpoint": project / "data/checkpoint"}
     sample.sample(
         params, 3, coefficients=project / "data/distill/nfe3/coefficients.json", out=project / "grey", **given
@@ -220,3 +222,25 @@ def test_samples_of_a_latent_model_are_decoded_before_they_are_judged(
     learn.distill(params, 3, teacher=project / "data/teacher/nfe3", out=project / "learned", **given)
     with (project / "learned/loss.csv").open(newline="") as stream:
         assert {float(row["features"]) for row in csv.DictReader(stream)} == {0.0}
+
+
+def test_guidance_reaches_every_stage(values: dict, tmp_path: Path) -> None:
+    """Teacher, coefficients and images of glyphs at guidance 1.5; evaluations count twice."""
+    values |= {"model": "glyphs", "guidance": 1.5, "nfe": [3]}
+    guided = check_params(values)
+    plain = check_params(values | {"guidance": 1.0})
+    checkpoint = find("glyphs")
+    model = trained_model(guided, checkpoint)
+    seeds = range(4)
+    x, sigma = latents(seeds, model.shape), torch.tensor(1.0)
+    torch.testing.assert_close(model.bind(seeds)(x, sigma), load_model("glyphs").bind(seeds, 1.5)(x, sigma))
+    origins = [teacher_origin(p, 3, model=trained_model(p, checkpoint)) for p in (guided, plain)]
+    assert [origin.get("guidance") for origin in origins] == [1.5, None]
+    counting = Counting(judged_model(guided, checkpoint).bind(seeds))
+    counting(x, sigma)
+    assert counting.nfe == 2
+
+
+def test_guidance_of_a_model_without_classes_is_refused(values: dict) -> None:
+    with pytest.raises(SolverError, match="'digits' has no classes to guide to; leave guidance at 1"):
+        trained_model(check_params(values | {"guidance": 2.0}), find("digits"))

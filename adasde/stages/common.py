@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,31 @@ from adasde.params import Params
 from adasde.schedules import schedule
 from adasde.types import Model
 
-CODE = ("integrate.py", "noise.py", "schedules.py", "solvers/*.py", "models/*.py")
+CODE = ("integrate.py", "noise.py", "schedules.py", "solvers/*.py", "models/**/*.py")
 
 Summary = dict[str, Any]
 """What a stage did, as JSON values; ``out`` is what it wrote."""
+
+
+def trained_model(params: Params, checkpoint: Path) -> Model:
+    """The model of ``checkpoint`` at the guidance of ``params``.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+        SolverError: guidance of a model without classes or prompts.
+    """
+    model = replace(load_model(checkpoint), guidance=params.guidance)
+    model.bind(range(1))
+    return model
 
 
 def judged_model(params: Params, checkpoint: Path) -> Model:
     """The model of ``checkpoint`` as its samples are judged: with the classes of ``sample.classes``.
 
     Raises:
-        CheckpointError: it cannot be loaded.
+        CheckpointError, SolverError: as ``trained_model``.
     """
-    model = load_model(checkpoint)
+    model = trained_model(params, checkpoint)
     return model if params.sample.classes == "balanced" else with_random_classes(model)
 
 
@@ -39,13 +52,14 @@ def student_grid(params: Params, nfe: int) -> Tensor:
     return schedule(grid.name, steps, sigma_min=grid.sigma_min, sigma_max=grid.sigma_max, rho=grid.rho)
 
 
-def made_with(model: Model, *files: str) -> dict[str, str]:
-    """What a computed file depends on besides params: weights, torch's arithmetic, and our own code.
+def made_with(model: Model, *files: str) -> dict[str, Any]:
+    """What a computed file depends on besides params: weights, guidance, torch's arithmetic, and our code.
 
     ``files`` of the package compute it beside ``CODE``; dvc.yaml names them all.
     """
     code = code_hash(*files)
-    return {"model": model.name, "sha256": model.sha256, "torch": torch.__version__, "code": code}
+    guided = {} if model.guidance == 1 else {"guidance": model.guidance}
+    return {"model": model.name, "sha256": model.sha256, "torch": torch.__version__, "code": code, **guided}
 
 
 def code_hash(*files: str) -> str:

@@ -17,11 +17,10 @@ from adasde.coefficients import Coefficients
 from adasde.distill import Features, Progress, iterations
 from adasde.distill import distill as train
 from adasde.files import sha256_json, write_text
-from adasde.models import load_model
 from adasde.noise import latents
 from adasde.params import Params
 from adasde.progress import track
-from adasde.stages.common import Summary, made_with, student_grid
+from adasde.stages.common import Summary, made_with, student_grid, trained_model
 from adasde.teacher import Teacher
 from adasde.trajectories import Trajectories, shards, write_trajectories
 from adasde.types import Model
@@ -36,7 +35,7 @@ def teacher(params: Params, nfe: int, *, checkpoint: Path, out: Path) -> Summary
         DataError: ``out`` cannot be written, or holds files of somebody else.
     """
     recipe = params.for_nfe(nfe)
-    model = load_model(checkpoint)
+    model = trained_model(params, checkpoint)
     grid, settings, steps = recipe.schedule, recipe.teacher, recipe.steps(nfe)
     solver = Teacher(solver=settings.solver, inserted=settings.inserted, substeps=settings.substeps)
 
@@ -83,7 +82,7 @@ def distill(params: Params, nfe: int, *, checkpoint: Path, teacher: Path, out: P
         DivergenceError: the loss is not finite; nothing is written.
     """
     recipe = params.for_nfe(nfe)
-    model = load_model(checkpoint)
+    model = trained_model(params, checkpoint)
     origin = teacher_origin(params, nfe, model=model)
     stored = Trajectories.open(teacher, shards(recipe.training_seeds, recipe.teacher.shard), made_from=origin)
     settings = recipe.distill.settings()
@@ -149,4 +148,7 @@ def _documented(
         "teacher": sha256_json(origin),
         "version": adasde.__version__,
     }
-    return replace(table, model={"name": model.name, "sha256": model.sha256}, provenance=provenance)
+    about: dict[str, Any] = {"name": model.name, "sha256": model.sha256}
+    if model.condition is not None:
+        about["guidance"] = model.guidance
+    return replace(table, model=about, provenance=provenance)
