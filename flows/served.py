@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 from pandas import DataFrame
 
+from adasde.errors import ParamsError
 from adasde.images.rows import draw_rows, prepare
 
 
@@ -21,9 +23,16 @@ class Images(PythonModel):
         )
 
     def predict(self, context: Any, model_input: DataFrame, params: Any = None) -> DataFrame:
-        """A frame with one row for each of ``model_input``."""
+        """A frame with one row for each of ``model_input``.
+
+        Raises:
+            MlflowException: rows that the model does not take; a server answers with the reason.
+        """
         columns = {str(name): model_input[name].tolist() for name in model_input.columns}
-        return DataFrame(draw_rows(self.request, columns))
+        try:
+            return DataFrame(draw_rows(self.request, columns))
+        except ParamsError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
 
 
 set_model(Images())
