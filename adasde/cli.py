@@ -19,6 +19,7 @@ from adasde.cli_common import Json, tell
 from adasde.cli_models import models, train_digits, train_glyphs
 from adasde.cli_released import import_released
 from adasde.cli_sample import sample
+from adasde.cli_start import estimate, init
 from adasde.cli_store import store
 from adasde.errors import AdaSDEError
 
@@ -258,6 +259,10 @@ app.command(
     epilog="Example: adasde bench --model digits --nfe 3,5 --solver heun,ipndm:order=2 --learned none"
 )(bench)
 app.command(epilog="Example: adasde analyse --quick --out report/analysis")(analyse)
+
+
+app.command(epilog="Example: adasde init --model cifar10 --nfe 3,5")(init)
+app.command(epilog="Example: adasde estimate --json")(estimate)
 
 
 app.add_typer(store, name="store")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from adasde.catalogue import ModelCard, card_of, catalogue
+from adasde.catalogue import ModelCard, card_of, catalogue, extractor_of
 from adasde.checkpoints import Card, Part, cards
 from adasde.models import FAMILIES
 from adasde.models.edm_nets.family import describe
@@ -28,7 +28,7 @@ def description(name: str, *, batch: int) -> dict[str, Any]:
     if name in packaged:
         return {**_packaged(packaged[name]), "memory": _estimate(packaged[name], batch)}
     card = card_of(name)
-    built = _as_built(card)
+    built = as_built(name)
     return {**_fetched(card), "memory": None if built is None else _estimate(built, batch)}
 
 
@@ -38,8 +38,13 @@ def _estimate(card: Card, batch: int) -> dict[str, Any] | None:
     return {"batch": batch, **asdict(estimate_memory(card, card.model, batch=batch))}
 
 
-def _as_built(card: ModelCard) -> Card | None:
-    """What the checkpoint will be like, if the card says how its network is built."""
+def as_built(name: str) -> Card | None:
+    """What the checkpoint of a model card will be like, if the card says how its network is built.
+
+    Raises:
+        CheckpointError: there is no such card.
+    """
+    card = card_of(name)
     if card.network is None:
         return None
     family, shape, about = describe(card.network.class_name, card.network.arguments)
@@ -124,13 +129,14 @@ def paragraphs(facts: dict[str, Any]) -> str:
         + (f". {facts['terms']} {facts['terms_url']}" if facts["terms"] else "")
     )
     for file in facts["files"]:
-        size = f"{file['bytes'] / 1e6:.1f} MB" if file["bytes"] else "size not known"
         sha256 = (
             f"sha256 {file['sha256'][:12]}…"
             if file["sha256"]
             else "sha256 not published: trusted on first use"
         )
-        lines.append(f"file      {file['role']}: {file['url'] or file['name']} ({size}, {sha256})")
+        lines.append(
+            f"file      {file['role']}: {file['url'] or file['name']} ({_size(file['bytes'])}, {sha256})"
+        )
     lines.append(f"features  {facts['features'] or 'none'}")
     if facts["reference"]:
         lines.append(f"reference {facts['reference']['url']}")
@@ -139,6 +145,21 @@ def paragraphs(facts: dict[str, Any]) -> str:
     lines += [_recipe(nfe, recipe) for nfe, recipe in facts["recipes"].items()]
     lines.append(_memory(facts["memory"]))
     return "\n".join(lines)
+
+
+def beginning(facts: dict[str, Any], *, out: str) -> str:
+    """What comes after ``adasde init``: downloads, terms, memory, the next commands."""
+    lines = [f"init: {out} for {facts['name']} ({facts['title']})"]
+    wanted = paragraphs(facts).splitlines()
+    lines += [line for line in wanted if line.startswith(("licence", "file", "reference", "memory"))]
+    if facts["from"] == "fetched" and facts["features"]:
+        (file,) = extractor_of(facts["features"]).files
+        lines.append(f"features  {file.url} ({_size(file.bytes)})")
+    return "\n".join([*lines, "next      adasde estimate, then adasde run"])
+
+
+def _size(size: int | None) -> str:
+    return f"{size / 1e6:.1f} MB" if size else "size not known"
 
 
 def _recipe(nfe: str, recipe: dict[str, Any]) -> str:

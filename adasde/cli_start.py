@@ -1,0 +1,58 @@
+"""``adasde init`` and ``adasde estimate``: how to begin with a model, and what it will cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adasde.cli_common import Json
+from adasde.errors import ParamsError
+
+PARAMS = Path("params.yaml")
+
+
+def init(
+    model: Annotated[str, typer.Option(help="A name of 'adasde models'.", metavar="NAME")],
+    out: Annotated[Path, typer.Option(help="File to write.", metavar="FILE")] = PARAMS,
+    nfe: Annotated[str, typer.Option(help="Numbers of evaluations.", metavar="N,N")] = "3,5,7,9",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a commented params.yaml with the paper's recipe for a model, and say what it takes."""
+    try:
+        budgets = list(dict.fromkeys(int(one) for one in nfe.split(",")))
+    except ValueError as error:
+        raise typer.BadParameter(f"{nfe!r} is no list of numbers like 3,5", param_hint="--nfe") from error
+    from adasde.files import write_text
+    from adasde.listing import beginning, description
+    from adasde.starting import starting_text
+
+    text = starting_text(model, budgets)
+    facts = description(model, batch=64)
+    if out.exists() and not force:
+        raise ParamsError(
+            f"{out} is there already. Name another file with --out, or overwrite it with --force."
+        )
+    write_text(out, text)
+    summary = {"out": str(out), "model": model, "nfe": budgets, "files": facts["files"]}
+    known = {"licence": facts["licence"], "memory": facts["memory"]}
+    print(json.dumps({"stage": "init", **summary, **known}) if as_json else beginning(facts, out=str(out)))
+
+
+def estimate(
+    params: Annotated[Path, typer.Option("--params", help="File with all numbers.", metavar="FILE")] = PARAMS,
+    checkpoint: Annotated[
+        Path, typer.Option(help="Folder written by fetch, if there.", metavar="FOLDER")
+    ] = Path("data/checkpoint"),
+    as_json: Json = False,
+) -> None:
+    """Predict network evaluations, hours and disk of every stage from ten seconds of measurement."""
+    from adasde.estimate import estimate as predicted
+    from adasde.estimate import told
+    from adasde.params import load_params
+
+    found = predicted(load_params(params), checkpoint=checkpoint)
+    print(json.dumps({"stage": "estimate", **found}) if as_json else told(found))

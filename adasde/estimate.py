@@ -1,0 +1,163 @@
+"""``adasde estimate``: what a params.yaml will cost on this machine, before anything is spent."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adasde.checkpoints import Card, downloadable, read_card
+from adasde.distill import iterations
+from adasde.errors import CheckpointError
+from adasde.listing import as_built
+from adasde.models import FAMILIES, load_model
+from adasde.models.conditional import by_class
+from adasde.params import Params
+from adasde.solvers import evaluations_of
+from adasde.types import Denoiser, Model
+
+BUDGET = 4.0  # seconds of a measurement, of which there are two
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage does: calls of the network (an image each), those with gradients, bytes it writes."""
+
+    stage: str
+    evaluations: int
+    learning: int
+    bytes: int
+
+
+def work(params: Params, shape: tuple[int, ...]) -> list[Work]:
+    """All stages that ask the network; samples are of ``shape``."""
+    sample, pixels = params.sample, math.prod(shape)
+    floor = sample.count * 2 * params.evaluate.floor_steps  # Heun's method
+    stages = [Work("reference", floor, 0, sample.count * pixels)]
+    for nfe in params.nfe:
+        recipe, steps = params.for_nfe(nfe), params.steps(nfe)
+        teacher, settings = recipe.teacher, recipe.distill.settings()
+        fine = steps * (teacher.inserted + 1) * teacher.substeps * evaluations_of(teacher.solver)
+        states = 4 * pixels * teacher.trajectories * (steps + 1)
+        rows = 1 + len(recipe.baselines)
+        stages += [
+            Work(f"teacher@{nfe}", teacher.trajectories * fine, 0, states),
+            Work(f"distill@{nfe}", 0, iterations(settings) * settings.batch * nfe, 0),
+            Work(f"sample@{nfe}", rows * sample.count * nfe, 0, rows * sample.count * pixels),
+        ]
+    return stages
+
+
+def estimate(params: Params, *, checkpoint: Path, budget: float = BUDGET) -> dict[str, Any]:
+    """Evaluations, hours and bytes of every stage, from at most two measurements of ``budget`` seconds.
+
+    The network is that of ``checkpoint`` if it is there and the right one, a packaged one, or a random one as
+    the model's card describes it.
+
+    Raises:
+        CheckpointError: there is no such model, or nothing here can build its network.
+    """
+    known, real = _model(params, checkpoint)
+    model = replace(known, guidance=params.guidance)
+    cost = 1 if params.guidance == 1 else 2  # evaluations of a call
+    stages = work(params, model.shape)
+    largest = max(params.sample.batch, params.teacher.batch)
+    forward = per_image(lambda count: _asked(model, count), limit=largest, budget=budget)
+    learning = per_image(lambda count: _learned(model, count), limit=params.distill.batch, budget=budget)
+    rows = [
+        {
+            "stage": stage.stage,
+            "evaluations": cost * (stage.evaluations + stage.learning),
+            "hours": (stage.evaluations * forward + stage.learning * learning) / 3600,
+            "bytes": stage.bytes,
+        }
+        for stage in stages
+    ]
+    return {
+        "model": params.model,
+        "network": "its own weights" if real else "random weights of its card's family",
+        "seconds": {"evaluation": forward, "with_gradients": learning},
+        "stages": rows,
+        "evaluations": sum(row["evaluations"] for row in rows),
+        "hours": sum(row["hours"] for row in rows),
+        "bytes": sum(row["bytes"] for row in rows),
+    }
+
+
+def _model(params: Params, checkpoint: Path) -> tuple[Model, bool]:
+    """The model, and whether its weights are its own."""
+    if params.model not in downloadable():
+        return load_model(params.model), True
+    if (checkpoint / "card.json").exists() and read_card(checkpoint).name == params.model:
+        return load_model(checkpoint), True
+    card = as_built(params.model)
+    if card is None or card.model.family not in FAMILIES:
+        raise CheckpointError(
+            f"the card of {params.model!r} does not say how its network is built, so its time cannot be "
+            "known before it is here: run 'adasde fetch', then estimate again."
+        )
+    return random_model(card), False
+
+
+def random_model(card: Card) -> Model:
+    """A model with the network that ``card`` describes, its weights random."""
+    network: nn.Module = FAMILIES[card.model.family](card, card.model.about).eval().requires_grad_(False)
+    facts: dict[str, Any] = {"denoise": network}
+    if card.classes:
+        facts = by_class(network, card.classes, name=card.name)
+    return Model(
+        **facts,
+        name=card.name,
+        shape=card.shape,
+        sigma_min=card.sigma_min,
+        sigma_max=card.sigma_max,
+        sha256="",
+    )
+
+
+def _asked(model: Model, count: int) -> None:
+    with torch.no_grad():
+        denoise: Denoiser = model.bind(range(count))
+        denoise(torch.randn(count, *model.shape), torch.tensor(1.0))
+
+
+def _learned(model: Model, count: int) -> None:
+    x: Tensor = torch.randn(count, *model.shape).requires_grad_()
+    model.bind(range(count))(x, torch.tensor(1.0)).sum().backward()
+
+
+def per_image(run: Callable[[int], None], *, limit: int, budget: float) -> float:
+    """Seconds of one image in the largest batch (up to ``limit``) that fits the ``budget``."""
+    started = time.perf_counter()
+    count, spent = 1, 0.0
+    run(1)  # what happens once only
+    while True:
+        before = time.perf_counter()
+        run(count)
+        spent = time.perf_counter() - before
+        left = budget - (time.perf_counter() - started)
+        if count >= limit or left < 3 * spent:
+            return spent / count
+        count = min(2 * count, limit)
+
+
+def told(found: dict[str, Any]) -> str:
+    """The estimate for people."""
+    lines = [f"{found['model']}, measured with {found['network']}, on the CPU:"]
+    for row in [*found["stages"], {**found, "stage": "all"}]:
+        lines.append(
+            f"{row['stage']:<12} {row['evaluations']:>15,} evaluations  {_time(row['hours'])}  "
+            f"{row['bytes'] / 1e6:>10,.1f} MB"
+        )
+    lines.append("Evaluation of the images (their features) and the checkpoint itself are not included.")
+    return "\n".join(lines)
+
+
+def _time(hours: float) -> str:
+    return f"{hours:>8,.1f} h  " if hours >= 1 else f"{60 * hours:>8,.1f} min"

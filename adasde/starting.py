@@ -1,0 +1,154 @@
+"""``adasde init``: a commented params.yaml with the paper's recipe for a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from adasde.catalogue import ModelCard, Recipe, card_of
+from adasde.checkpoints import cards
+from adasde.errors import ParamsError
+from adasde.params import DistillParams, Grid, TeacherParams, check_params
+from adasde.params_io import parse_yaml
+
+BASELINES = {
+    "DDIM (Euler)": {"solver": "euler", "schedule": "time_uniform", "rho": 1.0},
+    "DPM-Solver++(3M)": {"solver": "dpmpp-3m", "schedule": "logsnr", "rho": 1.0},
+    "iPNDM": {"solver": "ipndm", "schedule": "time_uniform", "rho": 1.0},
+}
+
+WHY = {
+    "inserted": "M: nodes inserted into every interval of the student (recipe)",
+    "substeps": "every piece is split into so many again; 1 is the paper's",
+    "trajectories": "how many in all (recipe)",
+    "shard": "trajectories in one file; a killed run carries on from whole files",
+    "gamma_max": "highest noise injection that may be learned (recipe)",
+    "scale_dir": "the direction may be scaled by 1 +- scale_dir (recipe)",
+    "scale_time": "the time told to the network may be scaled by 1 +- scale_time (recipe)",
+    "feature_weight": "alpha: weight of the squared feature error at the last node (recipe)",
+    "pixel_weight": "weight of the squared error there; ours, not published",
+    "inner_weight": "weight of the errors at the inner nodes; ours, not published",
+    "lr": "Adam's rate at the start (recipe) ...",
+    "lr_final": "... and at the end of a cosine",
+    "batch": "computed together",
+    "floor_steps": "intervals of the Heun sampler that shows what the model can do; EDM's choice",
+    "reference": "null: the statistics that the model's card names (docs/evaluation.md)",
+    "first_seed": "never one of the teacher's",
+    "classes": "balanced, or random: drawn from the seed",
+    "tolerance": "by FID alone: there are no real images beside the statistics",
+}
+"""What a key is, in words."""
+
+
+def starting_text(name: str, nfe: Sequence[int]) -> str:
+    """The text of a params.yaml for the model ``name``, checked.
+
+    Raises:
+        CheckpointError: there is no such model.
+        ParamsError: there is no recipe for a number of evaluations.
+    """
+    card = None if name in cards() else card_of(name)
+    recipes = _measured() if card is None else _recipes(card, nfe)
+    values = (
+        {"model": name, "nfe": list(nfe), "seed": 0, "guidance": _guidance(card)} | recipes | _judged(card)
+    )
+    text = _head(name, nfe, card) + _written(values)
+    check_params(parse_yaml(text, source="params.yaml"))
+    return text
+
+
+def _measured() -> dict[str, Any]:
+    """Of the packaged models: the defaults, which measured best on them."""
+    teacher = TeacherParams(trajectories=2000, shard=500, batch=500)
+    sections = {"schedule": Grid(rho=1.5), "teacher": teacher, "distill": DistillParams()}
+    return {"afs": True} | {key: section.model_dump() for key, section in sections.items()}
+
+
+def _recipes(card: ModelCard, nfe: Sequence[int]) -> dict[str, Any]:
+    if missing := [k for k in nfe if k not in card.recipes]:
+        known = ", ".join(str(k) for k in card.recipes)
+        raise ParamsError(
+            f"the card of {card.name!r} has no recipe for nfe {missing[0]}; it has some for {known}. Take "
+            "one of these, or copy what is nearest by hand."
+        )
+    made = {k: _sections(card, card.recipes[k]) for k in nfe}
+    first = made[nfe[0]]
+    sections: dict[str, Any] = {}
+    for key, values in first.items():
+        others = {
+            k: {name: value for name, value in made[k][key].items() if value != values[name]} for k in nfe
+        }
+        sections[key] = {**values, "per_nfe": {k: changes for k, changes in others.items() if changes}}
+    return {"afs": card.recipes[nfe[0]].afs} | sections
+
+
+def _sections(card: ModelCard, recipe: Recipe) -> dict[str, dict[str, Any]]:
+    ends = {"sigma_min": card.sigma_min, "sigma_max": card.sigma_max}
+    teacher = {"solver": recipe.teacher, "inserted": recipe.inserted, "substeps": 1}
+    sizes = {"trajectories": recipe.trajectories, "shard": 500, "batch": recipe.batch}
+    learned = {name: getattr(recipe, name) for name in ("scale_dir", "scale_time", "batch", "trajectories")}
+    weights = {"feature_weight": float(recipe.alpha), "pixel_weight": 1.0, "inner_weight": 0.0}
+    rates = {"lr": recipe.lr, "lr_final": min(0.01, recipe.lr) if recipe.cosine else recipe.lr}
+    gamma = DistillParams().gamma_max if recipe.gamma_max is None else recipe.gamma_max
+    return {
+        "schedule": {"name": recipe.schedule, "rho": recipe.rho, **ends},
+        "teacher": teacher | sizes,
+        "distill": {"solver": "adasde", "points": 1, "gamma_max": gamma, **learned, **weights, **rates},
+    }
+
+
+def _judged(card: ModelCard | None) -> dict[str, Any]:
+    """Samples, evaluation, baselines and promotion."""
+    steps = 50 if card is None else 18 if card.shape[-1] <= 32 else 40
+    images = {"images": 1000, "ranges": 3} if card is None else {"images": 50_000, "ranges": 1}
+    seeds = {"first_seed": 1_000_000, "batch": 1000 if card is None else 64}
+    sample = {**images, **seeds, "classes": "balanced"}
+    subsets = {"kid_subsets": 10, "kid_subset_size": 500, "neighbourhood": 3}
+    evaluate = subsets | {"floor_steps": steps, "reference": None}
+    judged: dict[str, Any] = {"sample": sample, "evaluate": evaluate, "baselines": BASELINES}
+    if card is not None and card.reference is not None:
+        judged["promotion"] = {"metric": "fid", "tolerance": {}}
+    return judged
+
+
+def _guidance(card: ModelCard | None) -> float:
+    free = card is not None and card.guidance is not None and card.guidance.kind == "classifier-free"
+    return card.guidance.scale if free and card and card.guidance else 1.0
+
+
+def _head(name: str, nfe: Sequence[int], card: ModelCard | None) -> str:
+    lines = [f"# AdaSDE for {name}, written by 'adasde init'; the project's params.yaml explains every key."]
+    if card is None:
+        return "\n".join([*lines, "# These numbers measured best on the embedded models.", ""])
+    lines.append("# (recipe): the paper's, for each number of network evaluations:")
+    for k in nfe:
+        recipe = card.recipes[k]
+        note = f": {recipe.note}" if recipe.note else ""
+        gamma = "; gamma_max is not known, ours" if recipe.gamma_max is None else ""
+        lines.append(f"#   NFE {k}: {'published' if recipe.published else 'inferred'}{note}{gamma}")
+    if (guided := card.guidance) and guided.kind != "classifier-free":
+        lines.append(f"# The paper guides by a {guided.kind}, scale {guided.scale:g}.")
+    if card.reference is None:
+        lines.append("# No reference statistics are published: name yours in evaluate.reference.")
+    return "\n".join([*lines, ""])
+
+
+def _written(values: dict[str, Any]) -> str:
+    """YAML with the words of ``WHY`` behind their keys, a section a paragraph."""
+    lines: list[str] = []
+    for key, value in values.items():
+        if not isinstance(value, dict):
+            lines.append(_line(key, value))
+            continue
+        lines += ["", f"{key}:"]
+        for name, inner in value.items():
+            lines.append(f"  {_line(name, inner, WHY.get(name, ''))}")
+    return "\n".join(lines) + "\n"
+
+
+def _line(key: str, value: Any, why: str = "") -> str:
+    flow = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
+    text = f"{key}: {flow.removesuffix(chr(10)).removesuffix('...').strip()}"
+    return f"{text}    # {why}" if why else text

@@ -1,0 +1,126 @@
+"""``adasde init`` writes params that hold; ``adasde estimate`` counts what a run spends."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from command import ROOT, adasde, explained
+from tiny import tiny_values, write_params
+
+from adasde.catalogue import card_of, catalogue
+from adasde.checkpoints import cards
+from adasde.errors import ParamsError
+from adasde.estimate import estimate, per_image, work
+from adasde.models import load_model
+from adasde.params import check_params, load_params
+from adasde.params_io import parse_yaml
+from adasde.starting import starting_text
+
+
+@pytest.mark.parametrize("name", [*catalogue(), *cards()])
+def test_every_model_gets_params_that_hold_with_all_that_dvc_names(name: str) -> None:
+    text = starting_text(name, [3, 5, 7, 9])
+    values = parse_yaml(text, source="x")
+    params = check_params(values)
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for key in {key for stage in stages.values() for key in stage.get("params", [])}:
+        found = values
+        for part in key.split("."):
+            found = found[part]
+    if name not in cards():
+        for nfe, recipe in card_of(name).recipes.items():
+            made = params.for_nfe(nfe)
+            assert (made.teacher.inserted, made.distill.lr, made.distill.batch) == (
+                recipe.inserted,
+                recipe.lr,
+                recipe.batch,
+            )
+            assert made.distill.feature_weight == recipe.alpha and made.steps(nfe) == recipe.intervals
+            assert f"NFE {nfe}: {'published' if recipe.published else 'inferred'}" in text
+
+
+def test_the_command_says_what_comes_and_overwrites_nothing(tmp_path: Path) -> None:
+    ended = adasde(["init", "--model", "cifar10", "--nfe", "5,3"], tmp_path)
+    assert ended.code == 0, ended.err
+    for words in (
+        "edm-cifar10-32x32-uncond-vp.pkl",
+        "CC BY-NC-SA",
+        "55,733,923",
+        "next      adasde estimate",
+    ):
+        assert words in ended.out
+    assert load_params(tmp_path / "params.yaml").nfe == [5, 3]
+    again = ["init", "--model", "digits", "--json"]
+    explained(adasde(again, tmp_path), "params.yaml is there already", "--force")
+    ended = adasde([*again, "--force"], tmp_path)
+    assert ended.code == 0 and json.loads(ended.out)["model"] == "digits"
+    assert load_params(tmp_path / "params.yaml").model == "digits"
+    assert adasde(["init", "--model", "digits", "--nfe", "x"], tmp_path).code == 2
+    with pytest.raises(ParamsError, match="no recipe for nfe 11; it has some for 3, 5, 7, 9"):
+        starting_text("cifar10", [11])
+
+
+def test_predicted_evaluations_are_those_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from adasde.models.edm import Preconditioned
+    from adasde.stages import distill, fetch, reference, sample, teacher
+
+    params = load_params(write_params(tmp_path, tiny_values()))
+    counted: Counter[str] = Counter()
+    current = ""
+    original = Preconditioned.forward
+
+    def watched(self: Any, x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        counted[current] += len(x)
+        return original(self, x, *rest)
+
+    monkeypatch.setattr(Preconditioned, "forward", watched)
+    checkpoint = tmp_path / "checkpoint"
+    fetch(params, out=checkpoint)
+    current = "reference"
+    reference(params, checkpoint, out=tmp_path / "reference", metrics=tmp_path / "floor.json")
+    current = "teacher@3"
+    teacher(params, 3, checkpoint=checkpoint, out=tmp_path / "teacher")
+    current = "distill@3"
+    distill(params, 3, checkpoint=checkpoint, teacher=tmp_path / "teacher", out=tmp_path / "learned")
+    current = "sample@3"
+    table = tmp_path / "learned/coefficients.json"
+    sample(params, 3, checkpoint=checkpoint, coefficients=table, out=tmp_path / "samples")
+    current = "measured"
+    found = estimate(params, checkpoint=checkpoint, budget=0.05)
+    assert {row["stage"]: row["evaluations"] for row in found["stages"]} == {
+        stage: counted[stage] for stage in ("reference", "teacher@3", "distill@3", "sample@3")
+    }
+    assert found["hours"] > 0 and found["network"] == "its own weights"
+    sizes = {row["stage"]: row["bytes"] for row in found["stages"]}
+    shards = sum(path.stat().st_size for path in (tmp_path / "teacher").glob("*.safetensors"))
+    assert sizes["teacher@3"] == pytest.approx(shards, rel=0.1)
+
+
+def test_the_command_estimates(tmp_path: Path) -> None:
+    write_params(tmp_path, tiny_values())
+    ended = adasde(["estimate", "--json"], tmp_path)
+    assert ended.code == 0, ended.err
+    found = json.loads(ended.out)
+    expected = sum(one.evaluations + one.learning for one in work(check_params(tiny_values()), (1, 8, 8)))
+    assert found["evaluations"] == expected and load_model("digits").name == found["model"]
+    write_params(tmp_path, tiny_values() | {"model": "lsun_bedroom_ldm"})
+    explained(adasde(["estimate"], tmp_path), "does not say how its network is built", "adasde fetch")
+
+
+def test_a_measurement_stops_at_the_limit_and_at_the_budget() -> None:
+    seen: list[int] = []
+    per_image(seen.append, limit=12, budget=60)
+    assert seen == [1, 1, 2, 4, 8, 12]
+    import time
+
+    started = time.perf_counter()
+    seconds = per_image(lambda count: time.sleep(0.02 * count), limit=10**9, budget=0.3)
+    assert seconds == pytest.approx(0.02, rel=0.5)
+    assert time.perf_counter() - started < 1
