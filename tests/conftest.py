@@ -6,6 +6,7 @@ import importlib
 import io
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ def _environment() -> None:
     os.environ.setdefault("MPLCONFIGDIR", str(ROOT / ".cache/matplotlib"))  # nothing outside the project
     os.environ.pop("ADASDE_STORAGE_URL", None)
     torch.set_num_threads(1)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started with `&`: children would never see Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
