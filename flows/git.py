@@ -104,7 +104,8 @@ class WorkTree:
             }
             Path(folder, "objects").mkdir()
             if self._own("index").is_file():
-                shutil.copyfile(self._own("index"), env["GIT_INDEX_FILE"])
+                # with its time, by which git knows files that were changed right after they were added
+                shutil.copy2(self._own("index"), env["GIT_INDEX_FILE"])
             git(self.project, "add", "--update", "--", *ours, env=env)
             if kept:
                 names = b"\0".join(os.fsencode(f":(literal){name}") for name in kept)

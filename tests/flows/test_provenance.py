@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,17 @@ def test_the_patch_does_not_follow_the_users_settings(project: Path, tmp_path: P
     git(project, "clone", "--quiet", str(project.parent), str(tmp_path / "clone"))
     our_git.git(tmp_path / "clone", "apply", "--index", "-", stdin=WorkTree(project).patch)
     assert files(tmp_path / "clone" / "a project") == files(project)
+
+
+def test_a_file_changed_right_after_its_commit_is_in_the_patch(project: Path) -> None:
+    """Of the same size and within the same second, git knows it by the time of the index alone."""
+    path = project / "raced.txt"
+    for attempt in "123":
+        path.write_text(f"{attempt}a")
+        commit_all(project)
+        path.write_text(f"{attempt}b")
+        time.sleep(1.1)
+        assert f"+{attempt}b".encode() in WorkTree(project).patch
 
 
 def test_a_clean_tree_has_no_patch_whatever_a_run_has_written(project: Path) -> None:
