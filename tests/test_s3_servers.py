@@ -70,7 +70,7 @@ class TestBadServers:
             time.sleep(0.5)
             s3_server.start()
             assert upload.result() == sha256_file(large)
-        store.get("key", large.with_name("back"))
+            store.get("key", large.with_name("back"))
         assert sha256_file(large.with_name("back")) == sha256_file(large)
 
     def test_killed_for_good_in_the_middle_of_an_upload(
