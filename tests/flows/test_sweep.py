@@ -122,7 +122,8 @@ def test_a_failing_trial_does_not_stop_the_others(failed) -> None:
 
 def test_after_kill_9_and_a_failure_only_what_is_missing_runs(project, killed, failed, finished) -> None:
     _, err = failed
-    assert f"{GOOD}: 7 of 7 stages are unchanged" in err
+    # killed just after its last stage: its run in MLflow may be there already or not
+    assert f"{GOOD}: 7 of 7 stages are unchanged" in err or f"{GOOD}: done before" in err
     assert f"{BAD}: distill@5: ran" in err
     assert stages_of(workspaces(project)["lr=0.05_nfe=5"]) == killed
     summary, err = finished
