@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
+Seeds = TypeVar("Seeds", bound=Sequence[int])
 
-def chunks(seeds: range, size: int) -> Iterator[range]:
+
+def chunks(seeds: Seeds, size: int) -> Iterator[Seeds]:
     """``seeds`` in consecutive pieces of ``size``, the last one shorter."""
-    return (seeds[start : start + size] for start in range(0, len(seeds), size))
+    return (cast(Seeds, seeds[start : start + size]) for start in range(0, len(seeds), size))
 
 
 def in_chunks(

@@ -109,7 +109,6 @@ class _Walk:
         self.steps, self.count = coefficients.steps, coefficients.nfe
         self.size = 2 * self.count + self.steps
         self.told: list[float] = []
-        self.firsts: dict[int, float] = {}
         self.shown: list[Tensor] = []
         self.sigmas, self.gamma = coefficients.sigmas.detach(), coefficients.gamma.detach()
         self.solver = sampler_of(coefficients)
@@ -132,12 +131,13 @@ class _Walk:
     def result(self) -> Unrolled:
         vectors: list[Tensor] = []
         history: History = ()
-        x = self._symbol(0)
-        start, fresh = float(self.sigmas[0]), True
+        entries: dict[int, float] = {}
+        x, start = self._symbol(0), float(self.sigmas[0])
+        before: Tensor | None = None  # the end of the last step that has asked the network
         for i in range(self.steps):
             index, self.shown = len(self.told), []
-            if not fresh:
-                before, x, fresh = x, self._symbol(index), True
+            if before is not None:
+                x = self._symbol(index)
             remaining = self.steps - 1 - i
             interval = Interval(i, self.sigmas[i], self.sigmas[i + 1], remaining, partial(self._noise, i))
             x, history = self.solver.step(self.network, x, interval, history)
@@ -145,18 +145,18 @@ class _Walk:
                 continue
             first = self.shown[0]
             if first[0, index] == 1:  # new noise apart, the walk is at the step's start
-                self.firsts[index] = float(self.sigmas[i] * (1 + self.gamma[i]))
-            if index:
-                vectors.append(first + first[0, index] * (before - self._symbol(index)))
-            else:
+                entries[index] = float(self.sigmas[i] * (1 + self.gamma[i]))
+            if before is None:
                 start *= self._alone(first)
+            else:
+                vectors.append(first + first[0, index] * (before - self._symbol(index)))
             seen = partial(_seen, first=first, index=index)
             vectors += [seen(vector) for vector in self.shown[1:]]
-            x, fresh = seen(x), False
+            before = x = seen(x)
             history = tuple(n._replace(state=seen(n.state), output=seen(n.output)) for n in history)
         rows = tuple(self._row(vector) for vector in [*vectors, x])
-        entries = {e: level for e, level in self.firsts.items() if _forgets(rows[e:], e)}
-        return Unrolled(start, tuple(self.told), rows, entries)
+        free = {e: level for e, level in entries.items() if _forgets(rows[e:], e)}
+        return Unrolled(start, tuple(self.told), rows, free)
 
     def _alone(self, first: Tensor) -> float:
         """The factor between the latent's state and the first evaluated one."""

@@ -16,11 +16,11 @@ from tables import random_table
 from typer.testing import CliRunner, Result
 
 import adasde
+from adasde.batching import chunks
 from adasde.cli import app
 from adasde.errors import ParamsError
 from adasde.images import Request, draw_seeds, parse_seeds
 from adasde.images.places import Bucket, Folder, file_of
-from adasde.images.seeds import pieces
 from adasde.models import load_model
 from adasde.store import LocalStore
 
@@ -185,7 +185,7 @@ def test_a_bucket_is_a_place_too(coefficients: Path, tmp_path: Path) -> None:
 
 
 def test_pieces() -> None:
-    assert list(pieces([5, 6, 7], 2)) == [[5, 6], [7]]
+    assert list(chunks([5, 6, 7], 2)) == [[5, 6], [7]]
 
 
 @pytest.mark.integration

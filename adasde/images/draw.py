@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 import adasde
+from adasde.batching import chunks
 from adasde.coefficients import Coefficients
 from adasde.errors import DataError
 from adasde.files import sha256_json
 from adasde.images.places import Place, open_place
-from adasde.images.seeds import pieces, rank_of
+from adasde.images.seeds import rank_of
 from adasde.metrics import to_uint8
 from adasde.models import load_model
 from adasde.models.prompts import Prompted
@@ -61,7 +62,7 @@ class Request:
 
     def about(self, model: Model) -> dict[str, Any]:
         """All that an image depends on beside its seed."""
-        table = {key: value for key, value in self.coefficients.items() if key not in ("measured",)}
+        table = {key: value for key, value in self.coefficients.items() if key != "measured"}
         return {
             "model": model.name,
             "weights": model.sha256,
@@ -127,7 +128,7 @@ def draw_images(
     place.belongs(request.about(model))
     done = place.finished()
     rank, world = rank_of()
-    mine = [piece for k, piece in enumerate(pieces(seeds, batch)) if k % world == rank]
+    mine = [piece for k, piece in enumerate(chunks(seeds, batch)) if k % world == rank]
     missing = [rest for piece in mine if (rest := [seed for seed in piece if seed not in done])]
     made, total = 0, sum(map(len, mine))
     with torch.no_grad(), track(total, "sample", "images") as advance:

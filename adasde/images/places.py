@@ -75,7 +75,8 @@ class Place(ABC):
 
     def about(self) -> dict[str, Any] | None:
         """What the images are made from, if that is known."""
-        return self._read_json(f"{RECORDS}/{ABOUT}")
+        name = f"{RECORDS}/{ABOUT}"
+        return self._parsed(name) if name in self._names(RECORDS) else None
 
     def read(self, seeds: list[int]) -> Iterator[bytes]:
         """The PNGs of finished seeds."""
@@ -96,15 +97,15 @@ class Place(ABC):
     @abstractmethod
     def _names(self, folder: str) -> list[str]: ...
 
-    def _read_json(self, name: str) -> Any:
+    def _parsed(self, name: str) -> Any:
         try:
-            return json.loads(self._read(name)) if name in self._names(RECORDS) else None
+            return json.loads(self._read(name))
         except ValueError:  # cut off by a crash
             return None
 
     def _records(self) -> list[dict[str, str]]:
         names = [name for name in self._names(RECORDS) if not name.endswith(ABOUT)]
-        return [record for name in names if (record := self._read_json(name))]
+        return [record for name in names if (record := self._parsed(name))]
 
 
 def other_settings(name: str, before: Mapping[str, Any], about: Mapping[str, Any]) -> DataError:
@@ -153,7 +154,6 @@ class Bucket(Place):
     def __init__(self, store: Store) -> None:
         self.store = store
         self.name = store.url
-        self._there: set[str] | None = None
 
     def _write(self, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
+from adasde.batching import chunks
 from adasde.coefficients import Coefficients
 from adasde.errors import CheckpointError, CoefficientsError, ParamsError
 from adasde.images.draw import Asked, Request, draw_seeds, loaded
 from adasde.images.places import png
-from adasde.images.seeds import HIGHEST, pieces
+from adasde.images.seeds import HIGHEST
 from adasde.models.prompts import Prompted
 from adasde.types import Model
 
@@ -69,7 +70,7 @@ def draw_rows(request: Request, columns: Columns, *, batch: int = 64) -> dict[st
     """
     seeds, asked = _checked(loaded(request.model, request.device), columns)
     drawn: dict[str, list[Any]] = {"image": [], "height": [], "width": []}
-    for piece in pieces(range(len(seeds)), batch):
+    for piece in chunks(range(len(seeds)), batch):
         told: Any = None if asked is None else [asked[k] for k in piece]
         for image in draw_seeds(request, [seeds[k] for k in piece], asked=told):
             drawn["image"].append(base64.b64encode(png(image)).decode("ascii"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
 from adasde.errors import ParamsError
 
@@ -28,11 +28,6 @@ def parse_seeds(text: str) -> list[int]:
             )
         seeds.update(dict.fromkeys(range(first, last + 1)))
     return list(seeds)
-
-
-def pieces(seeds: Sequence[int], size: int) -> Iterator[list[int]]:
-    """``seeds`` in consecutive pieces of ``size``, the last one shorter."""
-    return (list(seeds[start : start + size]) for start in range(0, len(seeds), size))
 
 
 def rank_of(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:

@@ -16,12 +16,11 @@ import adasde
 from adasde.coefficients import Coefficients
 from adasde.errors import DataError, SolverError
 from adasde.images.cluster import on_dask
-from adasde.images.draw import Request, draw_images, draw_seeds, here
+from adasde.images.draw import Request, draw_images, draw_seeds, here, loaded
 from adasde.images.pack import PACKERS, as_comparison, as_grid, packed
 from adasde.images.places import Folder, open_place, other_settings
 from adasde.images.seeds import rank_of
 from adasde.metrics import to_uint8
-from adasde.models import load_model
 from adasde.noise import SeededNoise, latents
 from adasde.schedules import schedule
 from adasde.solvers import steps_for_nfe
@@ -97,7 +96,7 @@ def _await_others(out: str, seeds: Sequence[int], *, pause: float = 1.0) -> None
 def _already(archive: Path, wanted: Wanted, request: Request) -> dict[str, Any]:
     """An archive that is there: it has these images, or it is in the way."""
     before, there = packed(archive)
-    about = request.about(load_model(request.model, device=request.device))
+    about = request.about(loaded(request.model, request.device))
     if before != about:
         raise other_settings(str(archive), before, about)
     if there != set(wanted.seeds):
@@ -130,7 +129,7 @@ def _classical(name: str, request: Request, table: Coefficients, seeds: Sequence
         steps = steps_for_nfe(solver, table.nfe, afs=afs)
     ends = table.sigmas[[0, -1]].tolist()
     sigmas = schedule("time_uniform", steps, sigma_max=ends[0], sigma_min=ends[1], rho=1.0)
-    model = load_model(request.model, device=request.device)
+    model = loaded(request.model, request.device)
     start = latents(seeds, model.shape, device=request.device)
     denoise = model.bind(seeds, request.guidance)
     images = adasde.solve(denoise, start, sigmas, solver, afs=afs, noise=SeededNoise(seeds))

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from adasde.coefficients import Coefficients
+from adasde.denoisers import AnalyticFirstStep
 from adasde.errors import SolverError
 from adasde.integrate import integrate
 from adasde.solvers import sampler_of
@@ -103,4 +104,4 @@ class _Seen(Denoiser):
     def first(self, x: Tensor, sigma: Tensor) -> Tensor:
         """That estimate; where the step asked nothing, the one of the analytic first step."""
         estimate, self.estimate = self.estimate, None
-        return x * (1 - sigma / (1 + sigma**2).sqrt()).to(x) if estimate is None else estimate
+        return AnalyticFirstStep(self)(x, sigma.to(x)) if estimate is None else estimate

@@ -105,7 +105,7 @@ def _brought(card: ModelCard | ExtractorCard, file: CardFile, *, folder: Path, l
     known = file.sha256 or lock.sha256(key)
     path = folder / file.name
     if not path.is_file():
-        path = _copied(key, file, folder=folder, lock=lock)
+        path = _copied(key, file, folder=folder, lock=lock, known=known)
     found = sha256_file(path)
     published = file.sha256 or file.sha256_begins or ""
     if not found.startswith(published):
@@ -123,10 +123,9 @@ def _brought(card: ModelCard | ExtractorCard, file: CardFile, *, folder: Path, l
     return path
 
 
-def _copied(key: str, file: CardFile, *, folder: Path, lock: Lock) -> Path:
+def _copied(key: str, file: CardFile, *, folder: Path, lock: Lock, known: str | None) -> Path:
     """The file, from the first of its addresses that has it."""
     if scheme(file.url) in ("http", "https"):
-        known = file.sha256 or lock.sha256(key)
         try:
             return download(file.url, folder, sha256=known, mirrors=file.mirrors, show=f"fetch {file.name}")
         except StoreError as error:

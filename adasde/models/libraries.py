@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import ModuleType
 
 from adasde.errors import CheckpointError
@@ -16,12 +17,7 @@ def diffusers() -> ModuleType:
     Raises:
         CheckpointError: it is not installed.
     """
-    usable_torchvision()
-    try:
-        import diffusers as library
-    except ModuleNotFoundError as error:
-        raise _missing(error) from error
-    return library
+    return _imported("diffusers")
 
 
 def transformers() -> ModuleType:
@@ -30,12 +26,7 @@ def transformers() -> ModuleType:
     Raises:
         CheckpointError: it is not installed.
     """
-    usable_torchvision()
-    try:
-        import transformers as library
-    except ModuleNotFoundError as error:
-        raise _missing(error) from error
-    return library
+    return _imported("transformers")
 
 
 def short(error: Exception) -> str:
@@ -44,8 +35,12 @@ def short(error: Exception) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
-def _missing(error: ModuleNotFoundError) -> CheckpointError:
-    return CheckpointError(
-        f"this model needs the Python package {error.name!r}, which is not installed. Install it with "
-        "pip install 'adasde[models]'."
-    )
+def _imported(name: str) -> ModuleType:
+    usable_torchvision()
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise CheckpointError(
+            f"this model needs the Python package {error.name!r}, which is not installed. Install it with "
+            "pip install 'adasde[models]'."
+        ) from error

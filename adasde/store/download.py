@@ -45,10 +45,14 @@ class Passing(StoreError):
     wait: float | None = None
 
 
+def offline_by() -> str | None:
+    """The variable that forbids the network; None: it may be used."""
+    return next((name for name in OFFLINE if os.environ.get(name, "0") not in ("", "0")), None)
+
+
 def require_online(url: str) -> None:
     """Refuse ``url`` where the network may not be used (StoreError)."""
-    named = next((name for name in OFFLINE if os.environ.get(name, "0") not in ("", "0")), None)
-    if named is not None:
+    if named := offline_by():
         raise StoreError(
             f"{url} is not on this machine, and the network may not be used ({named} is set, or --offline "
             "was given). Fetch it where there is a network, or name a copy of it with file:///path.",

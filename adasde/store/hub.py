@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adasde.errors import StoreError
 from adasde.store.base import checked_key
-from adasde.store.download import require_online
+from adasde.store.download import offline_by, require_online
 
 ID = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:/([^@]+))?(?:@(.+))?")
 
@@ -34,7 +34,7 @@ def hub_copy(spec: str, folder: Path) -> Path:
             f"{spec} needs {error.name}, which the plain package does not bring. Install it with: "
             "pip install 'adasde[models]'"
         ) from error
-    if file is not None and (folder / checked_key(file)).is_file() and _is_offline():
+    if file is not None and (folder / checked_key(file)).is_file() and offline_by():
         return folder / file
     require_online(spec)
     try:
@@ -43,14 +43,6 @@ def hub_copy(spec: str, folder: Path) -> Path:
         return Path(hf_hub_download(name, file, revision=revision, local_dir=folder))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise _explained(spec, error) from error
-
-
-def _is_offline() -> bool:
-    try:
-        require_online("")
-    except StoreError:
-        return True
-    return False
 
 
 def _explained(spec: str, error: Exception) -> StoreError:
