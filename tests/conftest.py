@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,11 @@ def _environment() -> None:
 
 @pytest.fixture(autouse=True)
 def _same_variables() -> Iterator[None]:
-    """What a test, or a library in it (MLflow's set_tracking_uri), sets in the environment ends with it."""
+    """What a test sets in the environment, or MLflow's set_tracking_uri there and in itself, ends with it."""
     before = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     yield
+    if "mlflow" in sys.modules:
+        sys.modules["mlflow"].set_tracking_uri(None)
     for name in [name for name in os.environ if name not in before and not name.startswith("PYTEST_")]:
         del os.environ[name]
     os.environ.update(before)
