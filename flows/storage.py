@@ -65,7 +65,8 @@ def require_storage(project: Path) -> None:
 def with_remote(local: dict[str, Any], url: str | None) -> dict[str, Any]:
     """DVC's local configuration with our remote at ``url``, or without it; all else stays.
 
-    It becomes the default remote unless another one was chosen on this machine.
+    It becomes the default remote unless another one was chosen on this machine. What comes from it is hashed:
+    DVC 3 otherwise keeps the beginning of a file that was cut short, where it was the only one on its way.
     """
     remotes = {name: dict(remote) for name, remote in local.get("remote", {}).items()}
     core = dict(local.get("core", {}))
@@ -74,6 +75,6 @@ def with_remote(local: dict[str, Any], url: str | None) -> dict[str, Any]:
         if core.get("remote") == REMOTE:
             del core["remote"]
     else:
-        remotes[REMOTE] = remotes.get(REMOTE, {}) | {"url": url}
+        remotes[REMOTE] = remotes.get(REMOTE, {}) | {"url": url, "verify": "true"}
         core.setdefault("remote", REMOTE)
     return local | {"core": core, "remote": remotes}

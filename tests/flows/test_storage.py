@@ -42,7 +42,7 @@ def test_the_remote_comes_moves_and_goes_with_the_storage(
     for url in ("s3://bucket/prefix", "s3://other", str(project / "there")):
         monkeypatch.setenv("ADASDE_STORAGE_URL", url)
         environment.prepare_dvc(project)
-        assert local(project)["remote"] == {"adasde": {"url": f"{url}/dvc"}}
+        assert local(project)["remote"] == {"adasde": {"url": f"{url}/dvc", "verify": "true"}}
         assert local(project)["core"]["remote"] == "adasde"
     before = (project / ".dvc/config.local").stat().st_mtime_ns
     environment.prepare_dvc(project)
@@ -62,7 +62,7 @@ def test_a_remote_chosen_on_this_machine_stays_the_default(
     environment.prepare_dvc(project)
     assert local(project)["core"]["remote"] == "mine"
     assert local(project)["remote"]["mine"] == {"url": "s3://mine", "profile": "me"}
-    assert local(project)["remote"]["adasde"] == {"url": "s3://bucket/dvc"}
+    assert local(project)["remote"]["adasde"] == {"url": "s3://bucket/dvc", "verify": "true"}
     monkeypatch.delenv("ADASDE_STORAGE_URL")
     environment.prepare_dvc(project)
     assert list(local(project)["remote"]) == ["mine"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import resource
 import shutil
@@ -186,12 +187,21 @@ def test_a_server_that_dies_while_a_run_is_tracked(
     assert all(run["new"] for run in again["runs"])
 
 
-def test_a_disk_that_is_full_while_bytes_come(finished: tuple[Project, str], tmp_path: Path) -> None:
+def test_a_disk_that_is_full_while_bytes_come(
+    finished: tuple[Project, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project, _ = finished
     project.adasde("push")
     other = cloned(project, tmp_path)
-    with files_end_after(LARGE // 2):
-        done = other.adasde("pull", code=1)
-    explained(done, "`dvc pull` failed", "File too large", "mend the cause and start the same command again")
-    other.adasde("pull")
-    assert tree(other.root / "data") == tree(project.root / "data")
+    folder = other.root / "data/reference"
+    for order in ("0", "1"):  # of DVC's sets: the large file is the first of two, or the last and alone
+        monkeypatch.setenv("PYTHONHASHSEED", order)
+        with files_end_after(LARGE // 2):
+            done = other.adasde("pull", code=1)
+        explained(done, "`dvc pull` failed", "File too large", "the cause and start the same command again")
+        other.adasde("pull")
+        assert tree(other.root / "data") == tree(project.root / "data")
+        for path in folder.iterdir():
+            md5 = hashlib.md5(path.read_bytes()).hexdigest()
+            (other.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]).unlink()
+            path.unlink()
