@@ -14,7 +14,8 @@ install: $(STAMP) ## make .venv with the versions of requirements.lock
 
 # torch comes through pip, which also finds a CPU build offered by the local pip settings; uv then sees it
 # installed and brings the rest in seconds. Where uv cannot (no wheel, another index), pip does it all. Either
-# way everything is compiled once: two dozen short processes start in half the time.
+# way everything is compiled once: two dozen short processes start in half the time; and the empty databases of
+# Prefect and MLflow are made once.
 $(STAMP): requirements.lock pyproject.toml
 	@rm -f .venv/installed-*
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || python3 -m venv .venv
@@ -24,6 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m compileall -q adasde flows
 	$(BIN)/python -m flows.environment
+	$(BIN)/python -m flows.databases
 	@touch $@
 
 demo: $(STAMP) ## distil, evaluate, track and register the digits model, and show the table

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from adasde.errors import AdaSDEError
 from adasde.store.base import of_this_machine
 from adasde.store.sources import explained_s3
+from flows.databases import MLFLOW
 from flows.storage import mlflow_url
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def open_client(uri: str) -> Iterator[MlflowClient]:
     from requests.exceptions import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
+    if uri.startswith(SQLITE):
+        MLFLOW.provide(Path(uri.removeprefix(SQLITE)))
     mlflow.set_tracking_uri(uri)
     try:
         with explained_s3("keep the files of runs"):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from adasde.errors import AdaSDEError
+from flows.databases import PREFECT
 from flows.lock import running_servers
 from flows.service import HOST, Service, answers, free_port
 
@@ -45,6 +46,7 @@ class Address:
 
 def prefect_server(project: Path, port: int, *, log: Path, flags: Mapping[str, str]) -> Service:
     """Start a Prefect server on ``port``; ``flags`` are added to the environment."""
+    PREFECT.provide(Path(os.environ["PREFECT_HOME"]) / "prefect.db")
     command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
     command += ["--host", HOST, "--port", str(port), "--log-level", "error", "--lifespan", "on"]
     command += ["--timeout-graceful-shutdown", "5"]  # open pages would keep it from ending
