@@ -26,7 +26,7 @@ from flows.storage import require_storage
 from flows.tracking import Tracked, track
 from flows.turn import turn
 
-SECONDS_BETWEEN_UPDATES = 2.0
+SECONDS_BETWEEN_UPDATES = 5.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Summary:
 
 
 class ProgressArtifact:
-    """A Prefect progress artifact, made at the first step and moved at most every other second."""
+    """A Prefect progress artifact, made at the first step and moved at most every few seconds."""
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
