@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from adasde.errors import AdaSDEError
+from flows.mending import mend
 from flows.storage import dvc_url, with_remote
 
 ALWAYS = {
@@ -64,9 +65,10 @@ def settings(project: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def apply(project: Path) -> None:
-    """Set the variables in this process and prepare DVC for this machine."""
+    """Set the variables in this process, prepare DVC for this machine, mend what a killed one has left."""
     os.environ.update(settings(project, os.environ))
     prepare_dvc(project)
+    mend(project)
 
 
 def prepare_dvc(project: Path) -> None:

@@ -18,6 +18,7 @@ from prefect.states import Completed
 
 from flows import environment, graph
 from flows.logs import explain_failures
+from flows.mending import mend
 from flows.observer import Outcome, Step, observer
 from flows.processes import Crew
 from flows.publish import publish
@@ -114,6 +115,7 @@ def run_stages(site: Site, only: Collection[str] | None = None) -> dict[str, Out
 
     With ``only`` no others than these, which need no others.
     """
+    mend(site.folder)
     stages = graph.read_stages(site.folder)
     if only is not None:
         stages = {name: stage for name, stage in stages.items() if name in only}
