@@ -1,12 +1,15 @@
-"""Two real runs of a tiny pipeline: promoted, measured again under a new protocol, rolled back."""
+"""Two real runs of a tiny pipeline in one bucket: promoted, measured again by a new protocol, rolled back."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 
 import pytest
 from projects import ROOT, Project, make_project
+
+from adasde.store import open_store
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -17,8 +20,9 @@ def answer(project: Project, *arguments: str) -> dict:
     return json.loads(project.adasde(*arguments).stdout)
 
 
-def test_two_runs_two_champions_and_back(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_two_runs_two_champions_and_back(tmp_path_factory: pytest.TempPathFactory, bucket_url: str) -> None:
     project = make_project(tmp_path_factory.mktemp("end"), nfe=[3])
+    project.params("storage", value={"url": f"{bucket_url}/of all"})
     shutil.copytree(ROOT / "adasde", project.root / "adasde", ignore=shutil.ignore_patterns("__pycache__"))
     first = project.run()
     outcome = answer(project, *PROMOTE)
@@ -34,6 +38,7 @@ def test_two_runs_two_champions_and_back(tmp_path_factory: pytest.TempPathFactor
     assert (outcome["changed"], outcome["champion"], outcome["before"]) == (True, "2", "1")
 
     pointer = outcome["pointer"]
+    assert pointer == f"{bucket_url}/of all/registry/adasde-digits-nfe3/champion.json"
     sampled = project.adasde(
         "sample", "--nfe", "3", "--coefficients", pointer, "--out", "elsewhere", "--json"
     )
@@ -45,4 +50,8 @@ def test_two_runs_two_champions_and_back(tmp_path_factory: pytest.TempPathFactor
         ("1", ["champion"]),
     ]
     assert [one["action"] for one in model["decisions"]] == ["promote", "promote", "rollback"]
+    project.adasde("push")
+    kept = Counter(entry.key.split("/")[0] for entry in open_store(f"{bucket_url}/of all").list())
+    assert set(kept) == {"dvc", "mlflow", "registry"} and min(kept.values()) > 5, kept
+    assert not (project.root / "store").exists() and not (project.root / "mlruns").exists()
     assert [path for path in project.home.rglob("*") if path.is_file()] == []
