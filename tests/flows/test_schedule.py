@@ -34,11 +34,13 @@ class Up:
     api: PrefectApi
     mlflow: str
     deployment: dict[str, Any]
+    sweep: dict[str, Any]
 
-    def start_run(self) -> str:
-        """Ask for a run now, as the scheduler does; its id."""
+    def start_run(self, deployment: dict[str, Any] | None = None) -> str:
+        """Ask for a run now, as the scheduler does; its id. The nightly one's unless another is named."""
         body = {"state": {"type": "SCHEDULED"}}
-        return self.api.post(f"deployments/{self.deployment['id']}/create_flow_run", body)["id"]
+        number = (deployment or self.deployment)["id"]
+        return self.api.post(f"deployments/{number}/create_flow_run", body)["id"]
 
     def run(self, run_id: str) -> dict[str, Any]:
         return self.api.get(f"flow_runs/{run_id}")
@@ -66,22 +68,24 @@ def up(make_toy) -> Iterator[Up]:
     project = make_toy()
     project.params("nfe", value=[3])
     document = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    nightly = next(one for one in document["deployments"] if one["name"] == "nightly")
+    deployments = {one["name"]: one for one in document["deployments"]}
+    nightly, sweep = deployments["nightly"], deployments["sweep"]
+    sweep["parameters"]["settings"] = {"distill.lr": [0.02, 0.05], "nfe": 3}
     nightly["schedules"] = [{"slug": "often", "interval": 10}]
     variables = nightly["work_pool"]["job_variables"]["env"]
     variables["PREFECT_FLOWS_DEFAULT_RETRIES"], variables["PREFECT_FLOWS_DEFAULT_RETRY_DELAY_SECONDS"] = (
         "1",
         "2",
     )
-    (project.root / "prefect.yaml").write_text(yaml.safe_dump(document | {"deployments": [nightly]}))
+    (project.root / "prefect.yaml").write_text(yaml.safe_dump(document | {"deployments": [nightly, sweep]}))
     prefect, mlflow = free_port(), free_port()
     process = project.start("up", "--prefect-port", str(prefect), "--mlflow-port", str(mlflow))
     try:
         wait_for_line(process, "Ctrl-C stops everything")
         project.adasde("prefect", "deploy", "--all")
         api = PrefectApi(api_url(prefect))
-        (deployment,) = api.post("deployments/filter", {})
-        yield Up(project, process, api, f"http://127.0.0.1:{mlflow}", deployment)
+        found = {one["name"]: one for one in api.post("deployments/filter", {})}
+        yield Up(project, process, api, f"http://127.0.0.1:{mlflow}", found["nightly"], found["sweep"])
     finally:
         process.terminate()
         process.communicate(timeout=300)
@@ -158,11 +162,26 @@ def test_a_failing_run_is_tried_again_and_then_says_why(up: Up) -> None:
     assert sum(message.startswith(start) for message in messages()) <= 2, "once a try"
 
 
+def test_a_sweep_is_a_deployment_too(up: Up) -> None:
+    eventually(lambda: not active(up))
+    before = up.tracked_runs()
+    run = up.ended(up.start_run(up.sweep))
+    assert run["state_name"] == "Completed", run["state"]
+    assert run["parameters"]["settings"] == {"distill.lr": [0.02, 0.05], "nfe": 3}
+    trials = up.api.post("flow_runs/filter", {"flow_runs": {"name": {"like_": "lr="}}})
+    assert {trial["name"]: trial["state_name"] for trial in trials} == {
+        "lr=0.02 nfe=3": "Completed",
+        "lr=0.05 nfe=3": "Completed",
+    }
+    assert up.tracked_runs() == before + 3, "the trials and their parent"
+
+
 def test_a_run_by_hand_uses_the_server_that_is_up(up: Up) -> None:
     summary = up.project.run()
     assert summary["stages"]["distill@3"] == "unchanged", "kept from the run that failed"
     assert summary["stages"]["sample@3"] == "ran"
-    (run,) = up.api.post("flow_runs/filter", {"flow_runs": {"deployment_id": {"is_null_": True}}})
+    by_hand = {"flow_runs": {"deployment_id": {"is_null_": True}}, "flows": {"name": {"any_": ["adasde"]}}}
+    (run,) = up.api.post("flow_runs/filter", by_hand)
     assert run["state_name"] == "Completed"
     assert not (up.project.root / ".cache/prefect-server.log").exists()
 
