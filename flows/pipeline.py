@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -24,7 +25,7 @@ from flows.processes import Crew
 from flows.publish import publish
 from flows.stage import Site, run_stage
 from flows.storage import require_storage
-from flows.tracking import Tracked, track
+from flows.tracking import Tracked, load_libraries, track
 from flows.turn import turn
 
 SECONDS_BETWEEN_UPDATES = 5.0
@@ -104,6 +105,7 @@ def pipeline(project: str = ".") -> Summary:
     explain_failures()
     with turn(folder):
         require_storage(folder)
+        Thread(target=load_libraries, name="libraries of track", daemon=True).start()
         outcomes = run_stages(Site(folder, Crew(environment.parallel_stages())))
         publish_task(str(folder))
         tracked = track_task(str(folder), str(flow_run.get_id()))

@@ -43,6 +43,14 @@ class Tracked:
     new: bool
 
 
+def load_libraries() -> None:
+    """Import what ``track`` needs: seconds of one core, best spent while the only stage is ``fetch``."""
+    import mlflow.models
+    import mlflow.pyfunc
+    import mlflow.store.model_registry.sqlalchemy_store
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
 def track(project: Path, *, flow_run_id: str) -> list[Tracked]:
     """Make sure that the present outputs of every NFE have their run and their registered version.
 
