@@ -35,6 +35,22 @@ def sample(
     guidance: Annotated[
         float | None, typer.Option(help="With --seeds: classifier-free guidance, if the file names none.")
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--classes",
+            "--class",
+            help="With --seeds: classes that take turns by the seed.",
+            metavar="0,3,7-9",
+        ),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            help="With --seeds: a prompt, or a file with one a line; they take turns by the seed.",
+            metavar="FILE|TEXT",
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="With --seeds: images computed together.")] = 64,
     device: Annotated[
         str | None, typer.Option(help="With --seeds: cpu, cuda, cuda:1 (default: a GPU if there is one).")
@@ -76,11 +92,12 @@ def sample(
             grid=grid,
             compare=solvers,
             dask=dask,
+            chosen=_chosen(classes, prompts),
             force=force,
         )
         tell("sample", run(wanted), as_json)
         return
-    if nfe is None:
+    if nfe is None or classes is not None or prompts is not None:
         raise typer.BadParameter("say which images: --seeds 0-99 with --coefficients and --out, or --nfe 5.")
     from adasde import stages
     from adasde.params import load_params
@@ -90,6 +107,17 @@ def sample(
     values = load_params(params)
     summary = stages.sample(values, nfe, checkpoint=checkpoint, coefficients=source, out=target, force=force)
     tell("sample", summary, as_json)
+
+
+def _chosen(classes: str | None, prompts: str | None) -> tuple[int, ...] | tuple[str, ...]:
+    """The classes or prompts that take turns."""
+    from adasde.images.chosen import parse_classes, parse_prompts
+
+    if classes is not None and prompts is not None:
+        raise typer.BadParameter("a model takes --classes or --prompts, never both.")
+    if classes is not None:
+        return tuple(parse_classes(classes))
+    return () if prompts is None else tuple(parse_prompts(prompts))
 
 
 def _default_device() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -15,20 +15,17 @@ from adasde.batching import chunks
 from adasde.coefficients import Coefficients
 from adasde.errors import DataError
 from adasde.files import sha256_json
+from adasde.images.chosen import Asked, bound, check, recorded, turns
 from adasde.images.places import Place, open_place
 from adasde.images.seeds import rank_of
 from adasde.metrics import to_uint8
 from adasde.models import load_model
-from adasde.models.prompts import Prompted
 from adasde.noise import SeededNoise, latents
 from adasde.progress import track
-from adasde.types import Denoiser, Model
+from adasde.types import Model
 
 Submit = Callable[[Sequence[tuple[Any, ...]]], Iterable[int]]
 """Runs ``draw_piece(*arguments)`` for all arguments somewhere and yields the results as they come."""
-
-Asked = Sequence[int] | Sequence[str]
-"""The class, or the prompt, of every image."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +37,14 @@ class Request:
         coefficients: the document of a coefficient file (``Coefficients.to_document``).
         guidance: of classifier-free guidance; 1: none.
         device: where the network runs.
+        chosen: classes or prompts that take turns by the seed; none: those that ``Model.bind`` gives.
     """
 
     model: str
     coefficients: Mapping[str, Any]
     guidance: float = 1.0
     device: str = "cpu"
+    chosen: tuple[int, ...] | tuple[str, ...] = ()
 
     @classmethod
     def of(cls, table: Coefficients, *, model: str | None = None, device: str = "cpu") -> Request:
@@ -68,7 +67,21 @@ class Request:
             "weights": model.sha256,
             "coefficients": sha256_json(table),
             "guidance": self.guidance,
+            **recorded(model, self.chosen),
         }
+
+    def loaded(self) -> Model:
+        """The network, after a look whether all fits together.
+
+        Raises:
+            CheckpointError: it cannot be loaded.
+            CoefficientsError: the coefficients are another checkpoint's.
+            ParamsError: classes or prompts that it does not take.
+        """
+        model = loaded(self.model, self.device)
+        Coefficients.from_document(dict(self.coefficients)).check_model(model.sha256)
+        check(model, self.chosen)
+        return model
 
 
 @lru_cache(maxsize=2)
@@ -80,23 +93,15 @@ def loaded(model: str, device: str) -> Model:
 def draw_seeds(request: Request, seeds: Sequence[int], *, asked: Asked | None = None) -> Tensor:
     """The images of ``seeds``, uint8 [len(seeds), C, H, W] on the CPU; image k depends on seeds[k] alone.
 
-    ``asked`` has the class or the prompt of every image, in place of those that ``Model.bind`` gives it.
+    ``asked`` has the class or the prompt of every image, in place of those that its seed gives it.
     """
     model = loaded(request.model, request.device)
     table = Coefficients.from_document(dict(request.coefficients))
     start = latents(seeds, model.shape, device=request.device)
-    denoise = _bound(model, seeds, asked, guidance=request.guidance)
+    if asked is None and request.chosen:
+        asked = turns(request.chosen, seeds)
+    denoise = bound(model, seeds, asked, guidance=request.guidance)
     return to_uint8(model.images(adasde.sample(denoise, start, table, SeededNoise(seeds)))).cpu()
-
-
-def _bound(model: Model, seeds: Sequence[int], asked: Asked | None, *, guidance: float) -> Denoiser:
-    """The denoiser of the batch; a class is a number that has itself as remainder."""
-    if asked is None:
-        return model.bind(seeds, guidance)
-    if isinstance(model.condition, Prompted):
-        told = replace(model, condition=model.condition.of([str(prompt) for prompt in asked]))
-        return told.bind(range(len(asked)), guidance)
-    return model.bind([int(label) for label in asked], guidance)
 
 
 def draw_piece(request: Request, out: str, seeds: list[int]) -> int:
@@ -118,14 +123,13 @@ def draw_images(
     Under ``torchrun`` every process makes its share of the pieces. ``submit`` may run pieces elsewhere.
 
     Raises:
-        CoefficientsError: the coefficients are another checkpoint's.
+        CheckpointError, CoefficientsError, ParamsError: as ``Request.loaded``.
         DataError: ``out`` cannot be written, or holds images of other settings.
         StoreError: a bucket that cannot be reached.
     """
-    model = loaded(request.model, request.device)
-    Coefficients.from_document(dict(request.coefficients)).check_model(model.sha256)
+    about = request.about(request.loaded())
     place: Place = open_place(out)
-    place.belongs(request.about(model))
+    place.belongs(about)
     done = place.finished()
     rank, world = rank_of()
     mine = [piece for k, piece in enumerate(chunks(seeds, batch)) if k % world == rank]

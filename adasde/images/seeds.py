@@ -17,17 +17,22 @@ def parse_seeds(text: str) -> list[int]:
     Raises:
         ParamsError: something else, a range that ends before it begins, or a seed of 2^64 or more.
     """
-    seeds: dict[int, None] = {}
+    return numbers(text, "seeds", below=HIGHEST, example="0-49999 or 1,2,5-10")
+
+
+def numbers(text: str, what: str, *, below: int, example: str) -> list[int]:
+    """Numbers and ranges, as ``parse_seeds`` takes them, of less than ``below`` (ParamsError)."""
+    found: dict[int, None] = {}
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
-        if last < first or last >= HIGHEST:
+        if last < first or last >= below:
             raise ParamsError(
-                f"{part.strip()!r} in the seeds {text!r} is neither a number nor a range first-last. "
-                "Write for instance 0-49999 or 1,2,5-10."
+                f"{part.strip()!r} in the {what} {text!r} is neither a number nor a range first-last. "
+                f"Write for instance {example}."
             )
-        seeds.update(dict.fromkeys(range(first, last + 1)))
-    return list(seeds)
+        found.update(dict.fromkeys(range(first, last + 1)))
+    return list(found)
 
 
 def rank_of(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from torch import Tensor
 import adasde
 from adasde.coefficients import Coefficients
 from adasde.errors import DataError, SolverError
+from adasde.images.chosen import bound, turns
 from adasde.images.cluster import on_dask
 from adasde.images.draw import Request, draw_images, draw_seeds, here, loaded
 from adasde.images.pack import PACKERS, as_comparison, as_grid, packed
@@ -44,6 +45,7 @@ class Wanted:
     grid: Path | None = None
     compare: tuple[str, ...] = ()
     dask: str | None = None
+    chosen: tuple[int, ...] | tuple[str, ...] = ()
     force: bool = False
 
 
@@ -75,6 +77,7 @@ def run(wanted: Wanted) -> dict[str, Any]:
 
 def _request(wanted: Wanted, table: Coefficients) -> Request:
     request = Request.of(table, model=wanted.model, device=wanted.device)
+    request = replace(request, chosen=wanted.chosen)
     if wanted.guidance is not None and wanted.guidance != request.guidance and not wanted.force:
         raise SolverError(
             f"these coefficients were distilled for guidance {request.guidance:g}, not {wanted.guidance:g}. "
@@ -96,7 +99,7 @@ def _await_others(out: str, seeds: Sequence[int], *, pause: float = 1.0) -> None
 def _already(archive: Path, wanted: Wanted, request: Request) -> dict[str, Any]:
     """An archive that is there: it has these images, or it is in the way."""
     before, there = packed(archive)
-    about = request.about(loaded(request.model, request.device))
+    about = request.about(request.loaded())
     if before != about:
         raise other_settings(str(archive), before, about)
     if there != set(wanted.seeds):
@@ -131,6 +134,7 @@ def _classical(name: str, request: Request, table: Coefficients, seeds: Sequence
     sigmas = schedule("time_uniform", steps, sigma_max=ends[0], sigma_min=ends[1], rho=1.0)
     model = loaded(request.model, request.device)
     start = latents(seeds, model.shape, device=request.device)
-    denoise = model.bind(seeds, request.guidance)
+    asked = turns(request.chosen, seeds) if request.chosen else None
+    denoise = bound(model, seeds, asked, guidance=request.guidance)
     images = adasde.solve(denoise, start, sigmas, solver, afs=afs, noise=SeededNoise(seeds))
     return to_uint8(model.images(images)).cpu()
