@@ -200,13 +200,22 @@ def _inferred(recipe: dict[str, Any], name: str) -> dict[str, Any]:
     return {**recipe, "published": False, "note": recipe.get("note") or f"that of {name}"}
 
 
+def _extractors() -> dict[str, Path]:
+    return {path.stem: path for path in sorted((folder().parent / "extractors").glob("*.yaml"))}
+
+
+def extractor_names() -> list[str]:
+    """The names of the extractors that are fetched."""
+    return list(_extractors())
+
+
 def extractor_of(name: str) -> ExtractorCard:
     """The extractor called ``name``.
 
     Raises:
         CheckpointError: there is none, or its file is not a card.
     """
-    known = {path.stem: path for path in sorted((folder().parent / "extractors").glob("*.yaml"))}
+    known = _extractors()
     if name not in known:
         raise CheckpointError(f"there is no feature extractor {name!r}; known: {', '.join(known)}.")
     try:

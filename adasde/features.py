@@ -56,8 +56,9 @@ def load_features(spec: str | os.PathLike[str], *, device: str | torch.device = 
     card = read_card(folder)
     if card.features is None:
         raise CheckpointError(
-            f"the checkpoint {folder} ({card.name}) has no feature extractor; the packaged models and those "
-            "that 'adasde fetch' brings have one."
+            f"the checkpoint {folder} ({card.name}) has no feature extractor. Name one in params.yaml, for "
+            "instance  features: inception-2015-12-05  (or digits, or a checkpoint that has one), and run "
+            "'adasde fetch' again."
         )
     network = build(card, card.features, read_weights(folder, card.features)).to(device)
     return Features(cast(FeatureNetwork, network), name=card.name, sha256=card.features.sha256)

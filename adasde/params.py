@@ -194,6 +194,8 @@ class Params(Section):
 
     model: Annotated[str, Field(min_length=1)]
     nfe: Annotated[list[PositiveInt], Field(min_length=1)]
+    features: Annotated[str, Field(min_length=1)] | None = None
+    prompts: Annotated[str, Field(min_length=1)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     guidance: Weight = 1.0
     afs: bool = True
@@ -245,8 +247,14 @@ class Params(Section):
 
     @property
     def model_name(self) -> str:
-        """What the model is called in names: ``my-digits`` for ``s3://bucket/models/my-digits``."""
-        return self.model.rstrip("/").rpartition("/")[2] or self.model
+        """What the model is called in names: ``my-digits`` for ``s3://bucket/models/my-digits``.
+
+        ``my-function`` for ``module:my_function``, ``digits`` for ``file:models/digits.safetensors``.
+        """
+        _, colon, rest = self.model.partition(":")
+        plain = rest if colon and not rest.startswith("//") else self.model
+        name = plain.rstrip("/").rpartition("/")[2].removesuffix(".safetensors")
+        return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.") or "model"
 
     @property
     def training_seeds(self) -> range:

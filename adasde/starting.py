@@ -20,6 +20,8 @@ BASELINES = {
 }
 
 WHY = {
+    "features": "whose features images are judged by; null: the model's own",
+    "prompts": "of a text-to-image model, a file; null: those of its card",
     "inserted": "M: nodes inserted into every interval of the student (recipe)",
     "substeps": "every piece is split into so many again; 1 is the paper's",
     "trajectories": "how many in all (recipe)",
@@ -52,7 +54,10 @@ def starting_text(name: str, nfe: Sequence[int]) -> str:
     card = None if name in cards() else card_of(name)
     recipes = _measured() if card is None else _recipes(card, nfe)
     values = (
-        {"model": name, "nfe": list(nfe), "seed": 0, "guidance": _guidance(card)} | recipes | _judged(card)
+        {"model": name, "features": None, "prompts": None, "nfe": list(nfe), "seed": 0}
+        | {"guidance": _guidance(card)}
+        | recipes
+        | _judged(card)
     )
     text = _head(name, nfe, card) + _written(values)
     check_params(parse_yaml(text, source="params.yaml"))

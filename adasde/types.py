@@ -51,6 +51,7 @@ class Model:
     condition: Callable[[Sequence[int], float], Denoiser] | None = None
     decode: Callable[[Tensor], Tensor] | None = None  # of a latent model: samples -> images
     guidance: float = 1.0  # that of ``bind`` where none is given
+    prompts: Sequence[str] = ()  # of a text-to-image model
 
     def bind(self, seeds: Sequence[int], guidance: float | None = None) -> Denoiser:
         """The denoiser for the batch of these ``seeds``; an unconditional model has one for all.

@@ -225,7 +225,17 @@ def test_storage_is_a_bucket_or_a_folder(values: dict[str, Any], url: str | None
 
 
 @pytest.mark.parametrize(
-    ("model", "name"), [("digits", "digits"), ("s3://b/models/mine/", "mine"), ("a/b", "b"), ("/", "/")]
+    ("model", "name"),
+    [
+        ("digits", "digits"),
+        ("s3://b/models/mine/", "mine"),
+        ("a/b", "b"),
+        ("/", "model"),
+        ("diffusers:google/ddpm-cifar10-32", "ddpm-cifar10-32"),
+        ("diffusers:/a/b c/", "b-c"),
+        ("file:models/mine.safetensors", "mine"),
+        ("my_models:cats_64", "cats-64"),
+    ],
 )
 def test_a_model_has_a_short_name(values: dict[str, Any], model: str, name: str) -> None:
     assert check_params(values | {"model": model}).model_name == name

@@ -228,7 +228,9 @@ def test_the_prompt_of_a_seed_is_its_remainder(specs: dict[str, str], tmp_path: 
 def test_prompts_lie_beside_the_pipeline(specs: dict[str, str], tmp_path: Path) -> None:
     folder = shutil.copytree(specs["text"].partition(":")[2], tmp_path / "own")
     without = loaded(f"diffusers:{folder}", None)
-    with pytest.raises(SolverError, match=r"draws what prompts say and has none. Write one a line into"):
+    with pytest.raises(
+        SolverError, match=r"draws what prompts say and has none. Name a file of them in params.yaml"
+    ):
         without.bind([0])
     (folder / "prompts.txt").write_text("a cat\ncat\n")
     condition = loaded(f"diffusers:{folder}", None).condition

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from adasde.checkpoints import Card, Part, find, read_card, read_weights
+from adasde.checkpoints import PROMPTS, Card, Part, find, read_card, read_weights, verified
 from adasde.errors import CheckpointError, ParamsError
-from adasde.models import inception
+from adasde.models import inception, linked
 from adasde.models.classifier import Classifier
 from adasde.models.conditional import by_class
 from adasde.models.convert import CONVERTERS
@@ -25,14 +25,11 @@ from adasde.models.libraries import short
 from adasde.models.mlp import ResidualMLP
 from adasde.models.openai import family as openai
 from adasde.models.openai.classifier import guided_by
-from adasde.models.own import file_with_card, model_of
+from adasde.models.own import FILE, PIPELINE, file_with_card, is_file, is_function, model_of
 from adasde.models.prompts import Prompted, Source, read_prompts
 from adasde.models.runtime import Runtime
 from adasde.models.unet import UNet
 from adasde.types import Model
-
-PIPELINE, FILE = "diffusers:", "file:"
-FUNCTION = re.compile(r"(?!diffusers:|file:)[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def _residual_mlp(card: Card, about: Mapping[str, Any]) -> nn.Module:
@@ -45,12 +42,12 @@ def _unet(card: Card, about: Mapping[str, Any]) -> nn.Module:
 
 
 def _digit_classifier(card: Card, about: Mapping[str, Any]) -> nn.Module:
-    return Classifier(card.shape)
+    return Classifier(about.get("shape", card.shape))
 
 
 def _classifier(card: Card, about: Mapping[str, Any]) -> nn.Module:
     sizes = {name: about[name] for name in ("channels", "units", "classes")}
-    return Classifier(card.shape, **sizes)
+    return Classifier(about.get("shape", card.shape), **sizes)
 
 
 def _edm_song_unet(card: Card, about: Mapping[str, Any]) -> nn.Module:
@@ -129,23 +126,29 @@ def load_model(
         CheckpointError: there is no such model, or its files are damaged or of another checkpoint.
         ParamsError: ``runtime`` of a model that brings its own code.
     """
-    if runtime is not None and (str(spec).startswith(PIPELINE) or FUNCTION.fullmatch(str(spec))):
+    spec = str(spec)
+    if runtime is not None and (spec.startswith(PIPELINE) or is_function(spec)):
         raise ParamsError(
-            f"number format, layout and compilation cannot be chosen for {str(spec)!r}, whose network is "
+            f"number format, layout and compilation cannot be chosen for {spec!r}, whose network is "
             "another library's or your own code. Leave runtime out, and choose them there."
         )
-    if str(spec).startswith(PIPELINE):
+    if spec.startswith(PIPELINE):
         from adasde.models.pipelines import load_pipeline
 
-        return load_pipeline(str(spec).removeprefix(PIPELINE), device=device, prompts=prompts)
-    if FUNCTION.fullmatch(str(spec)):
-        return model_of(str(spec))
+        return load_pipeline(spec.removeprefix(PIPELINE), device=device, prompts=prompts)
+    if is_function(spec):
+        return model_of(spec)
     folder: Path | None = None
-    if str(spec).startswith(FILE) and not str(spec).startswith("file://"):
-        card, weights = file_with_card(Path(str(spec).removeprefix(FILE)))
+    if is_file(spec):
+        card, weights = file_with_card(Path(spec.removeprefix(FILE)))
     else:
         folder = find(spec)
         card = read_card(folder)
+        if not prompts and card.prompts is not None:
+            prompts = verified(folder, card.prompts)
+        if card.model.family == linked.FAMILY:
+            load = partial(load_model, device=device, prompts=prompts, runtime=runtime)
+            return linked.follow(card, folder, load)
         weights = read_weights(folder, card.model)
     runtime = runtime or Runtime()
     return _assembled(card, weights, folder=folder, device=device, prompts=prompts, runtime=runtime)
@@ -171,9 +174,10 @@ def _assembled(
     facts = _conditions(card, network)
     if isinstance(plain, stable.StableDiffusion):
         place = folder or Path()
-        beside = place / "prompts.txt"
+        beside = place / PROMPTS
         written = read_prompts(prompts or (beside if beside.exists() else None))
         facts["condition"] = Prompted(network, stable.Encoder(plain, place), written, name=card.name)
+        facts["prompts"] = written
     if "classifier" in others:
         facts["condition"] = guided_by(network, others["classifier"], plain.process, classes=card.classes)
     return Model(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from adasde import checkpoints
@@ -14,6 +14,9 @@ from adasde.errors import CheckpointError, StoreError
 from adasde.files import sha256_file
 from adasde.foreign import Opened, open_checkpoint, unpack
 from adasde.models import convert
+from adasde.models.extras import add_prompts, head_of, take_features, write_prompts
+from adasde.models.linked import write_link
+from adasde.models.own import FILE, file_with_card, is_file, is_own
 from adasde.models.trust import Lock
 from adasde.store import local_copy
 from adasde.store.download import download
@@ -26,18 +29,83 @@ DOWNLOADS = "downloads"
 """The folder beside the checkpoint in which the files stay as they came."""
 
 
-def fetch(spec: str, out: str | os.PathLike[str], *, project: str | os.PathLike[str] = ".") -> None:
-    """Write the checkpoint ``spec`` into ``out``: as ``checkpoints.fetch``, or that of a model card.
+def fetch(
+    spec: str,
+    out: str | os.PathLike[str],
+    *,
+    features: str | None = None,
+    prompts: str | None = None,
+    name: str | None = None,
+    project: str | os.PathLike[str] = ".",
+) -> None:
+    """Write the checkpoint ``spec`` into ``out``; it is there as a whole or as it was before.
+
+    ``spec`` is what ``checkpoints.fetch`` takes, a model card's name, or one of the user's own (see
+    ``load_model``), then called ``name``. ``features``: another extractor than the model's, an extractor
+    card's name or a checkpoint that has one. ``prompts``: a file of them, by default the model card's.
 
     Raises:
-        CheckpointError, StoreError, DataError: as ``checkpoints.fetch``, or as ``fetch_card``.
+        CheckpointError: there is no such model or extractor, or its files are damaged or do not fit.
+        StoreError: something cannot be reached.
+        DataError: ``out`` cannot be written.
     """
-    if scheme(spec) is None and spec in checkpoints.downloadable():
-        from adasde.catalogue import card_of
+    path, card = Path(out), _card(spec)
+    if card is None and not is_own(spec) and features is None and prompts is None:
+        checkpoints.fetch(spec, path)
+        return
+    with checkpoints.room_beside(path) as folder:
+        room = Path(folder)
+        if card is not None:
+            _bring_card(card, room, path.absolute().parent / DOWNLOADS, project=Path(project))
+        elif is_own(spec):
+            _fetch_own(spec, room, name=name or spec)
+        else:
+            checkpoints.fetch(spec, room)
+        if features is not None:
+            _add_features(room, features, path.absolute().parent / DOWNLOADS, project=Path(project))
+        if prompts is not None:
+            add_prompts(room, prompts)
+        elif card is not None and card.prompts is not None:
+            add_prompts(room, str(_beside(card, card.prompts, path.parent, project=Path(project))))
+        checkpoints.fetch(folder, path)
 
-        fetch_card(card_of(spec), Path(out), project=Path(project))
-    else:
-        checkpoints.fetch(spec, out)
+
+def _card(spec: str) -> ModelCard | None:
+    from adasde.catalogue import card_of
+
+    return card_of(spec) if scheme(spec) is None and spec in checkpoints.downloadable() else None
+
+
+def _fetch_own(spec: str, room: Path, *, name: str) -> None:
+    """A file with a card becomes a checkpoint; what has code of its own stays where it is."""
+    from adasde.models import load_model
+
+    if not is_file(spec):
+        model = load_model(spec)
+        write_link(room, spec, model, name=name)
+        if model.prompts:
+            write_prompts(room, model.prompts, source=spec)
+        return
+    path = Path(spec.removeprefix(FILE))
+    card, _ = file_with_card(path)
+    shutil.copyfile(path, room / "model.safetensors")
+    head: dict[str, Any] = {"name": name, "data": card.data, "license": card.license}
+    head |= {"shape": list(card.shape), "sigma_min": card.sigma_min, "sigma_max": card.sigma_max}
+    about = {"family": card.model.family, "about": dict(card.model.about)}
+    checkpoints.write_part(room, "model", about, head=head)
+
+
+def _add_features(room: Path, spec: str, downloads: Path, *, project: Path) -> None:
+    from adasde.catalogue import extractor_names, extractor_of
+
+    if spec not in extractor_names():
+        take_features(room, spec)
+        return
+    extractor = extractor_of(spec)
+    print(told(extractor), file=sys.stderr, flush=True)
+    for file in extractor.files:
+        path = _brought(extractor, file, folder=downloads / extractor.name, lock=Lock(project))
+        _convert(extractor, file, path=path, room=room, head=head_of(room))
 
 
 def fetch_card(card: ModelCard, out: Path, *, project: Path) -> None:
@@ -52,22 +120,46 @@ def fetch_card(card: ModelCard, out: Path, *, project: Path) -> None:
         StoreError: a file cannot be fetched.
         DataError: ``out`` cannot be written.
     """
+    _sources(card)  # before anything is spent
+    with checkpoints.room_beside(out) as folder:
+        _bring_card(card, Path(folder), out.absolute().parent / DOWNLOADS, project=project)
+        checkpoints.fetch(folder, out)
+
+
+def _sources(card: ModelCard) -> list[ModelCard | ExtractorCard]:
+    """The cards whose files are needed; their converters are there (CheckpointError: one is not)."""
     from adasde.catalogue import extractor_of
 
     sources: list[ModelCard | ExtractorCard] = [card]
     if card.features is not None:
         sources.append(extractor_of(card.features))
-    for file in (file for source in sources for file in source.files):  # before anything is spent
-        convert.require(file.family or card.family)
+    for source in sources:
+        for file in source.files:
+            convert.require(_family(source, file))
+    return sources
+
+
+def _bring_card(card: ModelCard, room: Path, downloads: Path, *, project: Path) -> None:
+    """The checkpoint of a card in the folder ``room``."""
+    sources = _sources(card)
     print("\n".join(map(told, sources)), file=sys.stderr, flush=True)
-    folder = out.absolute().parent / DOWNLOADS
-    lock = Lock(project)
-    with TemporaryDirectory(dir=_made(out.absolute().parent), prefix=f".{out.name}-") as room:
-        for source in sources:
-            for file in source.files:
-                path = _brought(source, file, folder=folder / source.name, lock=lock)
-                _convert(card, file, path=path, room=Path(room))
-        checkpoints.fetch(room, out)
+    lock, head = Lock(project), _head(card)
+    for source in sources:
+        for file in source.files:
+            path = _brought(source, file, folder=downloads / source.name, lock=lock)
+            _convert(source, file, path=path, room=room, head=head)
+
+
+def _head(card: ModelCard) -> dict[str, Any]:
+    """What a checkpoint's card says besides its files."""
+    return {
+        "name": card.name,
+        "data": card.data,
+        "license": f"{card.licence}. {card.terms} {card.terms_url}",
+        "shape": card.shape,
+        "sigma_min": card.sigma_min,
+        "sigma_max": card.sigma_max,
+    }
 
 
 def reference_file(card: ModelCard, folder: Path, *, project: Path) -> Path:
@@ -77,11 +169,15 @@ def reference_file(card: ModelCard, folder: Path, *, project: Path) -> Path:
         CheckpointError: it is another file than it was.
         StoreError: it cannot be fetched.
     """
+    assert card.reference is not None
+    return _beside(card, card.reference.url, folder, project=project, sha256=card.reference.sha256)
+
+
+def _beside(card: ModelCard, url: str, folder: Path, *, project: Path, sha256: str | None = None) -> Path:
+    """What a card names beside its weights, in ``folder``/downloads, trusted as these are."""
     from adasde.catalogue import CardFile
 
-    assert card.reference is not None
-    about = card.reference
-    file = CardFile(role="features", url=about.url, sha256=about.sha256, bytes=None)
+    file = CardFile(role="features", url=url, sha256=sha256, bytes=None)
     return _brought(card, file, folder=folder.absolute() / DOWNLOADS / card.name, lock=Lock(project))
 
 
@@ -141,25 +237,24 @@ def _copied(key: str, file: CardFile, *, folder: Path, lock: Lock, known: str | 
     raise failures[0]
 
 
-def _convert(card: ModelCard, file: CardFile, *, path: Path, room: Path) -> None:
+def _convert(
+    card: ModelCard | ExtractorCard, file: CardFile, *, path: Path, room: Path, head: Mapping[str, Any]
+) -> None:
     """Add what a file holds to the checkpoint folder ``room``."""
     import safetensors.torch
 
     source = path if file.member is None else _member(path, file.member)
     opened = open_checkpoint(source, key=file.key)
     about: Mapping[str, Any] = {**opened.about, "role": file.role, "card": card.model_dump(mode="json")}
-    made = convert.converted(file.family or card.family, Opened(opened.tensors, about))
+    made = convert.converted(_family(card, file), Opened(opened.tensors, about))
     tensors = {name: value.detach().clone().contiguous() for name, value in made.tensors.items()}
     safetensors.torch.save_file(tensors, room / f"{file.role}.safetensors")
-    head = {
-        "name": card.name,
-        "data": card.data,
-        "license": f"{card.licence}. {card.terms} {card.terms_url}",
-        "shape": card.shape,
-        "sigma_min": card.sigma_min,
-        "sigma_max": card.sigma_max,
-    }
     checkpoints.write_part(room, file.role, {"family": made.family, "about": made.about}, head=head)
+
+
+def _family(card: ModelCard | ExtractorCard, file: CardFile) -> str:
+    """Which converter knows the file."""
+    return file.family or str(getattr(card, "family", None))
 
 
 def _member(path: Path, member: str) -> Path:

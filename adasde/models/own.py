@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +19,27 @@ from adasde.errors import AdaSDEError, CheckpointError
 from adasde.files import sha256_file
 from adasde.types import Model
 
+PIPELINE, FILE = "diffusers:", "file:"
+FUNCTION = re.compile(r"(?!diffusers:|file:)[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
 SUFFIXES = (".yaml", ".yml", ".json")
 REQUIRED = ("family", "shape", "sigma_min", "sigma_max")
 OPTIONAL = ("name", "about", "data", "license")
+
+
+def is_file(spec: str) -> bool:
+    """Whether a weights file with a card is meant, ``file:PATH`` (``file://`` is an address)."""
+    return spec.startswith(FILE) and not spec.startswith("file://")
+
+
+def is_function(spec: str) -> bool:
+    """Whether ``module:function`` is meant."""
+    return FUNCTION.fullmatch(spec) is not None
+
+
+def is_own(spec: str) -> bool:
+    """Whether ``diffusers:…``, ``file:…`` or ``module:function`` is meant: no name, folder or address."""
+    return spec.startswith(PIPELINE) or is_file(spec) or is_function(spec)
 
 
 def file_with_card(path: Path) -> tuple[Card, dict[str, Tensor]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -16,6 +18,8 @@ from adasde.models.conditional import Conditional
 from adasde.types import Denoiser
 
 NONE = ""  # the prompt that says nothing
+COLUMNS = ("caption", "prompt", "text")
+WANTED = "Give a text file with one prompt a line, or a .csv with a column caption, prompt or text."
 REMEMBERED = 256  # prompts whose embeddings are kept
 
 Encode = Callable[[str], tuple[Tensor, ...]]
@@ -26,7 +30,9 @@ Source = Sequence[str] | str | os.PathLike[str] | None
 
 
 def read_prompts(source: Source) -> list[str]:
-    """A list of prompts as it is, or the lines of a file (UTF-8; empty ones are left out).
+    """A list of prompts as it is, or those of a file (UTF-8): its lines, or a column of a ``.csv``.
+
+    The column is called caption, prompt or text. Prompts become one line each; empty ones are left out.
 
     Raises:
         CheckpointError: the file cannot be read, or there is no prompt in it.
@@ -35,16 +41,26 @@ def read_prompts(source: Source) -> list[str]:
         return []
     if not isinstance(source, str | os.PathLike):
         return list(source)
+    path = Path(source)
     try:
-        lines = [line.strip() for line in Path(source).read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"the prompts {source} cannot be read ({error}). Give a text file with one prompt a line."
-        ) from error
-    prompts = [line for line in lines if line]
+        text = path.read_text(encoding="utf-8-sig")
+        entries = _column(text) if path.suffix.lower() == ".csv" else text.splitlines()
+    except (OSError, ValueError, csv.Error) as error:
+        raise CheckpointError(f"the prompts {source} cannot be read ({error}). {WANTED}") from error
+    prompts = [prompt for entry in entries if (prompt := " ".join(entry.split()))]
     if not prompts:
-        raise CheckpointError(f"there are no prompts in {source}. Give a text file with one prompt a line.")
+        raise CheckpointError(f"there are no prompts in {source}. {WANTED}")
     return prompts
+
+
+def _column(text: str) -> list[str]:
+    """What a table has under the first of ``COLUMNS`` (ValueError: it has none of them)."""
+    rows = csv.DictReader(io.StringIO(text), strict=True)
+    names = {name.strip().lower(): name for name in rows.fieldnames or ()}
+    found = [names[name] for name in COLUMNS if name in names]
+    if not found:
+        raise ValueError(f"its columns are {', '.join(names) or 'not named'}, none is {', '.join(COLUMNS)}")
+    return [row[found[0]] or "" for row in rows]
 
 
 class Prompted:
@@ -85,8 +101,8 @@ class Prompted:
         """
         if not self.prompts:
             raise SolverError(
-                f"the model {self.name!r} draws what prompts say and has none. Write one a line into "
-                "prompts.txt in its folder, or give load_model(..., prompts=LIST_OR_FILE)."
+                f"the model {self.name!r} draws what prompts say and has none. Name a file of them in "
+                "params.yaml (prompts: FILE), or give load_model(..., prompts=LIST_OR_FILE)."
             )
         wanted = [self.prompts[seed % len(self.prompts)] for seed in seeds]
         distinct = [*dict.fromkeys(wanted), NONE]

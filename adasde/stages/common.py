@@ -58,7 +58,9 @@ def made_with(model: Model, *files: str) -> dict[str, Any]:
     ``files`` of the package compute it beside ``CODE``; dvc.yaml names them all.
     """
     code = code_hash(*files)
-    guided = {} if model.guidance == 1 else {"guidance": model.guidance}
+    guided: dict[str, Any] = {} if model.guidance == 1 else {"guidance": model.guidance}
+    if model.prompts:
+        guided["prompts"] = sha256_json(list(model.prompts))
     return {"model": model.name, "sha256": model.sha256, "torch": torch.__version__, "code": code, **guided}
 
 

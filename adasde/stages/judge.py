@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from adasde.checkpoints import find, read_card
+from adasde.checkpoints import Card, find, read_card
 from adasde.errors import DataError
 from adasde.features import load_features
 from adasde.files import sha256_file
@@ -49,7 +49,7 @@ class Judge:
         protocol = Protocol(
             images=sample.images,
             first_seeds=tuple(sample.seeds[:: sample.images]),
-            class_policy=class_policy(read_card(find(checkpoint)).classes, sample.classes),
+            class_policy=policy_of(read_card(find(checkpoint)), sample.classes),
             extractor=extractor.name,
             extractor_sha256=extractor.sha256,
             reference_sha256=sha256_file(folder / STATISTICS),
@@ -109,6 +109,14 @@ class Judge:
         """A metrics file: the rows, and the protocol that they were measured under."""
         protocol = {"protocol": asdict(self.protocol), "protocol_hash": self.protocol.hash}
         return {"model": self.params.model, **protocol, "rows": rows}
+
+
+def policy_of(card: Card, chosen: str) -> str:
+    """Which class or prompt an image has, in words; ``chosen`` as in params.yaml."""
+    if card.prompts is None:
+        return class_policy(card.classes, chosen)
+    policy = class_policy(card.prompts.about["count"], chosen)
+    return f"prompt: {policy}; prompts {card.prompts.sha256[:16]}"
 
 
 def class_policy(classes: int, chosen: str) -> str:

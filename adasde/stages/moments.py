@@ -18,7 +18,8 @@ from adasde.features import load_features
 from adasde.files import atomic, sha256_json
 from adasde.imagefiles import ImageFiles
 from adasde.metrics import Statistics, image_features
-from adasde.models import load_model
+from adasde.models import linked, load_model
+from adasde.models.ldm import stable
 from adasde.progress import track
 from adasde.stages.common import Summary
 
@@ -86,7 +87,7 @@ def image_shape(checkpoint: str | os.PathLike[str]) -> tuple[int, ...]:
         CheckpointError: there is no such model, or its files are damaged.
     """
     card = read_card(find(checkpoint))
-    if card.autoencoder is None:
+    if card.autoencoder is None and card.model.family not in (linked.FAMILY, stable.STABLE):
         return card.shape
     import torch
 

@@ -27,14 +27,19 @@ FLOOR_SOLVER, FLOOR_SCHEDULE, FLOOR_RHO = "heun", "polynomial", 7.0
 
 
 def fetch(params: Params, *, out: Path) -> Summary:
-    """Copy the verified checkpoint of ``params.model`` into ``out``; that of a model card is fetched.
+    """Copy the verified checkpoint of ``params.model`` into ``out``, with ``features`` and ``prompts``.
+
+    That of a model card is fetched; of a pipeline or a function there is a link.
 
     Raises:
-        CheckpointError: there is no such model, or its files are damaged or other ones than they were.
+        CheckpointError: there is no such model, extractor or file of prompts, or a file is damaged or
+            another one than it was.
         StoreError: they cannot be fetched.
         DataError: ``out`` cannot be written.
     """
-    fetching.fetch(params.model, out)
+    fetching.fetch(
+        params.model, out, features=params.features, prompts=params.prompts, name=params.model_name
+    )
     return {"out": str(out), "model": params.model}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adasde.checkpoints import PROMPTS
 from adasde.errors import CheckpointError
 from adasde.models.conditional import by_class
 from adasde.models.libraries import diffusers, short
@@ -46,11 +47,11 @@ def load_pipeline(source: str, *, device: str | torch.device = "cpu", prompts: S
     shape = _shape(source, adapter, pipe)
     facts: dict[str, Any] = {"denoise": denoise}
     if adapter.text:
-        if (folder / "prompts.txt").exists():
-            prompts = prompts or folder / "prompts.txt"
+        if (folder / PROMPTS).exists():
+            prompts = prompts or folder / PROMPTS
         encode = _encoder(pipe.to(device), adapter)
         condition = Prompted(denoise, encode, read_prompts(prompts), name=source, told=adapter.guided)
-        facts = {"condition": condition, "denoise": condition.null}
+        facts = {"condition": condition, "denoise": condition.null, "prompts": condition.prompts}
     elif adapter.classes:
         facts = by_class(denoise, adapter.classes, name=source, has_null=adapter.has_null)
     return Model(

@@ -1,0 +1,58 @@
+"""What a project adds to a checkpoint: another feature extractor, and the prompts of its images."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from adasde import checkpoints
+from adasde.checkpoints import CARD, PROMPTS, ROLES
+from adasde.errors import CheckpointError
+from adasde.files import write_text
+from adasde.models.prompts import read_prompts
+from adasde.store import local_copy
+
+
+def head_of(folder: Path) -> dict[str, Any]:
+    """The fields of a checkpoint's card that are not of one of its files."""
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    return {name: value for name, value in card.items() if name not in (*ROLES, "version")}
+
+
+def take_features(folder: Path, spec: str) -> None:
+    """Give the checkpoint in ``folder`` the feature extractor of the checkpoint ``spec``.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it has none.
+    """
+    source = checkpoints.find(spec)
+    card = checkpoints.read_card(source)
+    part = card.features
+    if part is None:
+        raise CheckpointError(f"the checkpoint {spec!r} has no feature extractor that could be taken.")
+    shutil.copyfile(checkpoints.verified(source, part), folder / "features.safetensors")
+    about = {"family": part.family, "about": {"shape": list(card.shape), **part.about}}
+    checkpoints.write_part(folder, "features", about, head=head_of(folder))
+
+
+def add_prompts(folder: Path, source: str) -> None:
+    """Write the prompts of ``source`` (a path or an address) into the checkpoint in ``folder``.
+
+    Raises:
+        CheckpointError: there are none, or they cannot be read.
+        StoreError: they cannot be reached.
+    """
+    with TemporaryDirectory() as room:
+        prompts = read_prompts(local_copy(source, room))
+    write_prompts(folder, prompts, source=source)
+
+
+def write_prompts(folder: Path, prompts: Sequence[str], *, source: str) -> None:
+    """Make ``prompts`` those of the checkpoint in ``folder``; ``source`` says where they come from."""
+    write_text(folder / PROMPTS, "".join(f"{prompt}\n" for prompt in prompts))
+    about = {"family": "prompts", "about": {"count": len(prompts), "source": source}}
+    checkpoints.write_part(folder, "prompts", about, head=head_of(folder), file=PROMPTS)

@@ -1,0 +1,217 @@
+"""Models of the user's own in the pipeline: brought by ``fetch``, with another extractor, with prompts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from command import adasde as command
+from PIL import Image
+from safetensors.torch import save_file
+from tiny import STAGES, tiny_values, write_params
+from tiny_networks import save_text_to_image, save_unconditional
+
+from adasde import checkpoints
+from adasde.checkpoints import find, read_card, weights_folder
+from adasde.coefficients import Coefficients
+from adasde.errors import CheckpointError
+from adasde.features import load_features
+from adasde.models import load_model
+from adasde.models.classifier import Classifier
+from adasde.models.prompts import read_prompts
+from adasde.params import check_params
+from adasde.stages.common import made_with, trained_model
+
+CODE = """
+from dataclasses import replace
+from adasde.models import load_model
+
+def digits():
+    return replace(load_model("digits"), name="whatever", sha256=open("weights").read() * 64)
+"""
+
+
+def images(path: Path, shape: tuple[int, int, int], count: int = 60) -> str:
+    """An archive of random pictures; returns its name."""
+    values = np.random.default_rng(0).integers(0, 256, (count, *shape[1:], shape[0]), dtype=np.uint8)
+    with zipfile.ZipFile(path, "w") as archive:
+        for index, value in enumerate(values):
+            Image.fromarray(value.squeeze()).save(stream := BytesIO(), "PNG")
+            archive.writestr(f"{index}.png", stream.getvalue())
+    return path.name
+
+
+def judge(folder: Path, shape: tuple[int, int, int]) -> str:
+    """A checkpoint of which the extractor alone is of use; returns its name."""
+    shutil.copytree(weights_folder() / "digits", folder)
+    sizes: dict[str, Any] = {"channels": [4, 4], "units": 8, "classes": 3}
+    torch.manual_seed(0)
+    save_file(Classifier(shape, **sizes).state_dict(), folder / "features.safetensors")
+    head = {
+        "name": "judge",
+        "data": "none",
+        "license": "ours",
+        "shape": shape,
+        "sigma_min": 0.1,
+        "sigma_max": 9.0,
+    }
+    checkpoints.write_part(folder, "features", {"family": "classifier", "about": sizes}, head=head)
+    return folder.name
+
+
+def own_file(folder: Path) -> dict[str, Any]:
+    """Weights with a card."""
+    (folder / "nets").mkdir()
+    shutil.copy(weights_folder() / "digits/model.safetensors", folder / "nets/mine.safetensors")
+    card = read_card(find("digits"))
+    fields = {"shape": [1, 8, 8], "sigma_min": 0.002, "sigma_max": 80.0}
+    fields |= {"family": card.model.family, "about": dict(card.model.about)}
+    (folder / "nets/mine.yaml").write_text(yaml.safe_dump(fields))
+    return {"model": "file:nets/mine.safetensors", "features": "digits"}
+
+
+def own_function(folder: Path) -> dict[str, Any]:
+    """A function of a module in the project."""
+    (folder / "our_nets.py").write_text(CODE)
+    (folder / "weights").write_text("a")
+    return {"model": "our_nets:digits", "features": "digits"}
+
+
+def pipeline(folder: Path) -> dict[str, Any]:
+    """A pipeline of diffusers."""
+    save_unconditional(folder / "some pipe")
+    ends = {"sigma_min": 0.05, "sigma_max": 80.0}
+    extractor = judge(folder / "judge", (3, 8, 8))
+    return {"model": "diffusers:some pipe", "features": extractor, "schedule": ends}
+
+
+def text_to_image(folder: Path) -> dict[str, Any]:
+    """One that draws what prompts say."""
+    save_text_to_image(folder / "sd")
+    (folder / "captions.csv").write_text('image_id,id,text\n1,2,a cat\n3,4,"a\ncat a"\n5,6,\n7,8,cat\n')
+    values = {"model": "diffusers:sd", "features": judge(folder / "judge", (3, 16, 16))}
+    ends = {"sigma_min": 0.05, "sigma_max": 14.0}
+    return values | {"prompts": "captions.csv", "guidance": 2.0, "schedule": ends}
+
+
+OWN: dict[Callable[[Path], dict[str, Any]], tuple[str, tuple[int, int, int]]] = {
+    own_file: ("mine", (1, 8, 8)),
+    own_function: ("digits", (1, 8, 8)),
+    pipeline: ("some-pipe", (3, 8, 8)),
+    text_to_image: ("sd", (3, 16, 16)),
+}
+"""What makes a model in a folder, the rest of its params -> its name, and the shape of its images."""
+
+
+@pytest.mark.parametrize("make", OWN)
+def test_a_model_of_the_users_goes_through_every_stage(
+    make: Callable[[Path], dict[str, Any]], tmp_path: Path
+) -> None:
+    values, (name, shape) = make(tmp_path), OWN[make]
+    few = {"images": 20, "ranges": 2, "batch": 20}
+    evaluate = tiny_values()["evaluate"] | {"reference": images(tmp_path / "real.zip", shape)}
+    write_params(tmp_path, tiny_values() | {"sample": few, "evaluate": evaluate} | values)
+    for stage in STAGES.values():
+        ended = command(stage, tmp_path)
+        assert ended.code == 0, (stage, ended.err)
+    card = read_card(tmp_path / "data/checkpoint")
+    assert card.name == name
+    table = Coefficients.load(tmp_path / "data/distill/nfe3/coefficients.json")
+    assert table.model["name"] == name
+    assert table.model.get("guidance") == values.get("guidance")
+    document = json.loads((tmp_path / "data/metrics/nfe3.json").read_text())
+    assert all(np.isfinite(row["fid"]["mean"]) for row in document["rows"].values())
+    policy = document["protocol"]["class_policy"]
+    assert policy.startswith("prompt: seed modulo 3; prompts ") if "prompts" in values else policy == "none"
+
+
+def test_prompts_belong_to_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = tiny_values() | text_to_image(tmp_path)
+    write_params(tmp_path, values)
+    monkeypatch.chdir(tmp_path)
+    assert command(["fetch"], tmp_path).code == 0
+    folder = tmp_path / "data/checkpoint"
+    assert (folder / "prompts.txt").read_text() == "a cat\na cat a\ncat\n"
+    assert load_model(folder).prompts == ["a cat", "a cat a", "cat"]
+    params = check_params(values)
+    before = made_with(trained_model(params, folder))
+    (tmp_path / "captions.csv").write_text("prompt\ncat\n")
+    assert command(["fetch"], tmp_path).code == 0
+    after = made_with(trained_model(params, folder))
+    assert {key for key in before if before[key] != after[key]} == {"prompts"}
+    (folder / "prompts.txt").write_text("cat cat\n")
+    with pytest.raises(CheckpointError, match=r"prompts\.txt .* are not those of the card"):
+        load_model(folder)
+
+
+def test_prompts_of_the_pipeline_are_taken_where_none_are_named(tmp_path: Path) -> None:
+    values = text_to_image(tmp_path) | {"prompts": None}
+    (tmp_path / "sd/prompts.txt").write_text("a cat\n\n cat \n")
+    write_params(tmp_path, tiny_values() | values)
+    assert command(["fetch"], tmp_path).code == 0
+    assert (tmp_path / "data/checkpoint/prompts.txt").read_text() == "a cat\ncat\n"
+
+
+def test_a_model_that_has_changed_is_refused(tmp_path: Path) -> None:
+    write_params(tmp_path, tiny_values() | own_function(tmp_path))
+    assert command(["fetch"], tmp_path).code == 0
+    (tmp_path / "weights").write_text("b")
+    ended = command(STAGES["teacher"], tmp_path)
+    assert ended.code == 1
+    assert "stands for 'our_nets:digits' with sha256 aaaaaaaaaaaa…, which is now another model" in ended.err
+    assert "Run 'adasde fetch --out data/checkpoint' to take the new one" in ended.err
+    assert command(["fetch"], tmp_path).code == 0
+    assert command(STAGES["teacher"], tmp_path).code == 0
+    (tmp_path / "our_nets.py").unlink()
+    ended = command(STAGES["teacher"], tmp_path)
+    assert (ended.code, "'our_nets' cannot be imported" in ended.err) == (1, True)
+
+
+def test_without_an_extractor_it_is_said_how_to_name_one(tmp_path: Path) -> None:
+    write_params(tmp_path, tiny_values() | own_file(tmp_path) | {"features": None})
+    assert command(["fetch"], tmp_path).code == 0
+    with pytest.raises(CheckpointError, match=r"has no feature extractor\. Name one in params\.yaml"):
+        load_features(tmp_path / "data/checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"features": "no-such"}, "the model 'no-such' is no packaged model and no folder"),
+        ({"features": "nothing"}, "the checkpoint 'nothing' has no feature extractor that could be taken"),
+        ({"prompts": "nowhere.txt"}, "nowhere.txt"),
+        ({"prompts": "empty.txt"}, "there are no prompts in"),
+        ({"prompts": "wrong.csv"}, "its columns are a, b, none is caption, prompt, text"),
+        ({"model": "diffusers:nowhere"}, "nowhere"),
+        ({"model": "file:nowhere.safetensors"}, "have no card: write nowhere.yaml beside them"),
+    ],
+)
+def test_what_cannot_be_fetched(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    write_params(tmp_path, tiny_values() | own_file(tmp_path) | changes)
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "wrong.csv").write_text("a,b\n1,2\n")
+    shutil.copytree(weights_folder() / "digits", tmp_path / "nothing")
+    card = json.loads((tmp_path / "nothing/card.json").read_text())
+    (tmp_path / "nothing/card.json").write_text(json.dumps({k: card[k] for k in card if k != "features"}))
+    ended = command(["fetch"], tmp_path)
+    assert (ended.code, words in ended.err) == (1, True), ended.err
+    assert "Traceback" not in ended.err
+    assert not (tmp_path / "data/checkpoint").exists()
+
+
+def test_columns_of_a_table_in_any_case_and_order(tmp_path: Path) -> None:
+    path = tmp_path / "x.CSV"
+    path.write_text('\ufeffCaption,text\n"one, two",x\n')
+    assert read_prompts(path) == ["one, two"]
+    path.write_text('text\n"open')
+    with pytest.raises(CheckpointError, match=r"x\.CSV cannot be read .* Give a text file with one prompt"):
+        read_prompts(path)
