@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -11,66 +11,19 @@ from torch import Tensor
 
 from adasde.batching import in_chunks
 from adasde.coefficients import OWN, Coefficients
-from adasde.errors import CoefficientsError, DivergenceError, ParamsError
+from adasde.errors import CoefficientsError, DivergenceError
 from adasde.integrate import integrate
 from adasde.noise import SeededNoise, latents
 from adasde.parametrisation import Parametrisation
+from adasde.recipe import DistillSettings, recipe_from
+from adasde.resuming import check_start, fitted, origin
 from adasde.schedules import schedule as make_schedule
-from adasde.schedules import unknown
-from adasde.solvers import evaluations_of, make_solver, sampler_of, steps_for_nfe
+from adasde.solvers import evaluations_of, sampler_of, steps_for_nfe
 from adasde.teacher import Teacher
 from adasde.types import Denoiser
 
 Features = Callable[[Tensor], Tensor]
 Bind = Callable[[Sequence[int]], Denoiser]
-
-
-@dataclass(frozen=True)
-class DistillSettings:
-    """The numbers of the recipe; the defaults are those that measured best on the digits model.
-
-    Attributes:
-        solver: ``adasde``, or the classical solver behind the plug-in form (see ``solvers.PlugIn``).
-        solver_options: the options of that solver.
-        points: K, evaluations of each step of AdaSDE's own form after the first.
-        learn_grid: the inner nodes of the time grid are learned too.
-        gamma_max: highest stochastic coefficient that may be learned; 0 turns the noise off.
-        scale_dir, scale_time: how far lambda and mu may leave 1.
-        trajectories: teacher trajectories seen in all (they repeat when fewer are stored).
-        batch: trajectories of one optimiser step.
-        lr, lr_final: Adam's rate at the start and, along a cosine, at the end.
-        inner_weight: weight of the mean squared error at the inner nodes, each over 1 + sigma^2.
-        pixel_weight: weight of the mean squared error at the last node.
-        feature_weight: weight of the mean squared feature error at the last node (the paper's alpha).
-        max_gradient: gradients are scaled down to this norm.
-    """
-
-    solver: str = OWN
-    solver_options: dict[str, Any] = field(default_factory=dict)
-    points: int = 1
-    learn_grid: bool = False
-    gamma_max: float = 0.02
-    scale_dir: float = 0.3
-    scale_time: float = 0.5
-    trajectories: int = 16_000
-    batch: int = 128
-    lr: float = 0.05
-    lr_final: float = 0.002
-    inner_weight: float = 0.0
-    pixel_weight: float = 0.1
-    feature_weight: float = 0.3
-    max_gradient: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.solver != OWN:
-            make_solver(self.solver, self.solver_options)
-            if self.points != 1:
-                raise ParamsError(f"points = {self.points} belongs to {OWN}; {self.solver} has no points.")
-        if self.learn_grid and self.inner_weight > 0:
-            raise ParamsError(
-                "with learn_grid the nodes move away from the teacher's, so that errors at the inner nodes "
-                "mean nothing: set inner_weight to 0."
-            )
 
 
 @dataclass(frozen=True)
@@ -110,6 +63,7 @@ def distill(
     afs: bool = True,
     features: Features | None = None,
     bind: Bind | None = None,
+    start: Coefficients | None = None,
 ) -> Iterator[Progress]:
     """Train a table on the grid ``sigmas`` [N+1]; the last ``Progress`` carries the result.
 
@@ -119,12 +73,13 @@ def distill(
     range of images, so that there is a gradient everywhere.
 
     ``bind(seeds)`` gives the denoiser of a conditional model for the batch of these seeds; None: the same
-    ``denoise`` for all.
+    ``denoise`` for all. ``start`` is the table to begin with, on its own grid (see ``start_table``).
 
     Raises:
+        CoefficientsError: a ``start`` that does not fit.
         DivergenceError: a loss or a gradient is not finite; the message has the step and the table.
     """
-    table = start_table(sigmas, settings=settings, afs=afs)
+    table = start_table(sigmas, settings=settings, afs=afs, start=start)
     total = iterations(settings)
     optimiser = torch.optim.Adam(table.parameters(), lr=settings.lr)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, total, eta_min=settings.lr_final)
@@ -158,11 +113,18 @@ def iterations(settings: DistillSettings) -> int:
     return max(1, settings.trajectories // settings.batch)
 
 
-def start_table(sigmas: Tensor, *, settings: DistillSettings, afs: bool) -> Parametrisation:
-    """The module to train, at its fixed, stable start."""
+def start_table(
+    sigmas: Tensor, *, settings: DistillSettings, afs: bool, start: Coefficients | None = None
+) -> Parametrisation:
+    """The module to train: at ``start`` with its grid, or on ``sigmas`` at the fixed, stable start.
+
+    Raises:
+        CoefficientsError: ``start`` has another form, budget or ends, inner nodes of its own where these have
+            weight in the loss, or numbers that the settings do not allow.
+    """
     own = settings.solver == OWN
     table = Parametrisation(
-        sigmas,
+        sigmas if start is None else start.sigmas,
         points=settings.points if own else evaluations_of(settings.solver),
         solver=settings.solver,
         options=settings.solver_options,
@@ -173,6 +135,9 @@ def start_table(sigmas: Tensor, *, settings: DistillSettings, afs: bool) -> Para
         scale_time=settings.scale_time,
     )
     table.to_start()
+    if start is not None:
+        check_start(start, table, sigmas, inner=settings.inner_weight > 0)
+        table.to_table(start)
     return table
 
 
@@ -247,6 +212,7 @@ def distill_coefficients(
     chunk: int = 256,
     features: Features | None = None,
     bind: Bind | None = None,
+    start: Coefficients | None = None,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
@@ -264,12 +230,14 @@ def distill_coefficients(
         pool: number of teacher trajectories; ``chunk`` of them are computed together.
         features: differentiable features of the last state; None leaves their loss out.
         bind: the denoiser for given seeds, where it depends on them (class labels); see ``distill``.
+        start: the table to begin with, interpolated where its NFE differs; None: the fixed, stable start.
         seed: picks trajectories, their order and the injected noise. Same seed, same result.
         settings: fields of ``DistillSettings``.
 
     Raises:
         SolverError: ``nfe`` does not fit, or a grid that is none.
         ParamsError: an unknown name among ``settings``.
+        CoefficientsError: a ``start`` that does not fit.
         DivergenceError: a loss or gradient that is not finite.
     """
     recipe = recipe_from(settings)
@@ -284,15 +252,9 @@ def distill_coefficients(
 
     seeds = range(seed << 32, (seed << 32) + pool)
     batches = batches_of(in_chunks(seeds, chunk, states, dim=1), seeds, recipe.batch, seed=seed)
-    *_, last = distill(denoise, batches, sigmas, settings=recipe, afs=afs, features=features, bind=bind)
+    begin = fitted(start, nfe)
+    *_, last = distill(
+        denoise, batches, sigmas, settings=recipe, afs=afs, features=features, bind=bind, start=begin
+    )
     made = {"seed": seed, "pool": pool, "schedule": schedule, "rho": rho, "settings": asdict(recipe)}
-    return replace(last.coefficients, provenance=made)
-
-
-def recipe_from(settings: dict[str, Any]) -> DistillSettings:
-    """``DistillSettings`` from keyword arguments; an unknown name is a ParamsError with the nearest one."""
-    names = [item.name for item in fields(DistillSettings)]
-    for name in settings:
-        if name not in names:
-            raise ParamsError(unknown("setting of the distillation", name, names))
-    return DistillSettings(**settings)
+    return replace(last.coefficients, provenance=made | origin(start))

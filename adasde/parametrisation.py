@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adasde.coefficients import OWN, Coefficients
+from adasde.errors import CoefficientsError
 
 OUTER_MIDPOINT, INNER_MIDPOINT = 0.2, 0.45
 """Where distillation starts: r of the first and last interval, and of those between."""
@@ -105,3 +106,47 @@ class Parametrisation(nn.Module):
         start[0] = start[-1] = OUTER_MIDPOINT
         spread = torch.linspace(-0.5, 0.5, points, dtype=torch.float64) if points > 1 else torch.zeros(1)
         self.midpoint.copy_(torch.logit(start) + spread)
+
+    @torch.no_grad()
+    def to_table(self, table: Coefficients) -> None:
+        """Set the parameters whose ``forward`` is ``table``, whose grid must be the one that this has.
+
+        Where its gamma is 0, it stays so: the noise has no gradient there.
+
+        Raises:
+            CoefficientsError: a number out of the ranges that gamma_max, scale_dir and scale_time allow.
+        """
+        self.gamma.copy_(_inside(table.gamma, self.gamma_max, "gamma", "gamma_max").sqrt().atanh())
+        self.gamma[0] = 0
+        self.midpoint.copy_(torch.logit(table.midpoint))
+        self.weights.copy_(_positive(table.weights).log())
+        for name, scale, bound in (
+            ("direction_scale", self.scale_dir, "scale_dir"),
+            ("time_scale", self.scale_time, "scale_time"),
+        ):
+            share = _inside(getattr(table, name) - 1, scale, name, bound)
+            getattr(self, name).copy_(2 * share.atanh())
+
+
+def _inside(distance: Tensor, bound: float, name: str, setting: str) -> Tensor:
+    """``distance`` over ``bound``, inside (-1, 1)."""
+    if not bool(distance.any()):
+        return torch.zeros_like(distance)
+    farthest = float(distance.abs().max())
+    if farthest >= bound:
+        what = "gamma" if name == "gamma" else f"{name} - 1"
+        raise CoefficientsError(
+            f"distillation cannot start from these coefficients: their |{what}| goes to {farthest:.4g}, "
+            f"which distill.{setting} = {bound:g} does not allow. Set distill.{setting} above "
+            f"{farthest:.4g}, or leave distill.start at null."
+        )
+    return distance / bound
+
+
+def _positive(weights: Tensor) -> Tensor:
+    if bool((weights <= 0).any()):
+        raise CoefficientsError(
+            "distillation cannot start from these coefficients: it learns weights above 0, and theirs are "
+            "not. Start from another table, or leave distill.start at null."
+        )
+    return weights

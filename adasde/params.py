@@ -82,8 +82,12 @@ class TeacherParams(PerNfe):
 
 
 class DistillParams(PerNfe):
-    """The recipe, field by field that of ``adasde.distill.DistillSettings``."""
+    """The recipe, field by field that of ``adasde.distill.DistillSettings``, and what it starts from.
 
+    ``start``: a coefficient file, a path or an address, interpolated to the budget where its NFE differs.
+    """
+
+    start: Annotated[str, Field(min_length=1)] | None = None
     solver: str = "adasde"
     solver_options: dict[str, Any] = Field(default={})
     points: Annotated[int, Field(ge=1, le=16)] = 1
@@ -117,7 +121,7 @@ class DistillParams(PerNfe):
         from adasde.distill import DistillSettings
 
         try:
-            return DistillSettings(**self.model_dump(exclude={"per_nfe"}))
+            return DistillSettings(**self.model_dump(exclude={"per_nfe", "start"}))
         except (ParamsError, TypeError) as error:
             raise ValueError(str(error)) from error
 

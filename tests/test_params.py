@@ -49,13 +49,14 @@ KINDS = {"int": int, "float": float, "str": str, "bool": bool, "dict[str, Any]":
 
 
 def test_distill_mirrors_the_settings_of_the_method_field_by_field() -> None:
-    mine = {name: field for name, field in DistillParams.model_fields.items() if name != "per_nfe"}
+    mine = dict(DistillParams.model_fields)
+    assert mine.pop("start").default is None and mine.pop("per_nfe").default == {}
     theirs = {field.name: field for field in fields(DistillSettings)}
     assert list(mine) == list(theirs)
     assert {name: field.annotation for name, field in mine.items()} == {
         name: KINDS[str(field.type)] for name, field in theirs.items()
     }
-    assert DistillSettings(**DistillParams().model_dump(exclude={"per_nfe"})) is not None
+    assert DistillParams().settings() == DistillSettings()
 
 
 def test_the_teacher_s_fields_are_those_of_the_method() -> None:
@@ -101,7 +102,7 @@ def test_seeds_of_training_and_judging_never_meet(values: dict[str, Any]) -> Non
     [
         ("sede", 1, "unknown key sede; did you mean 'seed'?"),
         ("distill.lrr", 0.1, "unknown key distill.lrr; did you mean 'lr'?"),
-        ("distill.zzz", 1, "unknown key distill.zzz; known here: per_nfe, solver, solver_options"),
+        ("distill.zzz", 1, "unknown key distill.zzz; known here: per_nfe, start, solver, solver_options"),
         (
             "distill.lr",
             "fast",

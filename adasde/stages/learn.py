@@ -20,6 +20,8 @@ from adasde.files import sha256_json, write_text
 from adasde.noise import latents
 from adasde.params import Params
 from adasde.progress import track
+from adasde.resuming import fitted
+from adasde.resuming import origin as begun_with
 from adasde.stages.common import Summary, made_with, student_grid, trained_model
 from adasde.teacher import Teacher
 from adasde.trajectories import Trajectories, shards, write_trajectories
@@ -78,6 +80,7 @@ def distill(params: Params, nfe: int, *, checkpoint: Path, teacher: Path, out: P
     """Write ``out``/coefficients.json and ``out``/loss.csv (see ``_as_csv``).
 
     Raises:
+        CoefficientsError, StoreError: the table of ``distill.start`` cannot be read, or does not fit.
         DataError: a shard is missing, damaged or made otherwise, or ``out`` cannot be written.
         DivergenceError: the loss is not finite; nothing is written.
     """
@@ -95,6 +98,7 @@ def distill(params: Params, nfe: int, *, checkpoint: Path, teacher: Path, out: P
         def features(samples: Tensor) -> Tensor:
             return extractor(model.images(samples))
 
+    given = Coefficients.load(recipe.distill.start) if recipe.distill.start else None
     total = iterations(settings)
     batches = stored.batches(settings.batch, seed=recipe.seed, count=total)
     steps = train(
@@ -105,12 +109,12 @@ def distill(params: Params, nfe: int, *, checkpoint: Path, teacher: Path, out: P
         afs=recipe.afs,
         features=features,
         bind=model.bind,
+        start=fitted(given, nfe),
     )
     history = list(_watched(steps, total=total, name=f"distill@{nfe}"))
     write_text(out / "loss.csv", _as_csv(history))
-    _documented(history[-1].coefficients, recipe, nfe, model=model, origin=origin).save(
-        out / "coefficients.json"
-    )
+    table = _documented(history[-1].coefficients, recipe, model=model, origin=origin, start=given)
+    table.save(out / "coefficients.json")
     return {"out": str(out), "iterations": len(history), "last_loss": history[-1].losses[-1]}
 
 
@@ -135,18 +139,26 @@ def _as_csv(history: list[Progress]) -> str:
 
 
 def _documented(
-    table: Coefficients, recipe: Params, nfe: int, *, model: Model, origin: dict[str, Any]
+    table: Coefficients,
+    recipe: Params,
+    *,
+    model: Model,
+    origin: dict[str, Any],
+    start: Coefficients | None,
 ) -> Coefficients:
     """The table with whose it is and how it was made; nothing that changes from run to run."""
     params = recipe.model_dump(include={"seed", "afs", "schedule", "teacher", "distill"})
     for name in ("schedule", "teacher", "distill"):
         del params[name]["per_nfe"]
+    if start is None:
+        del params["distill"]["start"]
     seeds = recipe.training_seeds
     provenance = {
         "params": params,
         "seeds": [seeds.start, seeds.stop],
         "teacher": sha256_json(origin),
         "version": adasde.__version__,
+        **begun_with(start),
     }
     about: dict[str, Any] = {"name": model.name, "sha256": model.sha256}
     if model.condition is not None:

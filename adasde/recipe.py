@@ -1,0 +1,68 @@
+"""The numbers of a distillation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from adasde.coefficients import OWN
+from adasde.errors import ParamsError
+from adasde.schedules import unknown
+from adasde.solvers import make_solver
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """The numbers of the recipe; the defaults are those that measured best on the digits model.
+
+    Attributes:
+        solver: ``adasde``, or the classical solver behind the plug-in form (see ``solvers.PlugIn``).
+        solver_options: the options of that solver.
+        points: K, evaluations of each step of AdaSDE's own form after the first.
+        learn_grid: the inner nodes of the time grid are learned too.
+        gamma_max: highest stochastic coefficient that may be learned; 0 turns the noise off.
+        scale_dir, scale_time: how far lambda and mu may leave 1.
+        trajectories: teacher trajectories seen in all (they repeat when fewer are stored).
+        batch: trajectories of one optimiser step.
+        lr, lr_final: Adam's rate at the start and, along a cosine, at the end.
+        inner_weight: weight of the mean squared error at the inner nodes, each over 1 + sigma^2.
+        pixel_weight: weight of the mean squared error at the last node.
+        feature_weight: weight of the mean squared feature error at the last node (the paper's alpha).
+        max_gradient: gradients are scaled down to this norm.
+    """
+
+    solver: str = OWN
+    solver_options: dict[str, Any] = field(default_factory=dict)
+    points: int = 1
+    learn_grid: bool = False
+    gamma_max: float = 0.02
+    scale_dir: float = 0.3
+    scale_time: float = 0.5
+    trajectories: int = 16_000
+    batch: int = 128
+    lr: float = 0.05
+    lr_final: float = 0.002
+    inner_weight: float = 0.0
+    pixel_weight: float = 0.1
+    feature_weight: float = 0.3
+    max_gradient: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.solver != OWN:
+            make_solver(self.solver, self.solver_options)
+            if self.points != 1:
+                raise ParamsError(f"points = {self.points} belongs to {OWN}; {self.solver} has no points.")
+        if self.learn_grid and self.inner_weight > 0:
+            raise ParamsError(
+                "with learn_grid the nodes move away from the teacher's, so that errors at the inner nodes "
+                "mean nothing: set inner_weight to 0."
+            )
+
+
+def recipe_from(settings: dict[str, Any]) -> DistillSettings:
+    """``DistillSettings`` from keyword arguments; an unknown name is a ParamsError with the nearest one."""
+    names = [item.name for item in fields(DistillSettings)]
+    for name in settings:
+        if name not in names:
+            raise ParamsError(unknown("setting of the distillation", name, names))
+    return DistillSettings(**settings)
