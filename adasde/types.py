@@ -52,6 +52,7 @@ class Model:
     decode: Callable[[Tensor], Tensor] | None = None  # of a latent model: samples -> images
     guidance: float = 1.0  # that of ``bind`` where none is given
     prompts: Sequence[str] = ()  # of a text-to-image model
+    prediction_type: str | None = None  # what the network of a pipeline of diffusers predicts
 
     def bind(self, seeds: Sequence[int], guidance: float | None = None) -> Denoiser:
         """The denoiser for the batch of these ``seeds``; an unconditional model has one for all.

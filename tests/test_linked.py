@@ -128,6 +128,7 @@ def test_a_model_of_the_users_goes_through_every_stage(
     table = Coefficients.load(tmp_path / "data/distill/nfe3/coefficients.json")
     assert table.model["name"] == name
     assert table.model.get("guidance") == values.get("guidance")
+    assert table.model.get("prediction_type") == ("epsilon" if "diffusers:" in values["model"] else None)
     document = json.loads((tmp_path / "data/metrics/nfe3.json").read_text())
     assert all(np.isfinite(row["fid"]["mean"]) for row in document["rows"].values())
     policy = document["protocol"]["class_policy"]

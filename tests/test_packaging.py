@@ -139,7 +139,8 @@ def test_import_makes_nothing(tmp_path: Path) -> None:
     of_prefect = tuple(
         f"flows.{name}" for name in ("pipeline", "promote", "publish", "sweep", "trial", "turn")
     )
-    of_diffusers = ("adasde.integrations.diffusers",)  # on import torch's compiler notes where its cache is
+    # on import of diffusers torch's compiler notes where its cache is
+    of_diffusers = ("adasde.integrations.diffusers", "adasde.integrations.fitting")
     code = f"""
 import importlib, json, os, sys
 os.environ.update(HOME={str(tmp_path)!r}, PREFECT_HOME={str(tmp_path / ".prefect")!r}, DO_NOT_TRACK="true")

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from per_sample import difference, generators, noise_of
 from tables import FORMS, random_table
-from tiny_networks import text_to_image, unconditional
+from tiny_networks import unconditional
 from torch import Tensor
 
 import adasde
@@ -34,21 +35,6 @@ def denoiser(network, process: Process) -> adasde.types.Denoiser:
     return denoise
 
 
-def generators(seeds) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-def noise_of(seeds):
-    """The noise that one generator for each sample gives."""
-    drawn = generators(seeds)
-
-    def noise(step: int, like: Tensor) -> Tensor:
-        rows = [torch.randn(like.shape[1:], generator=one, dtype=like.dtype) for one in drawn]
-        return torch.stack(rows)
-
-    return noise
-
-
 @torch.no_grad()
 def loop(scheduler: AdaSDEScheduler, network, latents: Tensor, seeds) -> Tensor:
     """What a pipeline does."""
@@ -58,10 +44,6 @@ def loop(scheduler: AdaSDEScheduler, network, latents: Tensor, seeds) -> Tensor:
         output = network(scheduler.scale_model_input(x, t), t).sample
         x = scheduler.step(output, t, x, generator=drawn).prev_sample
     return x
-
-
-def difference(ours: Tensor, expected: Tensor) -> float:
-    return float((ours - expected).abs().max() / expected.abs().max())
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
@@ -84,51 +66,6 @@ def test_an_image_does_not_depend_on_its_batch() -> None:
     together = loop(scheduler, unconditional(), latents, seeds)
     alone = torch.cat([loop(scheduler, unconditional(), latents[k : k + 1], [k]) for k in range(64)])
     assert difference(together, alone) < 1e-5
-
-
-def test_a_pipeline_runs_with_guidance_and_decodes(tmp_path) -> None:
-    pipe, table, path = text_to_image(), random_table(model={"guidance": 7.5}), tmp_path / "c.json"
-    table.save(path)
-    scheduler = AdaSDEScheduler.from_coefficients(path, pipe.scheduler.config, guidance_scale=7.5)
-    assert scheduler.config.beta_schedule == "scaled_linear"
-    pipe = type(pipe)(**{**pipe.components, "scheduler": scheduler}, requires_safety_checker=False)
-    pipe.set_progress_bar_config(disable=True)
-    calls, forward = [], pipe.unet.forward
-    pipe.unet.forward = lambda *args, **kwargs: calls.append(args[0].shape) or forward(*args, **kwargs)
-    try:
-        ask = {"prompt": ["a cat"] * 2, "num_inference_steps": 3, "guidance_scale": 7.5, "output_type": "pt"}
-        images = pipe(**ask, generator=generators([1, 2])).images
-        again = pipe(**ask, generator=generators([1, 2])).images
-    finally:
-        pipe.unet.forward = forward
-    assert images.shape == (2, 3, 16, 16)
-    assert torch.equal(images, again)
-    assert calls == [torch.Size([4, 4, 8, 8])] * 2 * table.nfe
-    expected = guided_sample(pipe, table, seeds=[1, 2])
-    torch.testing.assert_close(images, expected, rtol=0, atol=1e-4)
-
-
-@torch.no_grad()
-def guided_sample(pipe, table: adasde.Coefficients, *, seeds: list[int]) -> Tensor:
-    """The same images through ``adasde.sample``."""
-    drawn = generators(seeds)
-    shape = (4, 8, 8)
-    latents = torch.stack([torch.randn(shape, generator=one) for one in drawn])
-    wanted, null = pipe.encode_prompt(["a cat"] * 2, "cpu", 1, True)
-    process = Process.of(pipe.scheduler.config)
-
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        level = float(sigma)
-        shown, time = torch.cat([x, x]) * process.shrink(level), torch.tensor(process.time(level)).float()
-        texts = torch.cat([null, wanted])
-        without, with_text = pipe.unet(shown, time, encoder_hidden_states=texts).sample.chunk(2)
-        return process.clean(x, level, without + 7.5 * (with_text - without))
-
-    def noise(step: int, like: Tensor) -> Tensor:
-        return torch.stack([torch.randn(shape, generator=one) for one in drawn])
-
-    x = adasde.sample(denoise, latents, table, noise)
-    return (pipe.vae.decode(x / pipe.vae.config.scaling_factor).sample / 2 + 0.5).clamp(0, 1)
 
 
 def test_it_is_saved_and_loaded_whole(tmp_path) -> None:

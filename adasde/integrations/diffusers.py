@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import ConfigMixin, SchedulerMixin
+from diffusers import ConfigMixin, DiffusionPipeline, SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from adasde.coefficients import Coefficients
 from adasde.errors import CoefficientsError, SolverError
+from adasde.integrations import fitting
 from adasde.models.process import FLOW, Process, is_flow
 from adasde.unrolled import Progress, unroll
 
@@ -62,6 +64,7 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
     order = 2
     _begin_index: int | None
     _progress: Progress | None
+    _pipe: weakref.ref[DiffusionPipeline] | None = None
 
     @register_to_config
     def __init__(
@@ -85,7 +88,7 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
                 "config=pipe.scheduler.config), which takes from the pipeline how its network was trained."
             )
         self.table = Coefficients.from_document(coefficients)
-        _same("prediction_type", self.table.model.get("prediction_type"), prediction_type)
+        fitting.check_same("prediction_type", self.table.model.get("prediction_type"), prediction_type)
         self.process = Process.of(self.config)
         self.unrolled = unroll(self.table)
         self.order = self.table.evaluations
@@ -95,29 +98,43 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
     def from_coefficients(
         cls,
         source: str | os.PathLike[str],
-        config: Mapping[str, Any] | None = None,
+        config: fitting.Trained | None = None,
         *,
         prediction_type: str | None = None,
         guidance_scale: float | None = None,
+        force: bool = False,
     ) -> AdaSDEScheduler:
         """The scheduler for a coefficient file: a path, ``s3://``, ``https://`` or ``models:/name@alias``.
 
-        ``config`` is that of the pipeline's present scheduler. Without it the network's training is taken as
-        DDPM's, and ``prediction_type`` must be given. ``guidance_scale`` is the one that will be used.
+        ``config`` is the pipeline, or the settings of its present scheduler. Without it the training is taken
+        as DDPM's, and ``prediction_type`` must be given. Of a pipeline the weights are compared, if it was
+        loaded from a folder, and the guidance scale of every call (``watch``); ``force`` lets both pass.
+        With the settings alone, ``guidance_scale`` is the one that will be used.
 
         Raises:
-            CoefficientsError: the file cannot be used, or it was distilled for another guidance scale or
-                another prediction.
+            CoefficientsError: the file cannot be used, or it was distilled for another checkpoint, guidance
+                scale or prediction.
             StoreError: the address cannot be reached.
         """
-        table, config = Coefficients.load(source), config or {}
+        table, trained, config = Coefficients.load(source), config, fitting.settings_of(config)
         if guidance_scale is not None:
-            _same("guidance scale", table.model.get("guidance"), guidance_scale)
+            fitting.check_same("guidance scale", table.model.get("guidance"), guidance_scale)
         settings = {name: config[name] for name in SHARED if config.get(name) is not None}
         if "trained_betas" in settings:
             settings["trained_betas"] = np.asarray(settings["trained_betas"]).tolist()
         found = FLOW if is_flow(config) else config.get("prediction_type")
-        return cls(table.to_document(), prediction_type=prediction_type or found, **settings)
+        scheduler = cls(table.to_document(), prediction_type=prediction_type or found, **settings)
+        if isinstance(trained, DiffusionPipeline) and not force:
+            fitting.check_checkpoint(table, trained)
+            scheduler.watch(trained)
+        return scheduler
+
+    def watch(self, pipe: DiffusionPipeline) -> None:
+        """Refuse calls of ``pipe`` with another guidance scale, which a scheduler itself never sees."""
+        self._pipe = weakref.ref(pipe)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pipe": None}  # a copy belongs to no pipeline
 
     @property
     def init_noise_sigma(self) -> float:
@@ -167,7 +184,10 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
 
         Raises:
             SolverError: another number of steps or other nodes than the coefficients were distilled for.
+            CoefficientsError: the pipeline that is watched was called with another guidance scale.
         """
+        if self._pipe and (pipe := self._pipe()):
+            fitting.check_guidance(self.table, pipe)
         table, told = self.table, self.unrolled.sigmas
         own = [self.process.time(sigma) for sigma in told]
         if num_inference_steps not in (None, table.steps):
@@ -177,7 +197,7 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
                 "load coefficients of another budget."
             )
         for name, given, known in (("timesteps", timesteps, own), ("sigmas", sigmas, told)):
-            if given is not None and not _alike(given, known):
+            if given is not None and not fitting.alike(given, known):
                 raise SolverError(
                     f"these coefficients come with their own {name}, {[round(one, 4) for one in known]}; "
                     "others cannot be given."
@@ -276,16 +296,3 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
                 "(scheduler.init_noise_sigma) is expected. Pass latents=noise * scheduler.init_noise_sigma "
                 "to the pipeline."
             )
-
-
-def _same(what: str, known: Any, given: Any) -> None:
-    if known is not None and known != given:
-        raise CoefficientsError(
-            f"these coefficients were distilled for {what} {known}, not {given}. Use {known}, or distil "
-            "again."
-        )
-
-
-def _alike(given: Sequence[float] | Tensor, known: Sequence[float]) -> bool:
-    values = np.asarray(given, dtype=np.float64).ravel()
-    return len(values) == len(known) and np.allclose(values, known, rtol=1e-4)

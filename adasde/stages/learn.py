@@ -163,4 +163,6 @@ def _documented(
     about: dict[str, Any] = {"name": model.name, "sha256": model.sha256}
     if model.condition is not None:
         about["guidance"] = model.guidance
+    if model.prediction_type is not None:
+        about["prediction_type"] = model.prediction_type
     return replace(table, model=about, provenance=provenance)

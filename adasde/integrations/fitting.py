@@ -1,0 +1,67 @@
+"""Whether coefficients fit the pipeline of ``diffusers`` that they are given to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from diffusers import DiffusionPipeline
+from torch import Tensor
+
+from adasde.coefficients import Coefficients
+from adasde.errors import CoefficientsError
+from adasde.models.pipelines.folder import INDEX, weights_hash
+
+Trained = Mapping[str, Any] | DiffusionPipeline
+"""The settings of a scheduler, which say how a network was trained, or the pipeline that has it."""
+
+
+def settings_of(trained: Trained | None) -> Mapping[str, Any]:
+    """The settings of the scheduler; none: nothing is known."""
+    if isinstance(trained, DiffusionPipeline):
+        pipe: Any = trained
+        return pipe.scheduler.config
+    return trained or {}
+
+
+def check_checkpoint(table: Coefficients, pipe: Any) -> None:
+    """Refuse a ``DiffusionPipeline`` of other weights than the coefficients were distilled for.
+
+    They are compared where it was loaded from a folder and the coefficients name a SHA-256.
+
+    Raises:
+        CoefficientsError: they are others.
+    """
+    index = Path(pipe.name_or_path or "", INDEX)
+    if table.model.get("sha256") and index.is_file():
+        names = json.loads(index.read_text(encoding="utf-8"))
+        table.check_model(weights_hash(index.parent, names))
+
+
+def check_guidance(table: Coefficients, pipe: DiffusionPipeline) -> None:
+    """Refuse the guidance scale that ``pipe`` is called with at present, if it says so.
+
+    Raises:
+        CoefficientsError: the coefficients were distilled for another one; up to 1 there is no guidance.
+    """
+    known, given = table.model.get("guidance"), getattr(pipe, "guidance_scale", None)
+    if known is not None and given is not None and max(known, given) > 1:
+        check_same("guidance scale", known, given)
+
+
+def check_same(what: str, known: Any, given: Any) -> None:
+    """Refuse ``given`` where the coefficients were distilled for ``known`` (CoefficientsError)."""
+    if known is not None and known != given:
+        raise CoefficientsError(
+            f"these coefficients were distilled for {what} {known}, not {given}. Use {known}, or distil "
+            "again."
+        )
+
+
+def alike(given: Sequence[float] | Tensor, known: Sequence[float]) -> bool:
+    """Whether ``given`` are the nodes ``known``, as far as float32 and rounding for people go."""
+    values = np.asarray(given, dtype=np.float64).ravel()
+    return len(values) == len(known) and np.allclose(values, known, rtol=1e-4)
