@@ -72,3 +72,15 @@ def test_reused_units_count(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         "teacher@3: 7/10 trajectories",
         "teacher@3: 10/10 trajectories",
     ]
+
+
+def test_images_have_a_rate_of_what_was_made(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of what was there before: five images in two seconds."""
+    now = iter([100.0, 102.0])
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr("adasde.progress.time.monotonic", lambda: next(now))
+    with track(20, "sample", "images", done=10) as advance:
+        advance(5)
+    assert capsys.readouterr().err == "sample: 15/20 images (2 s, about 2 s left), 2.5 images/s\n"

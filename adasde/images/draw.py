@@ -135,9 +135,9 @@ def draw_images(
     mine = [piece for k, piece in enumerate(chunks(seeds, batch)) if k % world == rank]
     missing = [rest for piece in mine if (rest := [seed for seed in piece if seed not in done])]
     made, total = 0, sum(map(len, mine))
-    with torch.no_grad(), track(total, "sample", "images") as advance:
-        advance(total - sum(map(len, missing)))
+    found = total - sum(map(len, missing))
+    with torch.no_grad(), track(total, "sample", "images", done=found) as advance:
         for count in submit([(request, out, piece) for piece in missing]):
             made += count
             advance(count)
-    return made, total - made
+    return made, found
