@@ -104,6 +104,10 @@ def test_what_is_finished_is_kept_and_what_was_altered_is_made_again(draw: Draw)
     kept = [path for path in before if path not in (lost, altered)]
     assert all(path.stat().st_mtime_ns == before[path] for path in kept)
     assert Image.open(altered).size == (8, 8)
+    for seed in (4, 7):  # the ends of a piece
+        (Path("out") / file_of(seed)).write_bytes(b"nothing")
+    for made in (2, 0):  # the record of those between them still counts
+        assert told(draw("0-11", "out", "--batch", "4"))["made"] == made
 
 
 def test_images_of_other_settings_are_not_mixed(draw: Draw, coefficients: Path, tmp_path: Path) -> None:
@@ -180,7 +184,7 @@ def test_a_bucket_is_a_place_too(coefficients: Path, tmp_path: Path) -> None:
     for place in places:
         place.belongs({"model": "digits"})
         place.add([3, 4], images)
-        assert place.finished() == {3, 4}
+        assert place.finished([4, 3, 5]) == {3, 4}
     assert list(places[0].read([3, 4])) == list(places[1].read([3, 4]))
 
 

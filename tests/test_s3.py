@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from command import adasde
 from s3_server import S3Server
 from store_contract import CONTENT, MB, StoreContract, large_file, refused
+from tables import random_table
 
 from adasde.errors import StoreError
 from adasde.files import sha256_file
+from adasde.models import load_model
 from adasde.store.base import Patience
 from adasde.store.s3 import PART, S3Store
 
@@ -176,3 +180,28 @@ class TestAltered:
 
         with refused("checksum", "file changed while it was being stored", "nothing writes to it any more"):
             store.put(tmp_path / "file", "key", progress=change)
+
+
+def test_images_of_any_seeds_go_there_and_what_was_altered_is_made_again(url: str, tmp_path: Path) -> None:
+    model = load_model("digits")
+    random_table(model={"name": "digits", "sha256": model.sha256}).save(tmp_path / "nfe5.json")
+
+    def made(out: str, *words: str) -> int:
+        given = ["--coefficients", "nfe5.json", "--seeds", "998-1005", "--batch", "3", "--out", out, "--json"]
+        ended = adasde(["sample", *given, *words], tmp_path)
+        assert ended.code == 0, ended.err
+        return json.loads(ended.out)["made"]
+
+    assert made("here") == made(f"{url}/images", "--grid", "grid.png") == 8
+    store = S3Store(f"{url}/images")
+    files = [path.relative_to(tmp_path / "here").as_posix() for path in (tmp_path / "here").rglob("*.png")]
+    assert "001000/001005.png" in files
+    assert all(store.read(name) == (tmp_path / "here" / name).read_bytes() for name in files)
+    assert made(f"{url}/images") == 0
+    store.delete("001000/001000.png")
+    store.write("001000/001001.png", b"something else")
+    place = {"Bucket": store.bucket, "Key": f"{store.prefix}/001000/001002.png"}
+    store.client.put_object(**place, Body=b"by another program")
+    assert made(f"{url}/images") == 3
+    assert all(store.read(name) == (tmp_path / "here" / name).read_bytes() for name in files)
+    assert (tmp_path / "grid.png").is_file()

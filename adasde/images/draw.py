@@ -130,9 +130,9 @@ def draw_images(
     about = request.about(request.loaded())
     place: Place = open_place(out)
     place.belongs(about)
-    done = place.finished()
     rank, world = rank_of()
     mine = [piece for k, piece in enumerate(chunks(seeds, batch)) if k % world == rank]
+    done = place.finished([seed for piece in mine for seed in piece])
     missing = [rest for piece in mine if (rest := [seed for seed in piece if seed not in done])]
     made, total = 0, sum(map(len, mine))
     found = total - sum(map(len, missing))

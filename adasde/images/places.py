@@ -9,20 +9,23 @@ import hashlib
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from adasde.errors import DataError
-from adasde.files import atomic, write_json
+from adasde.errors import DataError, StoreError
+from adasde.files import atomic, sha256_file, sha256_json, write_json
 from adasde.store import Store, open_store
 from adasde.store.opening import scheme
 
 RECORDS = ".records"
 ABOUT = "about.json"
+READERS = 16
+"""Images of a bucket that are read at once."""
 
 
 def file_of(seed: int) -> str:
@@ -54,12 +57,20 @@ class Place(ABC):
         data = {seed: png(image) for seed, image in zip(seeds, images, strict=True)}
         self._write({file_of(seed): content for seed, content in data.items()})
         record = {str(seed): hashlib.sha256(content).hexdigest() for seed, content in data.items()}
-        self._write_json(f"{RECORDS}/{seeds[0]:06d}-{seeds[-1]:06d}.json", record)
+        self._write_json(f"{RECORDS}/{seeds[0]:06d}-{seeds[-1]:06d}-{sha256_json(seeds)[:8]}.json", record)
 
-    def finished(self) -> set[int]:
-        """Seeds whose images are there as they were written; what was altered or lost is made again."""
-        known = {int(seed): sha256 for record in self._records() for seed, sha256 in record.items()}
-        return {seed for seed, sha256 in known.items() if self._sha256(file_of(seed)) == sha256}
+    def finished(self, seeds: Collection[int]) -> set[int]:
+        """Those of ``seeds`` whose images are there as they were written: all are read and compared.
+
+        What was altered or lost is to be made again; then it has two records, of which either counts.
+        """
+        known: dict[int, set[str]] = {}
+        for record in self._records():
+            for seed, sha256 in record.items():
+                known.setdefault(int(seed), set()).add(sha256)
+        asked = [seed for seed in seeds if seed in known]
+        found = self._sha256s([file_of(seed) for seed in asked])
+        return {seed for seed, sha256 in zip(asked, found, strict=True) if sha256 in known[seed]}
 
     def belongs(self, about: Mapping[str, Any]) -> None:
         """Note what the images are made from, where that is not known yet.
@@ -92,7 +103,7 @@ class Place(ABC):
     def _read(self, name: str) -> bytes: ...
 
     @abstractmethod
-    def _sha256(self, name: str) -> str | None: ...
+    def _sha256s(self, names: Sequence[str]) -> list[str | None]: ...
 
     @abstractmethod
     def _names(self, folder: str) -> list[str]: ...
@@ -138,18 +149,15 @@ class Folder(Place):
         except OSError as error:
             raise DataError(f"cannot read {self.path / name}: {error.strerror}. Run this again.") from error
 
-    def _sha256(self, name: str) -> str | None:
-        try:
-            return hashlib.sha256((self.path / name).read_bytes()).hexdigest()
-        except OSError:
-            return None
+    def _sha256s(self, names: Sequence[str]) -> list[str | None]:
+        return [sha256_file(path) if (path := self.path / name).is_file() else None for name in names]
 
     def _names(self, folder: str) -> list[str]:
         return sorted(f"{folder}/{path.name}" for path in (self.path / folder).glob("*.json"))
 
 
 class Bucket(Place):
-    """PNGs below an address of a store, which verifies what it holds itself."""
+    """PNGs below an address of a store."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -165,12 +173,17 @@ class Bucket(Place):
     def _read(self, name: str) -> bytes:
         return self.store.read(name)
 
-    def finished(self) -> set[int]:
-        there = {entry.key for entry in self.store.list()}
-        return {int(seed) for record in self._records() for seed in record if file_of(int(seed)) in there}
+    def _sha256s(self, names: Sequence[str]) -> list[str | None]:
+        with ThreadPoolExecutor(READERS, thread_name_prefix="images") as pool:
+            return list(pool.map(self._sha256, names))
 
     def _sha256(self, name: str) -> str | None:
-        return hashlib.sha256(self.store.read(name)).hexdigest()
+        try:
+            return hashlib.sha256(self.store.read(name)).hexdigest()
+        except StoreError as error:
+            if error.kind in ("missing", "checksum"):
+                return None
+            raise
 
     def _names(self, folder: str) -> list[str]:
         return [entry.key for entry in self.store.list(f"{folder}/")]

@@ -92,7 +92,8 @@ def _await_others(out: str, seeds: Sequence[int], *, pause: float = 1.0) -> None
     """Return when the other processes of ``torchrun`` have made their share too."""
     if rank_of()[1] == 1:
         return
-    while not set(seeds) <= open_place(out).finished():
+    place, missing = open_place(out), set(seeds)
+    while missing := missing - place.finished(missing):
         time.sleep(pause)
 
 
