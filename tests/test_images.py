@@ -145,10 +145,28 @@ def test_an_archive_of_somebody_else_is_not_replaced(draw: Draw) -> None:
     assert Path("images.zip").read_bytes() == b"mine"
 
 
-def test_a_grid_and_a_comparison(draw: Draw) -> None:
-    told(draw("0-11", "out", "--grid", "grid.png", "--compare", "ddim,dpm2,ipndm"))
-    assert Image.open("grid.png").size == (8 * 9 - 1, 2 * 9 - 1)
-    assert Image.open("out/compare.png").size[0] > 1000
+@pytest.mark.parametrize(
+    ("out", "sheet"),
+    [("out", "out/compare.png"), ("a/b.zip", "a/b-compare.png"), ("a/b.npz", "a/b-compare.png")],
+)
+def test_a_grid_and_a_comparison(draw: Draw, out: str, sheet: str) -> None:
+    """Also of an archive that is already there."""
+    pictures = []
+    for _ in range(2):
+        summary = told(draw("0-11", out, "--grid", "grid.png", "--compare", "ddim,dpm2,ipndm"))
+        assert (summary["grid"], summary["compare"]) == ("grid.png", sheet)
+        assert Image.open("grid.png").size == (8 * 9 - 1, 2 * 9 - 1)
+        assert Image.open(sheet).size[0] > 1000
+        pictures.append([Path(name).read_bytes() for name in ("grid.png", sheet)])
+        for name in ("grid.png", sheet):
+            Path(name).unlink()
+    assert pictures[0] == pictures[1]
+
+
+def test_solvers_that_cannot_be_compared_are_refused_before_anything_is_drawn(draw: Draw) -> None:
+    result = draw("0-3", "out", "--compare", "ddim,dpm3")
+    assert result.exit_code == 1 and "unknown solver 'dpm3'" in result.stderr
+    assert not Path("out").exists()
 
 
 def test_several_processes_share_the_work(draw: Draw, monkeypatch) -> None:

@@ -63,20 +63,34 @@ def packed(path: Path) -> tuple[dict[str, Any], set[int]]:
         ) from error
 
 
+def unpacked(source: Place | Path, seeds: Sequence[int]) -> list[np.ndarray]:
+    """The images of ``seeds`` in a place or an archive of ours, each uint8 [H, W, C]."""
+    if isinstance(source, Place):
+        return [pixels(content) for content in source.read(list(seeds))]
+    if source.suffix == ".npz":
+        with np.load(source) as arrays:
+            images, number = arrays["arr_0"], {seed: k for k, seed in enumerate(arrays["seeds"].tolist())}
+            return [images[number[seed]] for seed in seeds]
+    with zipfile.ZipFile(source) as archive:
+        return [pixels(archive.read(file_of(seed))) for seed in seeds]
+
+
 PACKERS: dict[str, Callable[[Place, Sequence[int], Path], None]] = {".zip": as_zip, ".npz": as_npz}
 """Suffix of ``--out`` -> what makes that file."""
 
+COLUMNS, GRID = 8, 64
+"""Images beside each other in a grid, and all of it at most."""
 
-def as_grid(place: Place, seeds: Sequence[int], path: Path, *, columns: int = 8) -> None:
-    """The first images as a picture, ``columns`` beside each other, eight rows at most."""
+
+def as_grid(images: Sequence[np.ndarray], path: Path) -> None:
+    """Images uint8 [H, W, C] as one picture, ``COLUMNS`` beside each other."""
     from PIL import Image
 
     from adasde.report.plots import contact_sheet
 
-    shown = list(seeds[: 8 * columns])
-    images = torch.stack([torch.from_numpy(pixels(c).copy()).permute(2, 0, 1) for c in place.read(shown)])
-    blank = torch.full((-len(images) % min(columns, len(images)), *images.shape[1:]), 255, dtype=torch.uint8)
-    rows = torch.cat([images, blank]).split(min(columns, len(images)))
+    shown, columns = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), min(COLUMNS, len(images))
+    blank = torch.full((-len(shown) % columns, *shown.shape[1:]), 255, dtype=torch.uint8)
+    rows = torch.cat([shown, blank]).split(columns)
     with atomic(path) as temporary:
         Image.fromarray(contact_sheet(list(rows))).save(temporary, "PNG")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,17 +20,20 @@ from adasde.errors import DataError, SolverError
 from adasde.images.chosen import bound, turns
 from adasde.images.cluster import on_dask
 from adasde.images.draw import Request, draw_images, draw_seeds, here, loaded
-from adasde.images.pack import PACKERS, as_comparison, as_grid, packed
-from adasde.images.places import Folder, open_place, other_settings
+from adasde.images.pack import GRID, PACKERS, as_comparison, as_grid, packed, unpacked
+from adasde.images.places import Place, open_place, other_settings
 from adasde.images.seeds import rank_of
 from adasde.metrics import to_uint8
 from adasde.noise import SeededNoise, latents
 from adasde.schedules import schedule
 from adasde.solvers import steps_for_nfe
+from adasde.store.opening import scheme
 
 ALIASES = {"ddim": "euler"}
 COLUMNS = 8
 """Images in a row of a comparison."""
+
+Nodes = tuple[Tensor, bool]
 
 
 @dataclass(frozen=True)
@@ -57,22 +62,27 @@ def run(wanted: Wanted) -> dict[str, Any]:
     """
     table = Coefficients.load(wanted.coefficients)
     request = _request(wanted, table)
+    grids = {name: _classical_grid(name, table) for name in wanted.compare}
     suffix = Path(wanted.out).suffix
     archive = Path(wanted.out) if suffix in PACKERS else None
     if archive and archive.exists():
-        return _already(archive, wanted, request)
+        summary = _already(archive, wanted, request)
+        return summary | _pictures(wanted, request, table, grids, partial(unpacked, archive))
     out = f"{wanted.out}.parts" if archive else wanted.out
     began = time.perf_counter()
     submit = on_dask(wanted.dask) if wanted.dask else here
     made, found = draw_images(request, out, wanted.seeds, batch=wanted.batch, submit=submit)
     rate = round(made / max(time.perf_counter() - began, 1e-9), 1)
-    if rank_of()[0] == 0:
-        _await_others(out, wanted.seeds)
-        _pictures(wanted, request, table, out)
-        if archive:
-            PACKERS[suffix](open_place(out), wanted.seeds, archive)
-            shutil.rmtree(out)
-    return {"out": wanted.out, "made": made, "found": found, "nfe": table.nfe, "images_per_second": rate}
+    summary = {"out": wanted.out, "made": made, "found": found, "nfe": table.nfe, "images_per_second": rate}
+    if rank_of()[0] != 0:
+        return summary
+    place = open_place(out)
+    _await_others(place, wanted.seeds if archive else wanted.seeds[: GRID * bool(wanted.grid)])
+    summary |= _pictures(wanted, request, table, grids, partial(unpacked, place))
+    if archive:
+        PACKERS[suffix](place, wanted.seeds, archive)
+        shutil.rmtree(out)
+    return summary
 
 
 def _request(wanted: Wanted, table: Coefficients) -> Request:
@@ -88,11 +98,9 @@ def _request(wanted: Wanted, table: Coefficients) -> Request:
     return request if wanted.guidance is None else replace(request, guidance=wanted.guidance)
 
 
-def _await_others(out: str, seeds: Sequence[int], *, pause: float = 1.0) -> None:
-    """Return when the other processes of ``torchrun`` have made their share too."""
-    if rank_of()[1] == 1:
-        return
-    place, missing = open_place(out), set(seeds)
+def _await_others(place: Place, seeds: Sequence[int], *, pause: float = 1.0) -> None:
+    """Return when the other processes of ``torchrun`` have made their share of ``seeds`` too."""
+    missing = set(seeds) if rank_of()[1] > 1 else set()
     while missing := missing - place.finished(missing):
         time.sleep(pause)
 
@@ -108,23 +116,44 @@ def _already(archive: Path, wanted: Wanted, request: Request) -> dict[str, Any]:
     return {"out": str(archive), "made": 0, "found": len(there)}
 
 
-def _pictures(wanted: Wanted, request: Request, table: Coefficients, out: str) -> None:
+def _pictures(
+    wanted: Wanted,
+    request: Request,
+    table: Coefficients,
+    grids: Mapping[str, Nodes],
+    read: Callable[[Sequence[int]], list[np.ndarray]],
+) -> dict[str, str]:
+    """Draw the grid and the comparison that are wanted, of images that ``read`` gives; where they lie."""
+    found: dict[str, str] = {}
+    if rank_of()[0] != 0:
+        return found
     if wanted.grid:
-        as_grid(open_place(out), wanted.seeds, wanted.grid)
-    if wanted.compare:
+        as_grid(read(wanted.seeds[:GRID]), wanted.grid)
+        found["grid"] = str(wanted.grid)
+    if grids:
         seeds = wanted.seeds[:COLUMNS]
         rows = [("AdaSDE", draw_seeds(request, seeds))]
-        rows += [(name, _classical(name, request, table, seeds)) for name in wanted.compare]
-        place = open_place(out)
-        inside = isinstance(place, Folder) and out == wanted.out
-        target = Path(out) / "compare.png" if inside else Path(f"{Path(wanted.out).stem}-compare.png")
+        rows += [(name, _classical(name, grid, request, seeds)) for name, grid in grids.items()]
         title = f"{table.nfe} network evaluations, seeds {seeds[0]} to {seeds[-1]}"
-        as_comparison(rows, target, title=title)
+        as_comparison(rows, _sheet(wanted.out), title=title)
+        found["compare"] = str(_sheet(wanted.out))
+    return found
 
 
-@torch.no_grad()
-def _classical(name: str, request: Request, table: Coefficients, seeds: Sequence[int]) -> Tensor:
-    """The same seeds by a classical solver with as many evaluations, on ``time_uniform``."""
+def _sheet(out: str) -> Path:
+    """Where the comparison lies: in the folder of the images, beside their archive, here for a bucket's."""
+    path = Path(out)
+    if scheme(out) is not None:
+        return Path(f"{path.stem}-compare.png")
+    return path.with_name(f"{path.stem}-compare.png") if path.suffix in PACKERS else path / "compare.png"
+
+
+def _classical_grid(name: str, table: Coefficients) -> Nodes:
+    """(sigmas, AFS) by which a classical solver spends as many evaluations as ``table``, ``time_uniform``.
+
+    Raises:
+        SolverError: there is no such solver, or none of its steps can spend so many.
+    """
     solver, afs = ALIASES.get(name, name), table.afs
     try:
         steps = steps_for_nfe(solver, table.nfe, afs=afs)
@@ -132,10 +161,17 @@ def _classical(name: str, request: Request, table: Coefficients, seeds: Sequence
         afs = not afs
         steps = steps_for_nfe(solver, table.nfe, afs=afs)
     ends = table.sigmas[[0, -1]].tolist()
-    sigmas = schedule("time_uniform", steps, sigma_max=ends[0], sigma_min=ends[1], rho=1.0)
+    return schedule("time_uniform", steps, sigma_max=ends[0], sigma_min=ends[1], rho=1.0), afs
+
+
+@torch.no_grad()
+def _classical(name: str, grid: Nodes, request: Request, seeds: Sequence[int]) -> Tensor:
+    """The same seeds by a classical solver."""
+    sigmas, afs = grid
     model = loaded(request.model, request.device)
     start = latents(seeds, model.shape, device=request.device)
     asked = turns(request.chosen, seeds) if request.chosen else None
     denoise = bound(model, seeds, asked, guidance=request.guidance)
+    solver = ALIASES.get(name, name)
     images = adasde.solve(denoise, start, sigmas, solver, afs=afs, noise=SeededNoise(seeds))
     return to_uint8(model.images(images)).cpu()
