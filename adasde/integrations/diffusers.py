@@ -20,6 +20,7 @@ from torch import Tensor
 from adasde.coefficients import Coefficients
 from adasde.errors import CoefficientsError, SolverError
 from adasde.integrations import fitting
+from adasde.integrations.guidance import check_guidance
 from adasde.models.process import FLOW, Process, is_flow
 from adasde.unrolled import Progress, unroll
 
@@ -88,7 +89,7 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
                 "config=pipe.scheduler.config), which takes from the pipeline how its network was trained."
             )
         self.table = Coefficients.from_document(coefficients)
-        fitting.check_same("prediction_type", self.table.model.get("prediction_type"), prediction_type)
+        fitting.check_prediction(self.table, prediction_type)
         self.process = Process.of(self.config)
         self.unrolled = unroll(self.table)
         self.order = self.table.evaluations
@@ -117,8 +118,7 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
             StoreError: the address cannot be reached.
         """
         table, trained, config = Coefficients.load(source), config, fitting.settings_of(config)
-        if guidance_scale is not None:
-            fitting.check_same("guidance scale", table.model.get("guidance"), guidance_scale)
+        check_guidance(table, guidance_scale)
         settings = {name: config[name] for name in SHARED if config.get(name) is not None}
         if "trained_betas" in settings:
             settings["trained_betas"] = np.asarray(settings["trained_betas"]).tolist()
@@ -187,7 +187,7 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
             CoefficientsError: the pipeline that is watched was called with another guidance scale.
         """
         if self._pipe and (pipe := self._pipe()):
-            fitting.check_guidance(self.table, pipe)
+            check_guidance(self.table, getattr(pipe, "guidance_scale", None))
         table, told = self.table, self.unrolled.sigmas
         own = [self.process.time(sigma) for sigma in told]
         if num_inference_steps not in (None, table.steps):

@@ -41,23 +41,13 @@ def check_checkpoint(table: Coefficients, pipe: Any) -> None:
         table.check_model(weights_hash(index.parent, names))
 
 
-def check_guidance(table: Coefficients, pipe: DiffusionPipeline) -> None:
-    """Refuse the guidance scale that ``pipe`` is called with at present, if it says so.
-
-    Raises:
-        CoefficientsError: the coefficients were distilled for another one; up to 1 there is no guidance.
-    """
-    known, given = table.model.get("guidance"), getattr(pipe, "guidance_scale", None)
-    if known is not None and given is not None and max(known, given) > 1:
-        check_same("guidance scale", known, given)
-
-
-def check_same(what: str, known: Any, given: Any) -> None:
-    """Refuse ``given`` where the coefficients were distilled for ``known`` (CoefficientsError)."""
+def check_prediction(table: Coefficients, given: str) -> None:
+    """Refuse another ``prediction_type`` than the coefficients were distilled for (CoefficientsError)."""
+    known = table.model.get("prediction_type")
     if known is not None and known != given:
         raise CoefficientsError(
-            f"these coefficients were distilled for {what} {known}, not {given}. Use {known}, or distil "
-            "again."
+            f"these coefficients were distilled for prediction_type {known}, not {given}. Use {known}, or "
+            "distil again."
         )
 
 

@@ -17,6 +17,7 @@ from adasde.coefficients import Coefficients
 from adasde.denoisers import AnalyticFirstStep
 from adasde.errors import SolverError
 from adasde.integrate import integrate
+from adasde.integrations.guidance import check_guidance
 from adasde.solvers import sampler_of
 from adasde.types import Denoiser
 
@@ -42,6 +43,7 @@ def sample_adasde(
     Args:
         model: ``model(x, sigma, **extra_args) -> x0`` with ``sigma`` [B], as k-diffusion's wrappers make it.
         sigmas: the nodes of the coefficients, ``coefficients.sigmas``; a 0 at the end is left out.
+        extra_args: keywords of ``model``; a ``cond_scale`` among them is its guidance scale.
         callback: called after every step with ``x`` and ``sigma`` at its start, the number ``i`` of the step,
             ``sigma_hat`` after new noise, and ``denoised``, the clean estimate there.
         disable: no progress bar.
@@ -55,11 +57,14 @@ def sample_adasde(
 
     Raises:
         SolverError: other nodes than those of the coefficients.
-        CoefficientsError, StoreError: the file cannot be used.
+        CoefficientsError: the file cannot be used, or ``cond_scale`` is not what was distilled.
+        StoreError: the address cannot be reached.
     """
     table = coefficients if isinstance(coefficients, Coefficients) else Coefficients.load(coefficients)
     _check_nodes(table, sigmas)
-    seen = _Seen(model, extra_args or {})
+    extra_args = extra_args or {}
+    check_guidance(table, extra_args.get("cond_scale"))
+    seen = _Seen(model, extra_args)
     fresh = noise_sampler or (lambda sigma, sigma_next: torch.randn_like(x))
 
     def noise(step: int, like: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import comfy.samplers
 
 from adasde.coefficients import Coefficients
 from adasde.errors import SolverError
+from adasde.integrations.guidance import check_guidance
 from adasde.integrations.k_diffusion import sample_adasde
 
 
@@ -41,13 +42,14 @@ class LoadAdaSDE:
 
 
 def _sample(model, noise, sigmas, extra_args=None, callback=None, disable=None, *, coefficients, s_noise):
-    inner = getattr(model, "inner_model", None)
+    inner = getattr(model, "inner_model", None)  # the guider
     process = getattr(getattr(inner, "inner_model", None), "model_sampling", None)
     if isinstance(process, comfy.model_sampling.CONST):
         raise SolverError(
             "this model was trained by flow matching, whose states ComfyUI keeps in another form than these "
             "coefficients mean. Use AdaSDEScheduler with diffusers for it."
         )
+    check_guidance(coefficients, getattr(inner, "cfg", None))
     arguments = (model, noise, sigmas, extra_args, callback, disable)
     return sample_adasde(*arguments, coefficients=coefficients, s_noise=s_noise)
 
