@@ -26,9 +26,9 @@ def import_released(
         raise CheckpointError(
             f"there is no .pkl file in {', '.join(map(str, paths))}. Name the files themselves."
         )
+    tables = [load_predictor(file) for file in files]  # all of them, before one is written
     found = []
-    for number, file in enumerate(files):
-        table = load_predictor(file)
+    for number, (file, table) in enumerate(zip(files, tables, strict=True)):
         made = table.provenance
         target = out / f"{number:02d}-{made['dataset']}-nfe{table.nfe}.json"
         table.save(target)

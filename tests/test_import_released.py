@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,3 +84,12 @@ def test_an_empty_folder_is_named(tmp_path: Path) -> None:
     result = run(str(tmp_path))
     assert result.exit_code == 1
     assert "there is no .pkl file in" in result.output
+
+
+def test_nothing_is_written_where_one_is_no_predictor(tmp_path: Path) -> None:
+    write_predictor(tmp_path / "a.pkl")
+    (tmp_path / "b.pkl").write_bytes(pickle.dumps({"weights": 1}))
+    result = run(str(tmp_path), "--out", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert "b.pkl is a pickle, but not a released predictor: it has no 'model' object." in result.output
+    assert not (tmp_path / "out").exists()
