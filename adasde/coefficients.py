@@ -150,7 +150,8 @@ class Coefficients:
         """A proposal for ``nfe`` evaluations, which nobody has distilled: interpolated in log sigma.
 
         With ``others`` of the same form the two budgets beside ``nfe`` are blended; beyond all of them the
-        nearest is stretched. ``adasde bench`` says what it is worth, and distillation can start from it.
+        nearest is stretched. ``benchmarks/interpolation.py`` says what it is worth, and distillation
+        can start from it.
 
         Raises:
             CoefficientsError: no number of steps spends exactly ``nfe``, or the tables are of different forms
