@@ -15,23 +15,28 @@ from adasde.files import write_json
 from adasde.interpolation import blended, resampled
 from adasde.store import read_pointed
 
-SCHEMA_VERSION = 2
-"""The newest. Version 2 carries the plug-in form; AdaSDE's own step is written as version 1."""
+SCHEMA_VERSION = 3
+"""The newest. Version 1 is AdaSDE's own step; 2 adds the plug-in form, 3 the multistep form."""
 
 TABLE = ("sigmas", "gamma", "midpoint", "direction_scale", "time_scale", "weights")
 OWN = "adasde"
 """The name of AdaSDE's own step."""
+
+MULTISTEP = "adasde-multistep"
+"""The name of the step that learns what earlier evaluations weigh (see ``adasde.solvers.Multistep``)."""
 
 DOCUMENTS = ("model", "provenance", "measured")
 
 
 @dataclass(frozen=True, eq=False)
 class Coefficients:
-    """The table of an N-interval sampler: AdaSDE's own step with K points (2510.23285), or its plug-in form.
+    """The table of an N-interval sampler: AdaSDE's own step with K points (2510.23285), or another form.
 
     In the plug-in form ``solver`` names a classical solver with E evaluations a step: ``direction_scale``
     and ``time_scale`` are then [N, E], one pair for each evaluation, and ``midpoint`` and ``weights`` are
-    empty, [N, 0] (see ``adasde.solvers.PlugIn``).
+    empty, [N, 0] (see ``adasde.solvers.PlugIn``). In the multistep form, ``adasde-multistep``, a step has one
+    evaluation, both scales are [N, 1], ``midpoint`` is empty and ``weights`` [N, H] belong to the H newest
+    evaluations, the newest first; those before the first step have none.
 
     Attributes:
         sigmas: [N+1] time grid, strictly decreasing, positive (units of the data).
@@ -41,7 +46,7 @@ class Coefficients:
         time_scale: [N, K] mu > 0; the network is told mu * m.
         weights: [N, K], each row sums to 1.
         afs: the first evaluation is the analytic first step, d = x / sqrt(1 + t^2).
-        solver, options: ``adasde``, or the solver behind the plug-in and its options.
+        solver, options: ``adasde``, ``adasde-multistep``, or the solver behind the plug-in and its options.
         model, provenance, measured: JSON documents kept beside the table: whose coefficients these
             are (``name``, ``sha256``), how they were made, what was measured with them.
 
@@ -89,9 +94,14 @@ class Coefficients:
                 f"need sigmas [N+1] and {leading} [N, K] with N, K >= 1, got shapes "
                 f"{list(self.sigmas.shape)} and {list(shape)}."
             )
-        empty = () if self.solver == OWN else ("midpoint", "weights")
+        remembered = self.weights.shape[-1] if self.weights.ndim == 2 else 0
+        widths = {
+            OWN: {},
+            MULTISTEP: dict.fromkeys(("direction_scale", "time_scale"), 1)
+            | {"midpoint": 0, "weights": max(1, remembered)},
+        }.get(self.solver, {"midpoint": 0, "weights": 0})
         for name in TABLE[1:]:
-            expected = [steps] if name == "gamma" else [steps, 0 if name in empty else points]
+            expected = [steps] if name == "gamma" else [steps, widths.get(name, points)]
             if list(getattr(self, name).shape) != expected:
                 raise CoefficientsError(
                     f"{name} must have shape {expected} for {steps} steps of {points} point(s), "
@@ -102,7 +112,8 @@ class Coefficients:
         """(field, what must hold everywhere, the rule in words)."""
         decreasing = (self.sigmas > 0) & (torch.diff(self.sigmas, append=self.sigmas.new_zeros(1)) < 0)
         first_is_zero = torch.cat([self.gamma[:1] == 0, self.gamma[1:] >= 0])
-        sums = self.weights.sum(1) if self.solver == OWN else torch.ones(1)
+        sums = self.weights.sum(1) if self.weights.numel() else torch.ones(1)
+        early = self.weights.triu(1) if self.solver == MULTISTEP else torch.zeros(1)
         return [
             ("sigmas", decreasing, "finite, positive and strictly decreasing"),
             ("gamma", first_is_zero, "finite, 0 at the first step and >= 0 at the others"),
@@ -110,6 +121,7 @@ class Coefficients:
             ("direction_scale", self.direction_scale > 0, "finite and > 0"),
             ("time_scale", self.time_scale > 0, "finite and > 0"),
             ("weights", (sums - 1).abs() < 1e-6, "finite, and each row must sum to 1"),
+            ("weights", early == 0, "0 for evaluations before the first step (row i has i + 1)"),
         ]
 
     @property
@@ -119,12 +131,12 @@ class Coefficients:
 
     @property
     def points(self) -> int:
-        """Number of points K of every step (0 in the plug-in form)."""
+        """Number of points K of every step of AdaSDE's own (0 in the other forms)."""
         return self.midpoint.shape[1]
 
     @property
     def evaluations(self) -> int:
-        """Network evaluations of a step: K + 1, or those of the solver behind the plug-in."""
+        """Network evaluations of a step: K + 1, those of the solver behind the plug-in, or 1 (multistep)."""
         return self.points + 1 if self.solver == OWN else self.direction_scale.shape[1]
 
     @property
@@ -181,12 +193,13 @@ class Coefficients:
 
     def _form(self) -> tuple[Any, ...]:
         ends = [round(float(self.sigmas[end]), 9) for end in (0, -1)]
-        return (self.solver, json.dumps(self.options, sort_keys=True), self.points, self.afs, *ends)
+        width = self.weights.shape[1]
+        return (self.solver, json.dumps(self.options, sort_keys=True), width, self.afs, *ends)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON file, whole or not at all; floats survive exactly.
 
-        Its schema version is the lowest that can carry the table: 1, or 2 for the plug-in form.
+        Its schema version is the lowest that can carry the table.
 
         Raises:
             DataError: the folder cannot be written or the disk is full.
@@ -198,7 +211,8 @@ class Coefficients:
         table: dict[str, Any] = {name: getattr(self, name).tolist() for name in TABLE}
         documents = {name: getattr(self, name) for name in DOCUMENTS}
         form = {} if self.solver == OWN else {"solver": self.solver, "options": self.options}
-        head = {"schema_version": 2 if form else 1, "nfe": self.nfe, "afs": self.afs}
+        version = {OWN: 1, MULTISTEP: 3}.get(self.solver, 2)
+        head = {"schema_version": version, "nfe": self.nfe, "afs": self.afs}
         return head | form | table | documents
 
     @classmethod

@@ -10,32 +10,19 @@ import torch
 from torch import Tensor
 
 from adasde.batching import in_chunks
-from adasde.coefficients import OWN, Coefficients
+from adasde.coefficients import MULTISTEP, OWN, Coefficients
 from adasde.errors import CoefficientsError, DivergenceError
-from adasde.integrate import integrate
-from adasde.noise import SeededNoise, latents
+from adasde.losses import Batch, Errors, Features, Losses, flat, in_parts
+from adasde.noise import latents
 from adasde.parametrisation import Parametrisation
 from adasde.recipe import DistillSettings, recipe_from
 from adasde.resuming import check_start, fitted, origin
 from adasde.schedules import schedule as make_schedule
-from adasde.solvers import evaluations_of, sampler_of, steps_for_nfe
+from adasde.solvers import adams_bashforth, evaluations_of, steps_for_nfe
 from adasde.teacher import Teacher
 from adasde.types import Denoiser
 
-Features = Callable[[Tensor], Tensor]
 Bind = Callable[[Sequence[int]], Denoiser]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Teacher trajectories: ``states`` [N+1, B, *shape] at the student's nodes, and their B seeds.
-
-    [2, B, *shape] holds both ends alone: enough where the inner nodes have no weight in the loss, and the
-    same for every grid between these ends.
-    """
-
-    seeds: Sequence[int]
-    states: Tensor
 
 
 @dataclass(frozen=True)
@@ -43,14 +30,15 @@ class Progress:
     """One optimiser step.
 
     ``losses``: mean squared error at the nodes 1..N (or the last alone) before the step; ``feature_loss``:
-    that of the features at the last node, None without an extractor; ``coefficients``: the table after
-    the step.
+    that of the features at the last node, None without an extractor; ``energy``: the energy distance to
+    real samples, None where it has no weight; ``coefficients``: the table after the step.
     """
 
     iteration: int
     total: int
     losses: tuple[float, ...]
     feature_loss: float | None
+    energy: float | None
     coefficients: Coefficients
 
 
@@ -62,6 +50,7 @@ def distill(
     settings: DistillSettings,
     afs: bool = True,
     features: Features | None = None,
+    real: Tensor | None = None,
     bind: Bind | None = None,
     start: Coefficients | None = None,
 ) -> Iterator[Progress]:
@@ -70,15 +59,18 @@ def distill(
     The student walks from the teacher's start through all its steps, and the errors flow back through
     the whole walk: a step learns what later steps make of its result. (The release trains every step
     for itself, 2510.23285, algorithm 1.) ``features`` sees the last state as it is, not clipped to the
-    range of images, so that there is a gradient everywhere.
+    range of images, so that there is a gradient everywhere. ``real`` [n, F] are the features of real
+    samples (without ``features``, the flat states), for the energy distance.
 
     ``bind(seeds)`` gives the denoiser of a conditional model for the batch of these seeds; None: the same
     ``denoise`` for all. ``start`` is the table to begin with, on its own grid (see ``start_table``).
 
     Raises:
         CoefficientsError: a ``start`` that does not fit.
+        ParamsError: an energy distance without real samples.
         DivergenceError: a loss or a gradient is not finite; the message has the step and the table.
     """
+    losses = Losses(settings, features, real)
     table = start_table(sigmas, settings=settings, afs=afs, start=start)
     total = iterations(settings)
     optimiser = torch.optim.Adam(table.parameters(), lr=settings.lr)
@@ -86,19 +78,16 @@ def distill(
     for iteration, batch in zip(range(1, total + 1), batches, strict=False):
         current = checked_table(table, iteration)
         network = bind(batch.seeds) if bind else denoise
-        nodes, feature = errors_of(
-            network, batch, current, features=features if settings.feature_weight else None
-        )
-        loss = weighted(nodes, feature, current.sigmas, settings)
+        errors = losses(network, batch, current)
         optimiser.zero_grad()
-        if not descends(table, loss, settings.max_gradient):
-            raise diverged(iteration, nodes, feature, current)
+        if not descends(table, losses.total(errors, current.sigmas), settings.max_gradient):
+            raise diverged(iteration, errors, current)
         optimiser.step()
         rate.step()
         with torch.no_grad():
             after = checked_table(table, iteration)
-        losses = tuple(nodes.detach().tolist())
-        yield Progress(iteration, total, losses, None if feature is None else float(feature.detach()), after)
+        feature, energy = (None if error is None else float(error.detach()) for error in errors[1:])
+        yield Progress(iteration, total, tuple(errors.nodes.tolist()), feature, energy, after)
 
 
 def descends(table: Parametrisation, loss: Tensor, max_gradient: float) -> bool:
@@ -133,37 +122,13 @@ def start_table(
         gamma_max=settings.gamma_max,
         scale_dir=settings.scale_dir,
         scale_time=settings.scale_time,
+        neutral=adams_bashforth(len(sigmas) - 1, settings.history) if settings.solver == MULTISTEP else None,
     )
     table.to_start()
     if start is not None:
         check_start(start, table, sigmas, inner=settings.inner_weight > 0)
         table.to_table(start)
     return table
-
-
-def errors_of(
-    denoise: Denoiser, batch: Batch, table: Coefficients, *, features: Features | None
-) -> tuple[Tensor, Tensor | None]:
-    """Mean squared errors of the student at the nodes that ``batch`` has, and of its features at the last."""
-    targets = batch.states[1:]
-    solver, noise = sampler_of(table), SeededNoise(batch.seeds)
-    walk = integrate(denoise, batch.states[0], table.sigmas, solver, afs=table.afs, noise=noise)
-    states = list(walk)[-len(targets) :]
-    nodes = [(state - target).square().mean() for state, target in zip(states, targets, strict=True)]
-    if features is None:
-        return torch.stack(nodes), None
-    with torch.no_grad():
-        wanted = features(targets[-1])
-    return torch.stack(nodes), (features(states[-1]) - wanted).square().mean()
-
-
-def weighted(nodes: Tensor, feature: Tensor | None, sigmas: Tensor, settings: DistillSettings) -> Tensor:
-    """The scalar that is minimised."""
-    loss = settings.pixel_weight * nodes[-1]
-    if settings.inner_weight:
-        scale = (1 + sigmas[1:-1].detach() ** 2).to(nodes)
-        loss = loss + settings.inner_weight * (nodes[:-1] / scale).sum()
-    return loss if feature is None else loss + settings.feature_weight * feature
 
 
 def checked_table(table: Parametrisation, iteration: int) -> Coefficients:
@@ -174,12 +139,12 @@ def checked_table(table: Parametrisation, iteration: int) -> Coefficients:
         raise DivergenceError(f"distillation diverged at iteration {iteration}: {error} {ADVICE}") from error
 
 
-def diverged(iteration: int, nodes: Tensor, feature: Tensor | None, table: Coefficients) -> DivergenceError:
+def diverged(iteration: int, errors: Errors, table: Coefficients) -> DivergenceError:
     """The error for a loss or gradient that is not finite."""
     numbers = {
         name: getattr(table, name).tolist() for name in ("gamma", "midpoint", "direction_scale", "time_scale")
     }
-    loss = nodes.tolist() if feature is None else [*nodes.tolist(), float(feature.detach())]
+    loss = [*errors.nodes.tolist(), *(float(error.detach()) for error in errors[1:] if error is not None)]
     return DivergenceError(
         f"distillation diverged at iteration {iteration}: the loss {loss} or its gradient is not finite, "
         f"with coefficients {numbers}. {ADVICE}"
@@ -189,12 +154,19 @@ def diverged(iteration: int, nodes: Tensor, feature: Tensor | None, table: Coeff
 ADVICE = "Nothing was written. Lower distill.lr, or look for NaN in the trajectories and the denoiser."
 
 
-def batches_of(states: Tensor, seeds: Sequence[int], size: int, *, seed: int) -> Iterator[Batch]:
-    """Endless batches of ``size`` of the trajectories ``states`` [N+1, T, *shape], drawn by ``seed``."""
+def batches_of(
+    states: Tensor, seeds: Sequence[int], size: int, *, seed: int, features: Features | None = None
+) -> Iterator[Batch]:
+    """Endless batches of ``size`` of the trajectories ``states`` [N+1, T, *shape], drawn by ``seed``.
+
+    The ``features`` of their last states are computed once.
+    """
+    known = None if features is None else in_parts(features, states[-1])
     generator = torch.Generator().manual_seed(seed)
     while True:
-        rows = torch.randint(len(seeds), (size,), generator=generator)
-        yield Batch([seeds[row] for row in rows.tolist()], states[:, rows.to(states.device)])
+        rows = torch.randint(len(seeds), (size,), generator=generator).to(states.device)
+        taken = None if known is None else known[rows]
+        yield Batch([seeds[row] for row in rows.tolist()], states[:, rows], taken)
 
 
 def distill_coefficients(
@@ -211,6 +183,7 @@ def distill_coefficients(
     pool: int = 2048,
     chunk: int = 256,
     features: Features | None = None,
+    real: Tensor | None = None,
     bind: Bind | None = None,
     start: Coefficients | None = None,
     seed: int = 0,
@@ -229,6 +202,8 @@ def distill_coefficients(
         teacher: which solver makes the targets; None means the default ``Teacher()``.
         pool: number of teacher trajectories; ``chunk`` of them are computed together.
         features: differentiable features of the last state; None leaves their loss out.
+        real: features [n, F] of real samples for the energy distance (without ``features``: the samples,
+            flat); None: those of the teacher's samples.
         bind: the denoiser for given seeds, where it depends on them (class labels); see ``distill``.
         start: the table to begin with, interpolated where its NFE differs; None: the fixed, stable start.
         seed: picks trajectories, their order and the injected noise. Same seed, same result.
@@ -251,10 +226,20 @@ def distill_coefficients(
         return (teacher or Teacher()).states(network, start, schedule=schedule, steps=steps, **ends)
 
     seeds = range(seed << 32, (seed << 32) + pool)
-    batches = batches_of(in_chunks(seeds, chunk, states, dim=1), seeds, recipe.batch, seed=seed)
-    begin = fitted(start, nfe)
+    walked = in_chunks(seeds, chunk, states, dim=1)
+    if real is None and recipe.energy_weight:
+        real = in_parts(features or flat, walked[-1])
+    paired = features if recipe.feature_weight else None
     *_, last = distill(
-        denoise, batches, sigmas, settings=recipe, afs=afs, features=features, bind=bind, start=begin
+        denoise,
+        batches_of(walked, seeds, recipe.batch, seed=seed, features=paired),
+        sigmas,
+        settings=recipe,
+        afs=afs,
+        features=features,
+        real=real,
+        bind=bind,
+        start=fitted(start, nfe),
     )
     made = {"seed": seed, "pool": pool, "schedule": schedule, "rho": rho, "settings": asdict(recipe)}
     return replace(last.coefficients, provenance=made | origin(start))

@@ -37,11 +37,21 @@ def resampled(table: Table, steps: int) -> dict[str, Tensor]:
         return torch.from_numpy(np.stack(columns, 1)) if columns else torch.zeros(steps, 0).double()
 
     out = {name: back(read(free(table[name]))) for name, (free, back) in FREE.items()}
+    if not table["midpoint"].numel():
+        out["weights"] = _within_reach(out["weights"])
     rate = table["gamma"].log1p() / torch.from_numpy(-np.diff(logs))
     gamma = (read(rate[:, None])[:, 0] * torch.from_numpy(-np.diff(new))).expm1()
     out["gamma"] = torch.cat([torch.zeros(1).double(), gamma[1:]])
     out["sigmas"] = torch.from_numpy(new).exp()
     out["sigmas"][[0, -1]] = table["sigmas"][[0, -1]]
+    return out
+
+
+def _within_reach(weights: Tensor) -> Tensor:
+    """Weights [N, H] of a multistep form in which the oldest evaluation there is bears those that are not."""
+    out = weights.tril()
+    for i, row in enumerate(weights[:, 1:].triu().sum(1)[: weights.shape[1]]):
+        out[i, i] += row
     return out
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adasde.coefficients import OWN, Coefficients
+from adasde.coefficients import MULTISTEP, OWN, Coefficients
 from adasde.errors import CoefficientsError
 
 OUTER_MIDPOINT, INNER_MIDPOINT = 0.2, 0.45
@@ -17,18 +17,24 @@ OUTER_MIDPOINT, INNER_MIDPOINT = 0.2, 0.45
 START_GAMMA = 0.3
 """Raw gamma at the start: at 0 it would have no gradient, because noise of either sign does the same."""
 
+HISTORY_RATE = 0.5
+"""How fast the weights of earlier evaluations move beside the other parameters."""
+
 
 class Parametrisation(nn.Module):
     """Raw parameters in the spirit of the release's, but neutral at zero.
 
     r = sigmoid(raw); lambda = 1 + scale_dir tanh(raw / 2); mu = 1 + scale_time tanh(raw / 2);
-    w = softmax(raw); gamma = gamma_max tanh(raw)^2, 0 at the first step. With ``learn_grid`` the inner
-    nodes too: interval i keeps its share of ln(sigma_max / sigma_min) times exp(raw_i), renormalised, so
-    that the ends stay where they are (the idea of LD3, Tong et al., 2405.15506).
+    w = softmax(raw); gamma = gamma_max tanh(raw)^2, 0 at the first step. In the multistep form w is
+    ``neutral`` plus half of raw at the earlier evaluations, the newest bears the rest of 1, and gamma is
+    0 before the first evaluation. With ``learn_grid`` the inner nodes
+    too: interval i keeps its share of ln(sigma_max / sigma_min) times exp(raw_i), renormalised, so that the
+    ends stay where they are (the idea of LD3, Tong et al., 2405.15506).
 
     Attributes:
         points: scaled evaluations of a step: K of AdaSDE's own step, all of a plug-in's.
         solver, options: what the table is for, see ``Coefficients``.
+        neutral: [N, H] weights of the multistep form at zero; None in the others.
     """
 
     def __init__(
@@ -43,32 +49,35 @@ class Parametrisation(nn.Module):
         solver: str = OWN,
         options: Mapping[str, Any] | None = None,
         learn_grid: bool = False,
+        neutral: Tensor | None = None,
     ) -> None:
         super().__init__()
         steps = len(sigmas) - 1
         self.start, self.afs = sigmas.double(), afs
         self.gamma_max, self.scale_dir, self.scale_time = gamma_max, scale_dir, scale_time
-        self.solver, self.options = solver, dict(options or {})
+        self.solver, self.options, self.neutral = solver, dict(options or {}), neutral
 
         def zeros(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.zeros(*shape, dtype=torch.float64))
 
         own = points if solver == OWN else 0
         self.gamma = zeros(steps)
-        self.midpoint, self.weights = zeros(steps, own), zeros(steps, own)
+        self.midpoint = zeros(steps, own)
+        self.weights = zeros(steps, own if neutral is None else neutral.shape[1])
         self.direction_scale, self.time_scale = zeros(steps, points), zeros(steps, points)
         self.intervals = zeros(steps) if learn_grid else None
 
     def forward(self) -> Coefficients:
         """The table, with gradients to the raw parameters."""
-        first_off = torch.cat([torch.zeros(1, dtype=torch.float64), torch.tanh(self.gamma[1:]) ** 2])
+        quiet = self._quiet_steps()
+        noisy = torch.cat([torch.zeros(quiet, dtype=torch.float64), torch.tanh(self.gamma[quiet:]) ** 2])
         return Coefficients(
             sigmas=self.sigmas(),
-            gamma=self.gamma_max * first_off,
+            gamma=self.gamma_max * noisy,
             midpoint=torch.sigmoid(self.midpoint),
             direction_scale=1 + self.scale_dir * torch.tanh(self.direction_scale / 2),
             time_scale=1 + self.scale_time * torch.tanh(self.time_scale / 2) * self._asks_network(),
-            weights=torch.softmax(self.weights, dim=1),
+            weights=self._weights(),
             afs=self.afs,
             solver=self.solver,
             options=self.options,
@@ -82,6 +91,19 @@ class Parametrisation(nn.Module):
         shares = torch.softmax((logs[:-1] - logs[1:]).log() + self.intervals, dim=0)
         inner = logs[0] + (logs[-1] - logs[0]) * shares.cumsum(0)[:-1]
         return torch.cat([self.start[:1], inner.exp(), self.start[-1:]])
+
+    def _weights(self) -> Tensor:
+        if self.neutral is None:
+            return torch.softmax(self.weights, dim=1)
+        earlier = (self.neutral + HISTORY_RATE * self.weights.tril())[:, 1:]
+        return torch.cat([1 - earlier.sum(1, keepdim=True), earlier], dim=1)
+
+    def _quiet_steps(self) -> int:
+        """Steps without noise: the first, and in the multistep form what comes before the first evaluation.
+
+        Noise there would only be another latent, which programs that ask the network first cannot draw.
+        """
+        return min(len(self.gamma), 2 if self.afs and self.solver == MULTISTEP else 1)
 
     def _asks_network(self) -> Tensor:
         """1 where a time scale reaches the network; a plug-in's analytic first step does not ask it."""
@@ -119,7 +141,10 @@ class Parametrisation(nn.Module):
         self.gamma.copy_(_inside(table.gamma, self.gamma_max, "gamma", "gamma_max").sqrt().atanh())
         self.gamma[0] = 0
         self.midpoint.copy_(torch.logit(table.midpoint))
-        self.weights.copy_(_positive(table.weights).log())
+        if self.neutral is None:
+            self.weights.copy_(_positive(table.weights).log())
+        else:
+            self.weights.copy_((table.weights - self.neutral) / HISTORY_RATE)
         for name, scale, bound in (
             ("direction_scale", self.scale_dir, "scale_dir"),
             ("time_scale", self.scale_time, "scale_time"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from adasde.coefficients import OWN
+from adasde.coefficients import MULTISTEP, OWN
 from adasde.errors import ParamsError
 from adasde.schedules import unknown
 from adasde.solvers import make_solver
@@ -16,8 +16,10 @@ class DistillSettings:
     """The numbers of the recipe; the defaults are those that measured best on the digits model.
 
     Attributes:
-        solver: ``adasde``, or the classical solver behind the plug-in form (see ``solvers.PlugIn``).
+        solver: ``adasde``, ``adasde-multistep`` (see ``solvers.Multistep``), or the classical solver behind
+            the plug-in form (see ``solvers.PlugIn``).
         solver_options: the options of that solver.
+        history: evaluations whose directions a step of ``adasde-multistep`` weighs, its own included.
         points: K, evaluations of each step of AdaSDE's own form after the first.
         learn_grid: the inner nodes of the time grid are learned too.
         gamma_max: highest stochastic coefficient that may be learned; 0 turns the noise off.
@@ -28,11 +30,13 @@ class DistillSettings:
         inner_weight: weight of the mean squared error at the inner nodes, each over 1 + sigma^2.
         pixel_weight: weight of the mean squared error at the last node.
         feature_weight: weight of the mean squared feature error at the last node (the paper's alpha).
+        energy_weight: weight of the energy distance between features of the last states and of real samples.
         max_gradient: gradients are scaled down to this norm.
     """
 
     solver: str = OWN
     solver_options: dict[str, Any] = field(default_factory=dict)
+    history: int = 4
     points: int = 1
     learn_grid: bool = False
     gamma_max: float = 0.02
@@ -45,11 +49,17 @@ class DistillSettings:
     inner_weight: float = 0.0
     pixel_weight: float = 0.1
     feature_weight: float = 0.3
+    energy_weight: float = 0.0
     max_gradient: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.history < 1:
+            raise ParamsError(f"history = {self.history}: a step weighs at least its own evaluation, 1.")
+        if self.solver == MULTISTEP and self.solver_options:
+            raise ParamsError(f"{MULTISTEP} has no solver_options, got {self.solver_options}.")
         if self.solver != OWN:
-            make_solver(self.solver, self.solver_options)
+            if self.solver != MULTISTEP:
+                make_solver(self.solver, self.solver_options)
             if self.points != 1:
                 raise ParamsError(f"points = {self.points} belongs to {OWN}; {self.solver} has no points.")
         if self.learn_grid and self.inner_weight > 0:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adasde.distill import Batch
 from adasde.errors import DataError
 from adasde.files import sha256_json
+from adasde.losses import Batch, Features, in_parts
 from adasde.parts import Parts
 from adasde.tensorfile import load_tensors
 
@@ -72,27 +72,37 @@ class Trajectories:
         Parts.load(folder).verify(fingerprints(plan, made_from))
         return cls(folder, list(plan))
 
-    def batches(self, size: int, *, seed: int, count: int) -> Iterator[Batch]:
+    def batches(
+        self, size: int, *, seed: int, count: int, features: Features | None = None
+    ) -> Iterator[Batch]:
         """``count`` batches of ``size`` trajectories; the same for the same seed.
 
         Every pass takes the shards, and the trajectories inside each, in a new order drawn from
-        ``seed``; trajectories that do not fill a batch begin the next one.
+        ``seed``; trajectories that do not fill a batch begin the next one. The ``features`` of the last
+        states are computed in the first pass and kept.
         """
-        stream = self._stream(torch.Generator().manual_seed(seed))
-        seeds, states = next(stream)
+        stream = self._stream(torch.Generator().manual_seed(seed), features)
+        seeds, states, known = next(stream)
         for _ in range(count):
             while len(seeds) < size:
-                more_seeds, more_states = next(stream)
+                more_seeds, more_states, more = next(stream)
                 seeds, states = torch.cat([seeds, more_seeds]), torch.cat([states, more_states], dim=1)
-            yield Batch(seeds[:size].tolist(), states[:, :size])
-            seeds, states = seeds[size:], states[:, size:]
+                known = torch.cat([known, more])
+            yield Batch(seeds[:size].tolist(), states[:, :size], known[:size] if features else None)
+            seeds, states, known = seeds[size:], states[:, size:], known[size:]
 
-    def _stream(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def _stream(
+        self, generator: torch.Generator, features: Features | None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        kept: dict[str, Tensor] = {}
         while True:
             for index in torch.randperm(len(self.names), generator=generator).tolist():
-                seeds, states = self._load(self.names[index])
+                name = self.names[index]
+                seeds, states = self._load(name)
+                if features and name not in kept:
+                    kept[name] = in_parts(features, states[-1])
                 order = torch.randperm(len(seeds), generator=generator)
-                yield seeds[order], states[:, order]
+                yield seeds[order], states[:, order], kept[name][order] if features else seeds[order]
 
     def _load(self, name: str) -> tuple[Tensor, Tensor]:
         tensors = load_tensors(self.folder / name)

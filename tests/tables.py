@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from adasde.coefficients import OWN, Coefficients
+from adasde.coefficients import MULTISTEP, OWN, Coefficients
 from adasde.schedules import schedule
 from adasde.solvers import SOLVERS, evaluations_of, make_solver
 
-FORMS = [OWN, *(name for name in SOLVERS if not make_solver(name).stochastic)]
+FORMS = [OWN, MULTISTEP, *(name for name in SOLVERS if not make_solver(name).stochastic)]
 """Every solver that coefficients can be of."""
 
 
@@ -33,14 +33,16 @@ def random_table(
     width = points if own else evaluations_of(solver)
     noise = torch.full((steps,), gamma, dtype=torch.float64)
     noise[: 2 if afs and not own and width == 1 else 1] = 0
-    weights = around(1, width if own else 0)
+    weights = around(1, width if own else 3 if solver == MULTISTEP else 0)
+    if solver == MULTISTEP:
+        weights = weights.tril()
     return Coefficients(
         schedule("polynomial", steps, sigma_min=sigma_min, sigma_max=sigma_max),
         noise,
         around(0.5, width if own else 0),
         around(1, width),
         around(1, width),
-        weights / weights.sum(1, keepdim=True) if own else weights,
+        weights / weights.sum(1, keepdim=True),
         afs,
         solver=solver,
         model=model or {},

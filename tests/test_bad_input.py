@@ -53,7 +53,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "truncated": (lambda path: os.truncate(path, 200), ["not a whole coefficient file"]),
     "empty": (lambda path: os.truncate(path, 0), ["not a whole coefficient file"]),
     "NaN": (lambda path: edited(path, gamma=[0.0, float("nan")]), ["gamma must be finite"]),
-    "schema": (lambda path: edited(path, schema_version=3), ["schema version 3 is unknown"]),
+    "schema": (lambda path: edited(path, schema_version=4), ["schema version 4 is unknown"]),
     "checkpoint": (
         lambda path: edited(path, model={"name": "other", "sha256": "0" * 64}),
         ["distilled for 'other'", "--force"],

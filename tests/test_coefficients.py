@@ -106,7 +106,7 @@ def damaged(path: Path, kind: str) -> None:
         ("truncated", "is not a whole coefficient file"),
         ("binary", "is not a whole coefficient file"),
         ("nan", "gamma must be finite"),
-        ("version", "schema version 99 is unknown; this program reads versions 1 to 2"),
+        ("version", "schema version 99 is unknown; this program reads versions 1 to 3"),
         ("no version", "this is not a coefficient file"),
         ("missing", r"missing keys: \['midpoint'\]"),
         ("extra", r"unknown keys: \['midpoints'\]"),

@@ -9,16 +9,9 @@ from torch import Tensor
 
 import adasde
 from adasde.closed_form import Gaussian
-from adasde.distill import (
-    Batch,
-    DistillSettings,
-    Parametrisation,
-    batches_of,
-    distill,
-    errors_of,
-    start_table,
-)
+from adasde.distill import DistillSettings, Parametrisation, batches_of, distill, start_table
 from adasde.errors import DivergenceError, ParamsError, SolverError
+from adasde.losses import Batch, Losses
 from adasde.schedules import schedule
 
 QUICK = {"trajectories": 1920, "batch": 32, "pool": 128}
@@ -96,7 +89,7 @@ def test_feature_loss_is_differentiated_through_the_whole_walk() -> None:
     settings = DistillSettings(pixel_weight=0.0, inner_weight=0.0)
     table = start_table(grid, settings=settings, afs=True)
     batch = Batch(range(8), torch.randn(3, 8, 6, dtype=torch.float64) * grid[:, None, None])
-    _, feature = errors_of(small_mixture(), batch, table(), features=lambda x: x)
+    feature = Losses(settings, features=lambda x: x)(small_mixture(), batch, table()).feature
     assert feature is not None
     feature.backward()
     assert float(table.midpoint.grad[0].abs()) > 0 and float(table.midpoint.grad[1].abs()) > 0

@@ -31,6 +31,7 @@ def begun(table: Coefficients, **changes: Any) -> Coefficients:
     """What distillation begins with, when told to begin with ``table``."""
     own = table.solver == OWN
     form = {"solver": table.solver, "solver_options": table.options, "points": table.points if own else 1}
+    form |= {"history": max(1, table.weights.shape[1])}
     chosen = DistillSettings(**(form | WIDE | changes))
     grid = schedule("polynomial", table.steps, sigma_min=0.01, sigma_max=80.0)
     with torch.no_grad():

@@ -8,8 +8,8 @@ tensor does not promote them.
 """
 
 from adasde.solvers.base import History, Interval, Node, Solver, direction, inject
-from adasde.solvers.learned import AdaSDE, PlugIn
-from adasde.solvers.multistep import IPNDM, AdamsBashforth, DPMpp
+from adasde.solvers.learned import AdaSDE, Multistep, PlugIn
+from adasde.solvers.multistep import IPNDM, AdamsBashforth, DPMpp, adams_bashforth
 from adasde.solvers.registry import (
     SOLVERS,
     Entry,
@@ -25,6 +25,7 @@ from adasde.solvers.unipc import UniPC
 
 __all__ = [
     "DPM2", "EDM", "IPNDM", "SA", "SOLVERS", "AdaSDE", "AdamsBashforth", "Ancestral", "DPMpp", "DPMppSDE",
-    "Entry", "Euler", "Heun", "History", "Interval", "Node", "PlugIn", "Solver", "UniPC", "direction",
-    "evaluations_of", "inject", "make_solver", "noiseless", "sampler_of", "steps_for_nfe",
+    "Entry", "Euler", "Heun", "History", "Interval", "Multistep", "Node", "PlugIn", "Solver", "UniPC",
+    "adams_bashforth", "direction", "evaluations_of", "inject", "make_solver", "noiseless", "sampler_of",
+    "steps_for_nfe",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Solvers with learned coefficients: AdaSDE's own step, and its plug-in form in front of any other."""
+"""Solvers with learned coefficients: AdaSDE's own step, its multistep form, and its plug-in form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adasde.coefficients import Coefficients
 from adasde.errors import SolverError
-from adasde.solvers.base import History, Interval, Solver, between, direction, inject
+from adasde.solvers.base import History, Interval, Node, Solver, between, direction, inject
 from adasde.types import Denoiser
 
 
@@ -41,6 +41,35 @@ class AdaSDE:
             d_k = (at_m - denoise(at_m, table.time_scale[i, k] * m)) / m
             combined = combined + table.weights[i, k] * table.direction_scale[i, k] * d_k
         return x + (s - t) * combined, history
+
+
+@dataclass(frozen=True)
+class Multistep:
+    """AdaSDE whose direction is a learned sum over earlier evaluations; one evaluation a step.
+
+    ``x' = x^ + (s - t^) lambda sum_j w_j d_j`` with d_0 = (x^ - D(x^, mu t^)) / t^ at the raised level and
+    d_1, d_2 ... the directions of the steps before, which new noise turns too (see ``carried``). Fixed
+    weights give iPNDM (Zhang and Chen, 2204.13902); here every step has its own.
+    """
+
+    coefficients: Coefficients
+
+    evaluations: ClassVar[int] = 1
+    convergence: ClassVar[int] = 2
+    stochastic: ClassVar[bool] = True
+
+    def step(
+        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
+    ) -> tuple[Tensor, History]:
+        table, i = self.coefficients, interval.index
+        raised, t = inject(x, interval.start, table.gamma[i], interval.noise)
+        if raised is not x:
+            history = carried(history, x, interval.start, raised, t)
+        node = Node(t, raised, denoise(raised, table.time_scale[i, 0] * t))
+        history = (node, *history)[: table.weights.shape[1]]
+        weights = table.direction_scale[i, 0] * table.weights[i]
+        total = sum(w * node.direction for w, node in zip(weights, history, strict=False))
+        return raised + (interval.end - t) * total, history
 
 
 @dataclass(frozen=True)
@@ -95,6 +124,7 @@ class PlugIn:
         i, t = interval.index, interval.start
         raised, t_hat = inject(x, t, self.gamma[i], interval.noise)
         if raised is not x:
+            check_below(history, t, t_hat)
             history = carried(history, x, t, raised, t_hat)
         if self.direction_scale is not None and self.time_scale is not None:
             denoise = Scaled(denoise, self.direction_scale[i], self.time_scale[i])
@@ -109,21 +139,28 @@ def carried(history: History, x: Tensor, t: Tensor, raised: Tensor, t_hat: Tenso
     as they were. Every earlier state moves by sigma * delta, so that its direction turns by delta too, and
     solvers that remember directions and solvers that remember clean estimates agree. Exact where D is
     constant along the walk; nothing changes as gamma -> 0.
-
-    Raises:
-        SolverError: the raised level is not below the newest remembered node.
     """
     if not history:
         return history
+    clean = history[0].output
+    delta = (raised - clean) / t_hat - (x - clean) / t
+    return tuple(node._replace(state=node.state + node.sigma * delta) for node in history)
+
+
+def check_below(history: History, t: Tensor, t_hat: Tensor) -> None:
+    """Refuse a level ``t_hat`` that is not below the newest node that a formula is a polynomial through.
+
+    Raises:
+        SolverError: says which node.
+    """
+    if not history:
+        return
     before = history[0].sigma
     if not float(t_hat.detach()) < float(before.detach()):
         raise SolverError(
             f"the noise raises the level {float(t):.6g} to {float(t_hat):.6g}, above the node before it "
             f"({float(before):.6g}), which a multistep solver remembers: use fewer steps or a smaller gamma."
         )
-    clean = history[0].output
-    delta = (raised - clean) / t_hat - (x - clean) / t
-    return tuple(node._replace(state=node.state + node.sigma * delta) for node in history)
 
 
 class Scaled:

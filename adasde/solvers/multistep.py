@@ -79,6 +79,15 @@ ADAMS_BASHFORTH = {
 }
 
 
+def adams_bashforth(steps: int, history: int, *, order: int = 3) -> Tensor:
+    """iPNDM's weights of every step, float64 [steps, history]: the newest evaluation first, 0 beyond."""
+    weights = torch.zeros(steps, history, dtype=torch.float64)
+    for i, row in enumerate(weights):
+        known = ADAMS_BASHFORTH[min(order, i + 1, history)]
+        row[: len(known)] = torch.tensor(known, dtype=torch.float64)
+    return weights
+
+
 @dataclass(frozen=True)
 class IPNDM:
     """Improved pseudo-numerical method: Adams-Bashforth with the weights of equal steps.

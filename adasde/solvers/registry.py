@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from adasde.coefficients import OWN, Coefficients
+from adasde.coefficients import MULTISTEP, OWN, Coefficients
 from adasde.errors import SolverError
 from adasde.schedules import unknown
 from adasde.solvers.base import Solver
-from adasde.solvers.learned import AdaSDE, PlugIn
+from adasde.solvers.learned import AdaSDE, Multistep, PlugIn
 from adasde.solvers.multistep import IPNDM, AdamsBashforth, DPMpp
 from adasde.solvers.singlestep import DPM2, Euler, Heun
 from adasde.solvers.stochastic import EDM, SA, Ancestral, DPMppSDE
@@ -67,24 +67,28 @@ def noiseless(name: str) -> Solver:
 
 
 def sampler_of(table: Coefficients) -> Solver:
-    """The solver whose coefficients these are: AdaSDE's own step, or the plug-in in front of another.
+    """The solver whose coefficients these are: AdaSDE's own step, its multistep form, or a plug-in.
 
     Raises:
         SolverError: ``table.solver`` or its options do not exist, or do not fit the table's shape.
     """
     if table.solver == OWN:
         return AdaSDE(table)
+    if table.solver == MULTISTEP:
+        return Multistep(table)
     inner = make_solver(table.solver, table.options)
     return PlugIn(inner, table.gamma, table.direction_scale, table.time_scale)
 
 
 def evaluations_of(solver: str, *, points: int = 1) -> int:
-    """Denoiser calls of one step; ``solver`` is a registry name or ``adasde`` (with K = ``points``)."""
-    return points + 1 if solver == OWN else make_solver(solver).evaluations
+    """Denoiser calls of one step of a registry name, ``adasde`` (K = ``points``) or ``adasde-multistep``."""
+    if solver in (OWN, MULTISTEP):
+        return points + 1 if solver == OWN else Multistep.evaluations
+    return make_solver(solver).evaluations
 
 
 def steps_for_nfe(solver: str, nfe: int, *, afs: bool, points: int = 1) -> int:
-    """Intervals that spend exactly ``nfe`` evaluations; ``solver`` is a registry name or ``adasde``.
+    """Intervals that spend exactly ``nfe`` evaluations; ``solver``: as for ``evaluations_of``.
 
     Raises:
         SolverError: no number of steps gives this NFE; names the nearest that are possible.

@@ -14,9 +14,10 @@ from torch import Tensor
 import adasde
 from adasde.batching import in_chunks
 from adasde.coefficients import Coefficients
-from adasde.distill import Features, Progress, iterations
+from adasde.distill import Progress, iterations
 from adasde.distill import distill as train
 from adasde.files import sha256_json, write_text
+from adasde.losses import Features
 from adasde.noise import latents
 from adasde.params import Params
 from adasde.progress import track

@@ -1,0 +1,113 @@
+"""What distillation minimises: the student's errors at the nodes, in features, and as a distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from adasde.coefficients import Coefficients
+from adasde.energy import Reference, energy_distance
+from adasde.errors import ParamsError
+from adasde.integrate import integrate
+from adasde.noise import SeededNoise
+from adasde.recipe import DistillSettings
+from adasde.solvers import sampler_of
+from adasde.types import Denoiser
+
+Features = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Teacher trajectories: ``states`` [N+1, B, *shape] at the student's nodes, and their B seeds.
+
+    [2, B, *shape] holds both ends alone: enough where the inner nodes have no weight in the loss, and the
+    same for every grid between these ends. ``features`` [B, F]: those of the last states, where they are
+    known already.
+    """
+
+    seeds: Sequence[int]
+    states: Tensor
+    features: Tensor | None = None
+
+
+class Errors(NamedTuple):
+    """Of one batch: ``nodes`` [N or 1], mean squared; ``feature`` and ``energy``, None where not wanted."""
+
+    nodes: Tensor
+    feature: Tensor | None
+    energy: Tensor | None
+
+
+@dataclass(frozen=True)
+class Losses:
+    """``settings`` says what counts; ``features`` of last states, ``real`` the features of real samples.
+
+    Raises:
+        ParamsError: an energy distance is asked for and there are no two real samples.
+    """
+
+    settings: DistillSettings
+    features: Features | None = None
+    real: Tensor | None = None
+    reference: Reference | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.settings.energy_weight and (self.real is None or len(self.real) < 2):
+            raise ParamsError(
+                f"energy_weight = {self.settings.energy_weight:g} compares with real samples, and there are "
+                "none. Give the features of two at least, or set energy_weight to 0."
+            )
+        if self.settings.energy_weight and self.real is not None:
+            object.__setattr__(self, "reference", Reference.of(self.real))
+
+    def __call__(self, denoise: Denoiser, batch: Batch, table: Coefficients) -> Errors:
+        """The errors of the student with ``table`` at the nodes that ``batch`` has."""
+        targets = batch.states[1:]
+        solver, noise = sampler_of(table), SeededNoise(batch.seeds)
+        walk = integrate(denoise, batch.states[0], table.sigmas, solver, afs=table.afs, noise=noise)
+        states = list(walk)[-len(targets) :]
+        nodes = [(state - target).square().mean() for state, target in zip(states, targets, strict=True)]
+        return Errors(torch.stack(nodes), *self._of_ends(states[-1], batch))
+
+    def _of_ends(self, end: Tensor, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+        paired = self.features is not None and self.settings.feature_weight > 0
+        if not paired and self.reference is None:
+            return None, None
+        features = self.features or flat
+        seen, feature = features(end), None
+        if paired:
+            feature = (seen - known_features(batch, features)).square().mean()
+        return feature, None if self.reference is None else energy_distance(seen, self.reference)
+
+    def total(self, errors: Errors, sigmas: Tensor) -> Tensor:
+        """The scalar that is minimised."""
+        settings = self.settings
+        loss = settings.pixel_weight * errors.nodes[-1]
+        if settings.inner_weight:
+            scale = (1 + sigmas[1:-1].detach() ** 2).to(errors.nodes)
+            loss = loss + settings.inner_weight * (errors.nodes[:-1] / scale).sum()
+        if errors.feature is not None:
+            loss = loss + settings.feature_weight * errors.feature
+        return loss if errors.energy is None else loss + settings.energy_weight * errors.energy
+
+
+@torch.no_grad()
+def known_features(batch: Batch, features: Features) -> Tensor:
+    """Features [B, F] of the last states of ``batch``, computed where they did not come with it."""
+    return features(batch.states[-1]) if batch.features is None else batch.features
+
+
+@torch.no_grad()
+def in_parts(features: Features, states: Tensor, *, size: int = 256) -> Tensor:
+    """Features [n, F] of ``states`` [n, *shape], ``size`` computed together."""
+    return torch.cat([features(part) for part in states.split(size)])
+
+
+def flat(states: Tensor) -> Tensor:
+    """The features of a model without an extractor: the states themselves, [B, F]."""
+    return states.flatten(1)

@@ -1,0 +1,72 @@
+"""The energy distance, and what distillation makes of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from closed_form import small_mixture
+
+import adasde
+from adasde.bench.targets import MixtureTarget
+from adasde.coefficients import MULTISTEP
+from adasde.distill import DistillSettings
+from adasde.energy import LIMIT, Reference, energy_distance
+from adasde.errors import ParamsError
+from adasde.losses import Losses
+
+
+def normal(count: int, seed: int) -> torch.Tensor:
+    return torch.randn(count, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5, 3.0])
+def test_it_is_that_of_two_normal_distributions(shift: float) -> None:
+    """One dimension: E|x - y| of N(0, 1) and N(m, 1) is that of a folded normal of variance 2."""
+    measured = float(energy_distance(normal(4000, 1) + shift, Reference.of(normal(4000, 2))))
+    m = torch.tensor(shift, dtype=torch.float64)
+    folded = 2 / torch.pi**0.5 * torch.exp(-(m**2) / 4) + m * torch.erf(m / 2)
+    assert measured == pytest.approx(float(2 * folded) - 4 / torch.pi**0.5, rel=0.02, abs=0.02)
+
+
+def test_its_gradient_points_to_the_distribution() -> None:
+    shift = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    energy_distance(normal(200, 1) + shift, Reference.of(normal(500, 2))).backward()
+    assert shift.grad is not None and float(shift.grad) > 0.5
+
+
+def test_many_real_samples_are_thinned_the_same_way() -> None:
+    rows = normal(LIMIT + 10, 3)
+    one, other = Reference.of(rows), Reference.of(rows)
+    assert len(one.features) == LIMIT and torch.equal(one.features, other.features)
+
+
+@pytest.mark.parametrize("real", [None, torch.zeros(1, 6)])
+def test_it_needs_real_samples(real: torch.Tensor | None) -> None:
+    with pytest.raises(ParamsError, match="energy_weight = 1 compares with real samples, and there are none"):
+        Losses(DistillSettings(energy_weight=1.0), real=real)
+
+
+def test_without_an_extractor_the_states_are_compared() -> None:
+    settings = {"trajectories": 640, "batch": 32, "pool": 128, "energy_weight": 1.0}
+    table = adasde.distill_coefficients(small_mixture(), (6,), 5, dtype=torch.float64, **settings)
+    assert table.nfe == 5
+
+
+def test_it_does_not_punish_noise() -> None:
+    """A paired error drives gamma to zero, also where the network is wrong; the energy distance keeps it."""
+    goal = MixtureTarget(0.1)
+    recipe = {
+        "solver": MULTISTEP,
+        "learn_grid": True,
+        "feature_weight": 0.0,
+        "trajectories": 38_400,
+        "lr": 0.1,
+    }
+    quick = {"pool": 512, "dtype": torch.float64, "rho": 1.5, "gamma_max": 1.0, **recipe}
+    real = goal.exact.sample(2000, seed=5)
+
+    def largest(**changes) -> float:
+        table = adasde.distill_coefficients(goal.denoise, goal.shape, 3, real=real, **quick, **changes)
+        return float(table.gamma.max())
+
+    assert largest(pixel_weight=1.0) < 0.02 < 0.05 < largest(pixel_weight=0.0, energy_weight=1.0)
