@@ -137,6 +137,14 @@ def test_what_is_wrong_with_the_storage_is_said_before_anything_is_done(
     assert not (other.root / "mlflow.db").exists()
 
 
+def test_a_sweep_is_refused_before_its_trials(finished: tuple[Project, str], tmp_path: Path) -> None:
+    other = cloned(finished[0], tmp_path)
+    other.params("storage", value={"url": "s3://nowhere-at-all/x"})
+    told = other.adasde("sweep", "--set", "distill.lr=0.05,0.07", code=1)
+    explained(told, "no stage was started", "NoSuchBucket", "Make it with your server's tools")
+    assert not (other.root / "data").exists() and not (other.root / ".cache/sweeps").exists()
+
+
 def test_bytes_that_are_not_in_the_storage(finished: tuple[Project, str], tmp_path: Path) -> None:
     project, url = finished
     other = cloned(project, tmp_path)
