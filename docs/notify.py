@@ -19,7 +19,7 @@ from flows.server import api_of
 
 NAME = "adasde-tell-failures"
 SUBJECT = "{{ flow.name }} run {{ flow_run.name }}: {{ flow_run.state.name }}"
-BODY = "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
+BODY = "{{ flow_run.state.message }}\nPAGES/runs/flow-run/{{ flow_run.id }}"
 
 
 def main(url: str) -> None:
@@ -28,7 +28,9 @@ def main(url: str) -> None:
     from prefect.automations import Automation, EventTrigger
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
     from prefect.events.actions import SendNotification
+    from prefect.settings import get_current_settings
 
+    body = BODY.replace("PAGES", str(get_current_settings().ui_url))
     webhook = CustomWebhookNotificationBlock(name=NAME, url=url, json_data={"text": "{{subject}}\n{{body}}"})
     block = webhook.save(NAME, overwrite=True)
     with suppress(ValueError):
@@ -44,7 +46,7 @@ def main(url: str) -> None:
             threshold=1,
             within=timedelta(0),
         ),
-        actions=[SendNotification(block_document_id=block, subject=SUBJECT, body=BODY)],
+        actions=[SendNotification(block_document_id=block, subject=SUBJECT, body=body)],
     ).create()
     print(f"failures of scheduled runs go to {url}")
 

@@ -59,9 +59,11 @@ def sweep(
         _list(make_plan(folder, wanted), as_json)
         return
     with observed(folder) as server:
+        from flows.storage import require_storage
         from flows.sweep_plan import make_plan
 
         make_plan(folder, wanted)
+        require_storage(folder)
         if dask is not None:
             from flows.dask_cluster import require_cluster
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adasde.errors import AdaSDEError, DataError
+from adasde.errors import AdaSDEError, DataError, StoreError
 from adasde.params import STUDENT
+from adasde.store.sources import one_line, registered_file
 from flows.champions import COEFFICIENTS, METRICS, PROVENANCE, Champions, Promoted
 from flows.promotion import Candidate, read_row
 
@@ -76,10 +77,11 @@ def registered(client: MlflowClient, version: ModelVersion, nfe: int) -> Contend
     Raises:
         CoefficientsError: they are no whole table, or for another number of evaluations.
         DataError: it has no metrics, or is not what was registered.
+        StoreError: the store of its files fails.
     """
     where = f"version {version.version} of {version.name}"
     with tempfile.TemporaryDirectory() as folder:
-        files = _download(f"models:/{version.name}/{version.version}", Path(folder), where)
+        files = _bring(client, version, Path(folder), where)
         _check_table(files[COEFFICIENTS], nfe, where)
         data = files[COEFFICIENTS].read_bytes()
         metrics = files[METRICS].read_bytes()
@@ -112,24 +114,26 @@ def published(champions: Champions, promoted: Promoted) -> Contender:
         raise DataError(f"the bundle {promoted.bundle} is not whole: {error!r}.") from error
 
 
-def _download(uri: str, folder: Path, where: str) -> dict[str, Path]:
-    from mlflow.artifacts import download_artifacts
+def _bring(client: MlflowClient, version: ModelVersion, folder: Path, where: str) -> dict[str, Path]:
+    """The files that a decision needs, from wherever MLflow's runs have them."""
     from mlflow.exceptions import MlflowException
 
-    try:
-        found = Path(download_artifacts(artifact_uri=uri, dst_path=str(folder)))
-    except (MlflowException, OSError) as error:
-        raise AdaSDEError(
-            f"the files of {where} cannot be had from MLflow: {str(error).rstrip('.')}. Name another version "
-            "with --candidate, or register it again with 'adasde run'."
-        ) from error
-    files = {name: found / name for name in (COEFFICIENTS, METRICS)}
-    missing = [name for name, path in files.items() if not path.is_file()]
-    if missing:
-        raise DataError(
-            f"{where} has no {' and no '.join(missing)}, so there is nothing to judge it by. "
-            "Register it with 'adasde run', or name another version with --candidate."
-        )
+    files = {}
+    for name in (COEFFICIENTS, METRICS):
+        try:
+            files[name] = registered_file(client, version, name, folder)
+        except StoreError as error:
+            if error.kind != "missing":
+                raise
+            raise DataError(
+                f"{where} has no {name}, so there is nothing to judge it by: {one_line(error)}. "
+                "Register it with 'adasde run', or name another version with --candidate."
+            ) from error
+        except (MlflowException, OSError) as error:
+            raise AdaSDEError(
+                f"{name} of {where} cannot be had from MLflow: {one_line(error)}. Name another version "
+                "with --candidate, or register it again with 'adasde run'."
+            ) from error
     return files
 
 

@@ -20,7 +20,7 @@ from flows import registry
 from flows.audit import Audit
 from flows.champions import Champions, Pointer
 from flows.lock import only_promotion
-from flows.mlflow_home import SQLITE, open_client
+from flows.mlflow_home import SQLITE, open_client, reason
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -88,7 +88,7 @@ def open_registry(project: Path) -> Iterator[MlflowClient]:
                 f"there is no MLflow database {uri.removeprefix(SQLITE)}, so nothing is registered. Run "
                 "'adasde run' first, or set MLFLOW_TRACKING_URI to the server that has your models."
             )
-        with open_client(uri) as client:
+        with open_client(uri, doing="use the registry", kept="The champion is as it was") as client:
             yield client
 
 
@@ -136,7 +136,8 @@ def move(desk: Desk, before: Pointer | None, after: Pointer, record: Mapping[str
     except Exception as error:
         raise AdaSDEError(
             f"version {after.champion.version} of {desk.name} is champion, {desk.champions.address} says so; "
-            f"only the record of it failed: {error} The next promote, rollback or registry completes it."
+            f"only the record of it failed: {reason(error)}. The next promote, rollback or registry "
+            "completes it."
         ) from error
 
 

@@ -26,6 +26,9 @@ SHOWN = 20
 READ = 200
 """Entries of each model's log that are read."""
 
+WIDTHS = {"model": 18, "aliases": 10, "registered": 10, "when": 10}
+"""The least width of columns whose words are no use in pieces; all tables then fit in 80 characters."""
+
 Document = dict[str, Any]
 
 
@@ -101,9 +104,14 @@ def decisions(entries: Sequence[Mapping[str, Any]]) -> Iterator[Document]:
 
 def tables(models: Sequence[Document]) -> Iterator[Table]:
     """The versions of all models, and the latest decisions."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    versions = Table("model", "version", "aliases", "FID", "protocol", "registered", title="Versions")
+    def columns(*names: str) -> list[Column]:
+        return [Column(name, overflow="fold", min_width=WIDTHS.get(name)) for name in names]
+
+    versions = Table(
+        *columns("model", "version", "aliases", "FID", "protocol", "registered"), title="Versions"
+    )
     for model in models:
         for one in model["versions"]:
             fid = "" if one["fid"] is None else f"{one['fid']:.3f}"
@@ -111,7 +119,7 @@ def tables(models: Sequence[Document]) -> Iterator[Table]:
             protocol = (one["protocol_hash"] or "")[:8]
             aliases = ", ".join(one["aliases"])
             style = "bold" if one["version"] == model["champion"] else None
-            row = (model["name"], one["version"], aliases, fid + spread, protocol, one["created"][:16])
+            row = (model["name"], one["version"], aliases, fid + spread, protocol, _minute(one["created"]))
             versions.add_row(*row, style=style)
     yield versions
     latest = sorted(
@@ -119,11 +127,16 @@ def tables(models: Sequence[Document]) -> Iterator[Table]:
         key=lambda item: item[0],
     )[-SHOWN:]
     if latest:
-        log = Table("when", "model", "version", "what", "who", "why", title="Decisions")
+        log = Table(*columns("when", "model", "version", "what", "who", "why"), title="Decisions")
         for at, name, one in latest:
             why = "\n".join(one["reasons"])
-            log.add_row(at[:16], name, str(one["version"] or ""), outcome(one), one["by"] or "", why)
+            log.add_row(_minute(at), name, str(one["version"] or ""), outcome(one), one["by"] or "", why)
         yield log
+
+
+def _minute(time: str) -> str:
+    """An ISO time to the minute, which a narrow column breaks after the day."""
+    return time[:16].replace("T", " ")
 
 
 def outcome(decision: Mapping[str, Any]) -> str:

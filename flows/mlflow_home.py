@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from adasde.errors import AdaSDEError
 from adasde.store.base import of_this_machine
-from adasde.store.sources import explained_s3
+from adasde.store.sources import explained_s3, one_line
 from flows.databases import MLFLOW
 from flows.storage import mlflow_url
 
@@ -29,9 +31,18 @@ KIND = "mlflow.experimentKind"
 """The tag by which MLflow's pages know that an experiment has models and metrics, not conversations."""
 
 
+DATABASE_LOGGER = "mlflow.store.db.utils"
+"""What logs a traceback of every error of the database, which is raised as well."""
+
+FILES_OF_RUNS = "keep the files of runs"
+STAGES_KEPT = "The stages are done and kept"
+
+
 @contextmanager
-def open_client(uri: str) -> Iterator[MlflowClient]:
+def open_client(uri: str, *, doing: str = FILES_OF_RUNS, kept: str = STAGES_KEPT) -> Iterator[MlflowClient]:
     """A client of the tracking server or database at ``uri``.
+
+    Messages say ``doing`` (it completes "cannot ..."), and by ``kept`` what a failure does not cost.
 
     Raises:
         AdaSDEError: MLflow fails inside the block, with its reason and what to do.
@@ -44,22 +55,25 @@ def open_client(uri: str) -> Iterator[MlflowClient]:
     if uri.startswith(SQLITE):
         MLFLOW.provide(Path(uri.removeprefix(SQLITE)))
     mlflow.set_tracking_uri(uri)
+    if os.environ.get("ADASDE_DEBUG") != "1":
+        logging.getLogger(DATABASE_LOGGER).setLevel(logging.CRITICAL)
     try:
-        with explained_s3("keep the files of runs"):
+        with explained_s3(doing):
             yield mlflow.MlflowClient(uri)
     except (MlflowException, RequestException, SQLAlchemyError) as error:
         raise AdaSDEError(
-            f"MLflow at {uri} failed: {_reason(error)}. The stages are done and kept: make it reachable and "
-            "whole, with room on its disk (or unset MLFLOW_TRACKING_URI to use the project's own database), "
-            "and start the same again."
+            f"MLflow at {uri} failed: {reason(error)}. {kept}: make it reachable and whole, with room on its "
+            "disk (or unset MLFLOW_TRACKING_URI to use the project's own database), and start the same again."
         ) from error
     except OSError as error:
-        raise of_this_machine(error, "keep the files of runs") from error
+        raise of_this_machine(error, doing) from error
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """What the system said where it did: below are four layers of retries, each of which quotes the next."""
-    said, cause = str(error), error.__cause__ or error.__context__
+    if isinstance(error, AdaSDEError):  # it says all that is to be said
+        return one_line(error)
+    said, cause = one_line(error), error.__cause__ or error.__context__
     while cause:
         if isinstance(cause, OSError) and cause.strerror:
             said = cause.strerror

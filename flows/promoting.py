@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from adasde.errors import AdaSDEError, StoreError
+from adasde.errors import AdaSDEError, DataError, StoreError
 from flows import registry
 from flows.audit import author, new_decision, now
 from flows.champions import Pointer, Promoted
@@ -49,7 +49,7 @@ def promote(project: Path, model: str, nfe: int, asked: Asked = Asked()) -> Outc
         settled = Settled(desk.champions.read()) if asked.dry_run else settle(desk)
         candidate = _candidate(desk, asked, settled.pointer)
         champion = _champion(desk, asked, settled.pointer)
-        rivals = _fairly_measured(desk, candidate, champion, keep=not asked.dry_run)
+        rivals = _fairly_measured(desk, asked, candidate, champion)
         outcome = _carry_out(desk, asked, settled.pointer, rivals)
         return replace(outcome, notes=settled.notes)
 
@@ -136,13 +136,19 @@ def _champion(desk: Desk, asked: Asked, pointer: Pointer | None) -> Contender | 
         ) from error
 
 
-def _fairly_measured(desk: Desk, candidate: Contender, champion: Contender | None, *, keep: bool) -> Rivals:
+def _fairly_measured(desk: Desk, asked: Asked, candidate: Contender, champion: Contender | None) -> Rivals:
     """Both under one protocol: measured again under the present one, where theirs are different."""
     if champion is None or same(candidate.about, champion.about):
         return candidate, champion
     if comparable(candidate.about, champion.about) or other_weights(candidate.about, champion.about):
         return candidate, champion
-    referee = Referee.load(desk.project, desk.params, desk.model, desk.nfe)
+    try:
+        referee = Referee.load(desk.project, desk.params, desk.model, desk.nfe)
+    except DataError:
+        if asked.force:  # it is promoted without a comparison, and the record says so
+            return candidate, champion
+        raise
+    keep = not asked.dry_run
     return (
         _under(referee, desk, candidate, keep=keep),
         _under(referee, desk, champion, keep=keep),

@@ -63,7 +63,7 @@ def find(uri: str, run_id: str, folder: Path) -> Recorded:
     Raises:
         AdaSDEError: there is no such run, it was made outside git, or it lacks its dvc.lock.
     """
-    with open_client(uri) as client:
+    with open_client(uri, doing="get the files of the run", kept="Nothing was changed") as client:
         run = _get(client, run_id)
         if any(file.path == SETUP for file in client.list_artifacts(run_id)):
             client.download_artifacts(run_id, SETUP, str(folder))

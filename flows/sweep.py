@@ -21,6 +21,7 @@ from flows.observer import observer
 from flows.pipeline import run_stages
 from flows.processes import Crew
 from flows.stage import Site
+from flows.storage import require_storage
 from flows.sweep_plan import Plan, make_plan
 from flows.sweep_record import SweepRecord
 from flows.sweep_summary import Summary, SweepError
@@ -43,12 +44,14 @@ def sweep(
     Raises:
         ParamsError: a trial cannot be run as it is set; nothing was started.
         SweepError: a trial failed; the others are done, and the same sweep again runs what is missing.
-        AdaSDEError: what all share failed, the same sweep runs already, Dask or MLflow cannot be reached.
+        AdaSDEError: what all share failed, the same sweep runs already, the storage does not work, Dask or
+            MLflow cannot be reached.
     """
     explain_failures()
     folder = environment.find_project(Path(project))
     environment.apply(folder)
     plan = make_plan(folder, as_settings(settings))
+    require_storage(folder)
     attempt = f"{flow_run.get_id()}-{flow_run.get_run_count()}"
     crew = crew_of(attempt)
     with only_sweep(plan.folder), _runner(plan, dask, crew) as runner:

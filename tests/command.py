@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +73,17 @@ def tree(folder: Path) -> dict[str, bytes]:
     """Path -> bytes of every file below ``folder`` that must not differ between runs."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(p.relative_to(folder)): p.read_bytes() for p in files if not p.name.endswith(".timing.json")}
+
+
+@contextmanager
+def files_end_after(size: int) -> Iterator[None]:
+    """Here, and for children started meanwhile, the disk is full once a file has so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def explained(ended: Finished, *words: str) -> None:

@@ -9,6 +9,7 @@ import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from site_server import Quiet, served, served_folder
@@ -20,6 +21,9 @@ from adasde.errors import CoefficientsError, StoreError
 from adasde.schedules import schedule
 from adasde.store import LocalStore, download, local_copy, resolve_pointer
 from adasde.store.part import Part
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 CONTENT = b"content" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -220,22 +224,41 @@ def test_without_mlflow_or_boto3_the_message_says_what_to_install(monkeypatch: p
         adasde.Coefficients.load("s3://b/x")
 
 
-def test_a_bucket_behind_mlflow_that_refuses_is_explained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """MLflow lets boto's errors through where its files lie in a bucket."""
-    import boto3  # noqa: F401 (so that its errors are known)
-    import mlflow.artifacts
-    from botocore.exceptions import ClientError
+@pytest.fixture
+def client(tmp_path: Path) -> MlflowClient:
+    """MLflow's registry in a new database, with the model "m"."""
+    import mlflow
 
-    def refuse(artifact_uri: str, dst_path: str) -> str:
-        raise ClientError({"Error": {"Code": "SignatureDoesNotMatch", "Message": "no"}}, "GetObject")
-
-    database = tmp_path / "mlflow.db"
-    mlflow.set_tracking_uri(f"sqlite:///{database}")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     client = mlflow.MlflowClient()
     client.create_registered_model("m")
-    client.create_model_version("m", str(tmp_path))
-    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", refuse)
-    with pytest.raises(StoreError, match=r"cannot get models:/m/1: .*AWS_SECRET_ACCESS_KEY"):
+    return client
+
+
+def test_a_bucket_behind_mlflow_that_refuses_is_explained(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow would say that it failed, and to check the path, where a run's files lie in a bucket."""
+    experiment = client.create_experiment("x", artifact_location="s3://bucket/x")
+    run = client.create_run(experiment).info.run_id
+    client.create_model_version("m", f"runs:/{run}/coefficients")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    place = rf"s3://bucket/x/{run}/artifacts/coefficients/coefficients\.json"
+    with pytest.raises(StoreError, match=rf"cannot get {place}: .*credentials.*AWS_SECRET_ACCESS_KEY"):
         local_copy("models:/m/1", tmp_path / "copy")
+
+
+def test_a_registered_version_whose_files_have_gone(client: MlflowClient, tmp_path: Path) -> None:
+    client.create_model_version("m", str(tmp_path / "gone"))
+    with pytest.raises(StoreError, match=r"gone/coefficients\.json is not there"):
+        local_copy("models:/m/1", tmp_path / "copy")
+
+
+@pytest.mark.parametrize("spec", ["models:/m", "models:/m/best", "models:/"])
+def test_what_names_no_version(client: MlflowClient, spec: str) -> None:
+    with pytest.raises(StoreError, match=r"names no version: say models:/NAME@ALIAS or models:/NAME/NUMBER"):
+        local_copy(spec)

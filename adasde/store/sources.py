@@ -23,7 +23,7 @@ from adasde.store.hub import hub_copy
 from adasde.store.opening import local_path, open_store, scheme
 
 COEFFICIENTS = "coefficients.json"
-"""The file that is meant where a registered version, a folder, is named."""
+"""The file that is meant where a registered version is named."""
 
 
 def local_copy(
@@ -138,7 +138,6 @@ def _from_registry(spec: str, folder: Path) -> Path:
         os.environ.setdefault(variable, "true")
     try:
         from mlflow import MlflowClient, get_tracking_uri
-        from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
     except ModuleNotFoundError as error:
         raise StoreError(
@@ -153,28 +152,59 @@ def _from_registry(spec: str, folder: Path) -> Path:
             kind="missing",
         )
     try:
-        with explained_s3(f"get {spec}"):
-            tags = _tags(MlflowClient(), spec)
-            path = Path(download_artifacts(artifact_uri=spec, dst_path=str(folder)))
+        version = _version(MlflowClient(), spec)
+        path = registered_file(MlflowClient(), version, COEFFICIENTS, folder)
     except (MlflowException, OSError) as error:
         raise StoreError(
-            f"cannot get {spec} from MLflow: {str(error).rstrip('.')}. Check the name, the alias and "
+            f"cannot get {spec} from MLflow: {one_line(error)}. Check the name, the alias and "
             "MLFLOW_TRACKING_URI; 'adasde run' registers versions, and MLflow's own page shows them.",
             kind="missing",
         ) from error
-    path = path / COEFFICIENTS if path.is_dir() else path
-    if "sha256" in tags:
-        require(path, spec, tags["sha256"])
+    if "sha256" in version.tags:
+        require(path, spec, version.tags["sha256"])
     return path
 
 
-def _tags(client: Any, spec: str) -> Mapping[str, str]:
-    """The tags of the version that ``spec`` names; none where it names no version by alias or number."""
+def _version(client: Any, spec: str) -> Any:
+    """The version that ``spec`` names by alias or number."""
     name, _, alias = spec.removeprefix("models:/").partition("@")
     if alias:
-        return client.get_model_version_by_alias(name, alias).tags
-    name, _, version = name.rpartition("/")
-    return client.get_model_version(name, version).tags if version.isdigit() else {}
+        return client.get_model_version_by_alias(name, alias)
+    name, _, number = name.rpartition("/")
+    if name and number.isdigit():
+        return client.get_model_version(name, number)
+    raise StoreError(
+        f"{spec!r} names no version: say models:/NAME@ALIAS or models:/NAME/NUMBER, for instance "
+        "models:/adasde-digits-nfe5@champion.",
+        kind="name",
+    )
+
+
+def registered_file(client: Any, version: Any, name: str, folder: Path) -> Path:
+    """The file ``name`` of a registered version: where it lies, or a copy in ``folder``.
+
+    MLflow brings it only where its server has the files: of why a bucket or a disk refuses it says nothing.
+
+    Raises:
+        StoreError: it is not there, or its store fails.
+        MlflowException, OSError: MLflow fails.
+    """
+    place = client.get_model_version_download_uri(version.name, version.version)
+    if place.startswith("runs:/"):
+        from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
+
+        place = RunsArtifactRepository.get_underlying_uri(place)
+    address = f"{place.rstrip('/')}/{name}"
+    if scheme(address) in (None, "file", "s3"):
+        return local_copy(address, folder)
+    from mlflow.artifacts import download_artifacts
+
+    return Path(download_artifacts(artifact_uri=address, dst_path=str(folder)))
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, without its line breaks and its last full stop."""
+    return " ".join(str(error).split()).rstrip(".")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from adasde.errors import AdaSDEError
 from flows.doctor.findings import Finding
 from flows.lock import running_servers
 from flows.prefect_api import PrefectApi
-from flows.server import address
+from flows.server import USUAL_PORT, Address, address, api_url
 from flows.service import HOST, answers
 from flows.worker import POOL, dead_runs, online_workers
 
@@ -22,7 +22,7 @@ OF_DEPLOYMENTS = {"deployment_id": {"is_null_": False}}
 
 def prefect(project: Path) -> Iterator[Finding]:
     """The server, and all that it knows of scheduled runs."""
-    found = address(project)
+    found = address(project) or usual()
     if found is None:
         text = "no server is chosen or up: `adasde run` starts one of its own, but nothing runs on a schedule"
         yield Finding("prefect", "warning", text, "adasde up")
@@ -38,6 +38,17 @@ def prefect(project: Path) -> Iterator[Finding]:
     yield worker(api)
     yield from schedules(api, project)
     yield from runs(api)
+
+
+def usual() -> Address | None:
+    """The server at Prefect's usual address, which `adasde prefect` takes where none is chosen."""
+    found = Address(api_url(USUAL_PORT), "its usual address")
+    if not answers(f"{found.url}/health"):
+        return None
+    try:
+        return found if PrefectApi(found.url).get("admin/version") else None
+    except AdaSDEError:  # another program
+        return None
 
 
 def worker(api: PrefectApi) -> Finding:

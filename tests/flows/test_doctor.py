@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from projects import Project
+from site_server import Quiet, served
 
 from adasde.errors import AdaSDEError
 from flows import worker
@@ -32,6 +33,18 @@ class Api:
         self.sent.append((path, body))
         value = self._answers.get(path.replace("/", "_"))
         return value(body) if callable(value) else value
+
+
+class Prefect(Quiet):
+    """Answers every GET with ``answer``."""
+
+    answer: bytes
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.answer)))
+        self.end_headers()
+        self.wfile.write(self.answer)
 
 
 def run(**values: Any) -> dict[str, Any]:
@@ -66,6 +79,28 @@ def test_what_a_check_raises_is_a_finding(capsys: pytest.CaptureFixture[str]) ->
     assert "failed  disk      the reason" in capsys.readouterr().out
     assert show(found[:1], as_json=True)
     assert json.loads(capsys.readouterr().out)["findings"][0]["text"] == "there"
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b'"3.8.0"', "(from its usual address), version 3.8.0"),
+        (b"hello", "no server is chosen or up"),
+        (None, "no server is chosen or up"),
+    ],
+    ids=["Prefect", "another program", "nobody"],
+)
+def test_a_server_at_the_usual_address_is_found(
+    answer: bytes | None, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As README.md starts it: nothing is set, and `adasde up` does not run."""
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with served(type("Handler", (Prefect,), {"answer": answer or b""})) as url:
+        port = free_port() if answer is None else int(url.rpartition(":")[2])
+        monkeypatch.setattr(servers, "USUAL_PORT", port)
+        first = next(servers.prefect(tmp_path))
+    assert text in first.text
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,10 @@ def busy(home: QuickHome) -> QuickHome:
     return home
 
 
-def printed(models: list[dict[str, Any]]) -> str:
+def printed(models: list[dict[str, Any]], *, width: int = 200) -> str:
     out = io.StringIO()
     for table in tables(models):
-        Console(file=out, width=200).print(table)
+        Console(file=out, width=width).print(table)
     return out.getvalue()
 
 
@@ -74,6 +74,14 @@ def test_the_tables(busy: QuickHome) -> None:
         "@",
     ):
         assert words in text, words
+
+
+def test_on_a_narrow_terminal_nothing_is_cut_short(busy: QuickHome) -> None:
+    models = list_models(busy.root)
+    text = printed(models, width=80)
+    assert text.count("adasde-digits-nfe5") == 3 + 4
+    assert text.count(models[0]["decisions"][0]["at"][:10]) == 4
+    assert "…" not in text
 
 
 def test_only_what_was_asked_for(busy: QuickHome) -> None:

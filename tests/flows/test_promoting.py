@@ -167,6 +167,9 @@ def test_another_protocol_where_nothing_can_be_measured(home: QuickHome) -> None
     ):
         promoted(home)
     assert home.champion(MODEL) == first
+    forced = promoted(home, force=True, reason="the files are elsewhere")
+    assert forced.changed
+    assert "measured under another protocol (aaaaaaaaaaaa…) than the champion" in forced.reasons[1]
 
 
 def test_other_weights_are_not_compared(home: QuickHome) -> None:

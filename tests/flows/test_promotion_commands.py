@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command import files_end_after
 from homes import RealHome
 from typer.testing import CliRunner, Result
 
@@ -188,6 +189,37 @@ def test_a_server_of_prefect_that_is_away_is_no_obstacle(
     result = call("promote", "alone", "--nfe", "5")
     assert result.exit_code == 0, result.output
     assert "note: Prefect at http://127.0.0.1:9/api does not answer" in result.stderr
+
+
+def test_a_full_disk(home: RealHome) -> None:
+    version = home.add("full", 1.0)
+    words = ("promote", "full", "--nfe", "5")
+    with files_end_after(100):  # nothing can be stored
+        told = refused(*words)
+    assert (
+        "cannot store " in told and "File too large. What was there before is kept; free some space" in told
+    )
+    assert home.champion("full") is None
+    with files_end_after(8000):  # all but what MLflow's database is told
+        told = refused(*words)
+    assert f"version {version} of adasde-full-nfe5 is champion, " in told
+    assert "only the record of it failed: disk I/O error. The next promote, rollback or registry" in told
+    assert home.champion("full") == version != home.alias("full")
+    assert "it is complete now" in answer(*words)["notes"][-1]
+    assert home.champion("full") == home.alias("full") == version
+
+
+def test_a_server_of_mlflow_that_is_away(home: RealHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.add("waiting", 1.0)
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        for command in (("promote", "a", "--nfe", "5"), ("rollback", "a", "--nfe", "5"), ("registry",)):
+            told = refused(*command)
+            assert (
+                "MLflow at http://127.0.0.1:9 failed: Connection refused. The champion is as it was" in told
+            )
+    assert answer("promote", "waiting", "--nfe", "5")["changed"]
 
 
 def test_no_database_is_made(home: RealHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,29 @@ def test_a_promotion_that_ends_at_any_write(home: QuickHome, monkeypatch: pytest
         old = new
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", "wrong", r"champion\.json: .*SignatureDoesNotMatch.*Set AWS_ACCESS_KEY_ID"),
+        ("ADASDE_STORAGE_URL", "s3://nowhere-at-all/x", r"champion\.json: .*NoSuchBucket.*Make it with"),
+    ],
+)
+def test_a_storage_that_refuses_changes_nothing(
+    home: QuickHome, variable: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.add(MODEL, 1.0)
+    promoted(home)
+    better = home.add(MODEL, 0.5)
+    for action in (promoted, rolled_back):
+        with monkeypatch.context() as patch, pytest.raises(StoreError, match=words) as caught:
+            patch.setenv(variable, value)
+            action(home)
+        assert "\n" not in str(caught.value)
+        assert used(home) == 1.0
+    assert promoted(home).champion == better
+    assert used(home) == 0.5
+
+
 def test_two_machines_at_once(home: QuickHome, monkeypatch: pytest.MonkeyPatch) -> None:
     home.add(MODEL, 1.0)
     log = Audit(champions(home).store, f"{champions(home).folder}/audit", Path("/elsewhere"))

@@ -7,14 +7,16 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import yaml
 from projects import ROOT, Project
+from site_server import Quiet, served
 from waiting import eventually, processes_in
 
 from flows.lock import only_run
@@ -143,12 +145,41 @@ def active(up: Up) -> list[dict[str, Any]]:
     return up.api.post("flow_runs/filter", body)
 
 
+class Webhook(Quiet):
+    """Keeps what it is sent."""
+
+    sent: list[bytes]
+
+    def do_POST(self) -> None:
+        self.sent.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.end_headers()
+
+
+@contextmanager
+def told_of_failures(up: Up) -> Iterator[list[bytes]]:
+    """What the automation of docs/notify.py sends."""
+    hook = type("Hook", (Webhook,), {"sent": []})
+    with served(hook) as url:
+        command = [sys.executable, str(ROOT / "docs/notify.py"), url]
+        env = up.project.environment()
+        done = subprocess.run(command, cwd=up.project.root, env=env, capture_output=True, text=True)
+        assert done.stdout == f"failures of scheduled runs go to {url}\n", done.stderr
+        yield hook.sent
+
+
 def test_a_failing_run_is_tried_again_and_then_says_why(up: Up) -> None:
     (up.project.root / "FAIL").write_text("sample@3")
     up.project.params("distill", "lr", value=0.07)
-    run_id = up.start_run()
-    run = up.ended(run_id)
-    (up.project.root / "FAIL").unlink()
+    with told_of_failures(up) as sent:
+        run_id = up.start_run()
+        run = up.ended(run_id)
+        (up.project.root / "FAIL").unlink()
+        eventually(lambda: sent, 120)
+    (text,) = (json.loads(message)["text"] for message in sent)
+    assert text.startswith(f"adasde run {run['name']}: Failed\n")
+    assert "the reason why sample@3 fails" in text
+    assert text.endswith(f"\n{up.api.url.removesuffix('/api')}/runs/flow-run/{run_id}")
     names = up.states(run_id)
     assert names[-4:] == ["Running", "AwaitingRetry", "Running", "Failed"], names
     assert "stage sample@3 failed. Its last lines:" in run["state"]["message"]

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command import tree
+from command import files_end_after, tree
 from projects import Project
 from s3_server import S3Server
 from tcp_proxy import own_authority, proxy_to
 from waiting import eventually
 
+from adasde.errors import StoreError
 from adasde.store import local_copy, open_store
 
 pytestmark = pytest.mark.integration
@@ -54,17 +53,6 @@ def cloned(project: Project, folder: Path) -> Project:
     return Project(folder / "clone", folder / "home")
 
 
-@contextmanager
-def files_end_after(size: int) -> Iterator[None]:
-    """For children that are started meanwhile the disk is full once a file has so many bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def explained(done: subprocess.CompletedProcess[str], *words: str) -> None:
     message = done.stderr.strip().splitlines()[-1]
     assert message.startswith("error: ")
@@ -90,6 +78,12 @@ def test_files_of_runs_lie_in_the_bucket(
     made = project.root / "data/distill/nfe3/coefficients.json"
     for spec in ("models:/adasde-digits-nfe3@challenger", f"models:/adasde-digits-nfe3/{version.version}"):
         assert local_copy(spec, tmp_path / "copy").read_bytes() == made.read_bytes()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(StoreError, match=r"SignatureDoesNotMatch.*Set AWS_ACCESS_KEY_ID") as caught:
+        local_copy("models:/adasde-digits-nfe3@challenger", tmp_path / "refused")
+    assert caught.value.kind == "credentials" and list((tmp_path / "refused").iterdir()) == []
+    told = project.adasde("promote", "digits", "--nfe", "3", code=1)
+    explained(told, "SignatureDoesNotMatch", "Set AWS_ACCESS_KEY_ID and AWS_")
 
 
 def test_bytes_go_there_and_come_to_another_machine(finished: tuple[Project, str], tmp_path: Path) -> None:
@@ -141,6 +135,14 @@ def test_what_is_wrong_with_the_storage_is_said_before_anything_is_done(
     explained(other.adasde("run", code=1), "no stage was started", *words)
     assert not (other.root / "data").exists()
     assert not (other.root / "mlflow.db").exists()
+
+
+def test_a_sweep_is_refused_before_its_trials(finished: tuple[Project, str], tmp_path: Path) -> None:
+    other = cloned(finished[0], tmp_path)
+    other.params("storage", value={"url": "s3://nowhere-at-all/x"})
+    told = other.adasde("sweep", "--set", "distill.lr=0.05,0.07", code=1)
+    explained(told, "no stage was started", "NoSuchBucket", "Make it with your server's tools")
+    assert not (other.root / "data").exists() and not (other.root / ".cache/sweeps").exists()
 
 
 def test_bytes_that_are_not_in_the_storage(finished: tuple[Project, str], tmp_path: Path) -> None:
