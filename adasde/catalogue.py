@@ -30,6 +30,8 @@ class CardFile(Section):
         bytes: null: unknown to us.
         member: the file that is meant in an archive.
         key: the entry of the file that holds the weights.
+        about: what the converter cannot read off the weights, where it is not usual, as ``head``: channels of
+            an attention head of OpenAI's networks.
     """
 
     role: Role
@@ -41,6 +43,7 @@ class CardFile(Section):
     bytes: PositiveInt | None
     member: Text | None = None
     key: Text | None = None
+    about: dict[str, Any] = Field(default={})
 
     @property
     def name(self) -> str:

@@ -245,7 +245,8 @@ def _convert(
 
     source = path if file.member is None else _member(path, file.member)
     opened = open_checkpoint(source, key=file.key)
-    about: Mapping[str, Any] = {**opened.about, "role": file.role, "card": card.model_dump(mode="json")}
+    said = {**card.model_dump(mode="json"), "about": file.about}
+    about: Mapping[str, Any] = {**opened.about, "role": file.role, "card": said}
     made = convert.converted(_family(card, file), Opened(opened.tensors, about))
     tensors = {name: value.detach().clone().contiguous() for name, value in made.tensors.items()}
     safetensors.torch.save_file(tensors, room / f"{file.role}.safetensors")
