@@ -28,6 +28,8 @@ def init(
         raise typer.BadParameter(f"{nfe!r} is no list of numbers like 3,5", param_hint="--nfe") from error
     from adasde.files import write_text
     from adasde.listing import beginning, description
+    from adasde.params import check_params
+    from adasde.params_io import read_yaml
     from adasde.starting import starting_text
 
     text = starting_text(model, budgets)
@@ -39,7 +41,10 @@ def init(
     write_text(out, text)
     summary = {"out": str(out), "model": model, "nfe": budgets, "files": facts["files"]}
     known = {"licence": facts["licence"], "memory": facts["memory"]}
-    print(json.dumps({"stage": "init", **summary, **known}) if as_json else beginning(facts, out=str(out)))
+    if as_json:
+        print(json.dumps({"stage": "init", **summary, **known}))
+        return
+    print(beginning(facts, out=str(out), judges=check_params(read_yaml(out)).judges))
 
 
 def estimate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -147,15 +148,20 @@ def paragraphs(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def beginning(facts: dict[str, Any], *, out: str) -> str:
-    """What comes after ``adasde init``: downloads, terms, memory, the next commands."""
+def beginning(facts: dict[str, Any], *, out: str, judges: Sequence[str] = ()) -> str:
+    """What comes after ``adasde init``: terms, downloads (of ``judges`` too), memory, the next commands."""
     lines = [f"init: {out} for {facts['name']} ({facts['title']})"]
     wanted = paragraphs(facts).splitlines()
     lines += [line for line in wanted if line.startswith(("licence", "file", "reference", "memory"))]
     if facts["from"] == "fetched" and facts["features"]:
-        (file,) = extractor_of(facts["features"]).files
-        lines.append(f"features  {file.url} ({_size(file.bytes)})")
+        lines += _fetched_too("features", facts["features"])
+    for judge in judges:
+        lines += _fetched_too("judge", judge)
     return "\n".join([*lines, "next      adasde estimate, then adasde run"])
+
+
+def _fetched_too(word: str, extractor: str) -> list[str]:
+    return [f"{word:<9} {file.url} ({_size(file.bytes)})" for file in extractor_of(extractor).files]
 
 
 def _size(size: int | None) -> str:

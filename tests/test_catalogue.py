@@ -57,7 +57,7 @@ def test_cards_are_whole(name: str) -> None:
     for file in card.files:
         assert (file.sha256 is None) == (file.bytes is None)
         assert file.name and "/" not in file.name
-        assert Path(file.name).suffix in (".pkl", ".pt", ".zip", ".safetensors")
+        assert Path(file.name).suffix in (".pkl", ".pt", ".zip", ".safetensors", ".json")
         assert (file.member is not None) == file.name.endswith(".zip")
     for nfe, recipe in card.recipes.items():
         assert recipe.published == ((name, nfe) in PUBLISHED)

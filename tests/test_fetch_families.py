@@ -16,6 +16,7 @@ from golden_edm_nets import named_weights
 from golden_openai import read_shapes
 from test_fetch_card import saved
 from test_ldm_nets import WORDS, off, single_file, text_weights
+from tiny_judges import write_tokenizer
 from torch import Tensor
 
 from adasde import catalogue
@@ -23,6 +24,7 @@ from adasde.catalogue import ModelCard, card_of
 from adasde.errors import CheckpointError
 from adasde.models import fetching, load_model
 from adasde.models.process import Process
+from adasde.models.runtime import Runtime
 
 HEAD = golden_openai.BASE["num_head_channels"]
 """Channels of an attention head of the small networks, which no weight tells."""
@@ -57,7 +59,8 @@ def stable(folder: Path) -> list[Path]:
     parts = (weights(golden_ldm.OUTPUTS, case) for case in ("sd", "kl"))
     tensors = {name: one.clone().contiguous() for name, one in single_file(*parts, text).items()}
     safetensors.torch.save_file(tensors, folder / "sd.safetensors")
-    return [folder / "sd.safetensors"]
+    write_tokenizer(folder / "tokenizer.json")
+    return [folder / "sd.safetensors", folder / "tokenizer.json"]
 
 
 def with_classifier(folder: Path) -> list[Path]:
@@ -132,7 +135,16 @@ def test_prompts_of_a_card_come_with_it_and_are_trusted_on_first_use(
     card = card.model_copy(update={"prompts": (tmp_path / "captions.csv").as_uri()})
     monkeypatch.setattr(catalogue, "card_of", lambda name: card)
     fetching.fetch("ms_coco", tmp_path / "a/checkpoint", project=tmp_path)
-    assert load_model(tmp_path / "a/checkpoint").prompts == ["a cat"]
+    model = load_model(tmp_path / "a/checkpoint")
+    assert model.prompts == ["a cat"]
+    x, sigma = torch.randn(1, 4, 8, 8), torch.tensor(2.0)
+    told, nothing = model.bind([0])(x, sigma), model.denoise(x, sigma)
+    assert (told - nothing).abs().max() > 1e-3
+    short = load_model(tmp_path / "a/checkpoint", runtime=Runtime(dtype="bfloat16")).bind([0])(x, sigma)
+    assert (short - told).abs().max() < 0.1 * told.abs().max()
+    (tmp_path / "a/checkpoint/tokenizer.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json .* are not those of the card"):
+        load_model(tmp_path / "a/checkpoint")
     (tmp_path / "captions.csv").write_text("image_id,id,text\n1,2,a dog\n")
     with pytest.raises(
         CheckpointError, match=r"ms_coco/captions\.csv is not the file that this project has tr"

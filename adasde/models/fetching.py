@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,15 @@ from adasde.errors import CheckpointError, StoreError
 from adasde.files import sha256_file
 from adasde.foreign import Opened, open_checkpoint, unpack
 from adasde.models import convert
-from adasde.models.extras import add_prompts, head_of, take_features, write_prompts
+from adasde.models.extras import (
+    TOKENIZER,
+    add_prompts,
+    add_tokenizer,
+    check_prompts,
+    head_of,
+    take_features,
+    write_prompts,
+)
 from adasde.models.linked import write_link
 from adasde.models.own import FILE, file_with_card, is_file, is_own
 from adasde.models.trust import Lock
@@ -35,6 +43,7 @@ def fetch(
     *,
     features: str | None = None,
     prompts: str | None = None,
+    judges: Sequence[str] = (),
     name: str | None = None,
     project: str | os.PathLike[str] = ".",
 ) -> None:
@@ -43,30 +52,39 @@ def fetch(
     ``spec`` is what ``checkpoints.fetch`` takes, a model card's name, or one of the user's own (see
     ``load_model``), then called ``name``. ``features``: another extractor than the model's, an extractor
     card's name or a checkpoint that has one. ``prompts``: a file of them, by default the model card's.
+    ``judges``: names of further networks that images are judged by (see ``catalogue.judge_of``).
 
     Raises:
-        CheckpointError: there is no such model or extractor, or its files are damaged or do not fit.
+        CheckpointError: there is no such model, extractor or judge, its files are damaged or do not fit, or
+            prompts are to be judged where there are none.
         StoreError: something cannot be reached.
         DataError: ``out`` cannot be written.
     """
+    from adasde.catalogue import judge_of
+
     path, card = Path(out), _card(spec)
-    if card is None and not is_own(spec) and features is None and prompts is None:
+    if card is None and not is_own(spec) and features is None and prompts is None and not judges:
         checkpoints.fetch(spec, path)
         return
+    downloads = path.absolute().parent / DOWNLOADS
+    wanted = [judge_of(judge) for judge in judges]  # before anything is spent
     with checkpoints.room_beside(path) as folder:
         room = Path(folder)
         if card is not None:
-            _bring_card(card, room, path.absolute().parent / DOWNLOADS, project=Path(project))
+            _bring_card(card, room, downloads, project=Path(project))
         elif is_own(spec):
             _fetch_own(spec, room, name=name or spec)
         else:
             checkpoints.fetch(spec, room)
         if features is not None:
-            _add_features(room, features, path.absolute().parent / DOWNLOADS, project=Path(project))
+            _add_features(room, features, downloads, project=Path(project))
         if prompts is not None:
             add_prompts(room, prompts)
         elif card is not None and card.prompts is not None:
             add_prompts(room, str(_beside(card, card.prompts, path.parent, project=Path(project))))
+        for judge in wanted:
+            check_prompts(room, judge)
+            _bring_extractor(judge, room, downloads, project=Path(project))
         checkpoints.fetch(folder, path)
 
 
@@ -96,12 +114,21 @@ def _fetch_own(spec: str, room: Path, *, name: str) -> None:
 
 
 def _add_features(room: Path, spec: str, downloads: Path, *, project: Path) -> None:
-    from adasde.catalogue import extractor_names, extractor_of
+    from adasde.catalogue import JUDGES, extractor_names, extractor_of
 
     if spec not in extractor_names():
         take_features(room, spec)
         return
     extractor = extractor_of(spec)
+    if extractor.role in JUDGES:
+        raise CheckpointError(
+            f"{spec!r} judges images beside the feature extractor: name it in params.yaml under judges."
+        )
+    _bring_extractor(extractor, room, downloads, project=project)
+
+
+def _bring_extractor(extractor: ExtractorCard, room: Path, downloads: Path, *, project: Path) -> None:
+    """Add the files of an extractor's card to the checkpoint in ``room``."""
     print(told(extractor), file=sys.stderr, flush=True)
     for file in extractor.files:
         path = _brought(extractor, file, folder=downloads / extractor.name, lock=Lock(project))
@@ -135,7 +162,8 @@ def _sources(card: ModelCard) -> list[ModelCard | ExtractorCard]:
         sources.append(extractor_of(card.features))
     for source in sources:
         for file in source.files:
-            convert.require(_family(source, file))
+            if file.role != TOKENIZER:
+                convert.require(_family(source, file))
     return sources
 
 
@@ -244,6 +272,9 @@ def _convert(
     import safetensors.torch
 
     source = path if file.member is None else _member(path, file.member)
+    if file.role == TOKENIZER:
+        add_tokenizer(room, source, head=head)
+        return
     opened = open_checkpoint(source, key=file.key)
     said = {**card.model_dump(mode="json"), "about": file.about}
     about: Mapping[str, Any] = {**opened.about, "role": file.role, "card": said}
