@@ -34,6 +34,7 @@ class CardFile(Section):
         key: the entry of the file that holds the weights.
         about: what the converter cannot read off the weights, where it is not usual, as ``head``: channels of
             an attention head of OpenAI's networks.
+        built: what the converter makes of the file, for estimates before it is here.
     """
 
     role: Role
@@ -46,6 +47,7 @@ class CardFile(Section):
     member: Text | None = None
     key: Text | None = None
     about: dict[str, Any] = Field(default={})
+    built: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
