@@ -126,7 +126,7 @@ def test_a_file_of_another_hash_is_refused(
 def test_the_cards_of_models_name_extractors_that_are_known() -> None:
     names = {card_of(name).features for name in catalogue.catalogue()}
     assert {extractor_of(str(name)).name for name in names - {None}} == {NAME}
-    with pytest.raises(CheckpointError, match=f"no feature extractor 'vgg'; known: {NAME}"):
+    with pytest.raises(CheckpointError, match=f"no feature extractor 'vgg'; known: .*{NAME}"):
         extractor_of("vgg")
 
 
