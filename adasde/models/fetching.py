@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adasde import checkpoints
-from adasde.errors import CheckpointError, StoreError
-from adasde.files import sha256_file
+from adasde.errors import CheckpointError
 from adasde.foreign import Opened, open_checkpoint, unpack
 from adasde.models import convert
+from adasde.models.bringing import brought
 from adasde.models.extras import (
     TOKENIZER,
     add_prompts,
@@ -26,8 +26,6 @@ from adasde.models.extras import (
 from adasde.models.linked import write_link
 from adasde.models.own import FILE, file_with_card, is_file, is_own
 from adasde.models.trust import Lock
-from adasde.store import local_copy
-from adasde.store.download import download
 from adasde.store.opening import scheme
 
 if TYPE_CHECKING:
@@ -78,13 +76,11 @@ def fetch(
             checkpoints.fetch(spec, room)
         if features is not None:
             _add_features(room, features, downloads, project=Path(project))
+        if prompts is None and card is not None and card.prompts is not None:
+            prompts = str(_beside(card, card.prompts, path.parent, project=Path(project)))
         if prompts is not None:
             add_prompts(room, prompts)
-        elif card is not None and card.prompts is not None:
-            add_prompts(room, str(_beside(card, card.prompts, path.parent, project=Path(project))))
-        for judge in wanted:
-            check_prompts(room, judge)
-            _bring_extractor(judge, room, downloads, project=Path(project))
+        _add_judges(room, wanted, downloads, project=Path(project))
         checkpoints.fetch(folder, path)
 
 
@@ -127,11 +123,17 @@ def _add_features(room: Path, spec: str, downloads: Path, *, project: Path) -> N
     _bring_extractor(extractor, room, downloads, project=project)
 
 
+def _add_judges(room: Path, judges: Sequence[ExtractorCard], downloads: Path, *, project: Path) -> None:
+    for judge in judges:
+        check_prompts(room, judge)
+        _bring_extractor(judge, room, downloads, project=project)
+
+
 def _bring_extractor(extractor: ExtractorCard, room: Path, downloads: Path, *, project: Path) -> None:
     """Add the files of an extractor's card to the checkpoint in ``room``."""
     print(told(extractor), file=sys.stderr, flush=True)
     for file in extractor.files:
-        path = _brought(extractor, file, folder=downloads / extractor.name, lock=Lock(project))
+        path = brought(extractor, file, folder=downloads / extractor.name, lock=Lock(project))
         _convert(extractor, file, path=path, room=room, head=head_of(room))
 
 
@@ -174,7 +176,7 @@ def _bring_card(card: ModelCard, room: Path, downloads: Path, *, project: Path) 
     lock, head = Lock(project), _head(card)
     for source in sources:
         for file in source.files:
-            path = _brought(source, file, folder=downloads / source.name, lock=lock)
+            path = brought(source, file, folder=downloads / source.name, lock=lock)
             _convert(source, file, path=path, room=room, head=head)
 
 
@@ -206,7 +208,7 @@ def _beside(card: ModelCard, url: str, folder: Path, *, project: Path, sha256: s
     from adasde.catalogue import CardFile
 
     file = CardFile(role="features", url=url, sha256=sha256, bytes=None)
-    return _brought(card, file, folder=folder.absolute() / DOWNLOADS / card.name, lock=Lock(project))
+    return brought(card, file, folder=folder.absolute() / DOWNLOADS / card.name, lock=Lock(project))
 
 
 def told(card: ModelCard | ExtractorCard) -> str:
@@ -216,53 +218,6 @@ def told(card: ModelCard | ExtractorCard) -> str:
     names = ", ".join(file.name for file in card.files)
     terms = f"licence: {card.licence}. {card.terms} {card.terms_url}"
     return f"{card.name}: {card.title}; {names} ({known})\n{terms}"
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _brought(card: ModelCard | ExtractorCard, file: CardFile, *, folder: Path, lock: Lock) -> Path:
-    """The file, verified by the card or by what was trusted before."""
-    key = f"{card.name}/{file.name}"
-    known = file.sha256 or lock.sha256(key)
-    path = folder / file.name
-    if not path.is_file():
-        path = _copied(key, file, folder=folder, lock=lock, known=known)
-    found = sha256_file(path)
-    published = file.sha256 or file.sha256_begins or ""
-    if not found.startswith(published):
-        raise CheckpointError(
-            f"{path} is not the file of the card {card.name!r}: its sha256 is {found[:12]}…, expected "
-            f"{published[:12]}…. Delete it, then fetch again."
-        )
-    if known is not None and found != known:
-        raise lock.refused(key, found=found)
-    if file.sha256 is None and lock.remember(key, sha256=found, size=path.stat().st_size, url=file.url):
-        print(
-            f"trusted on first use: {key}, sha256 {found[:12]}…, now in {lock.path}; commit that file.",
-            file=sys.stderr,
-        )
-    return path
-
-
-def _copied(key: str, file: CardFile, *, folder: Path, lock: Lock, known: str | None) -> Path:
-    """The file, from the first of its addresses that has it."""
-    if scheme(file.url) in ("http", "https"):
-        try:
-            return download(file.url, folder, sha256=known, mirrors=file.mirrors, show=f"fetch {file.name}")
-        except StoreError as error:
-            if error.kind == "checksum" and file.sha256 is None:
-                raise lock.refused(key) from error
-            raise
-    failures: list[StoreError] = []
-    for address in (file.url, *file.mirrors):
-        try:
-            return local_copy(address, _made(folder))
-        except StoreError as error:
-            failures.append(error)
-    raise failures[0]
 
 
 def _convert(
