@@ -16,7 +16,9 @@ from adasde.params_sections import Positive, PositiveInt, Section, Weight
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Address = Annotated[str, Field(pattern=r"^(https|s3|hf|file)://[^\s]+$")]
 Text = Annotated[str, Field(min_length=1)]
-Role = Literal["model", "features", "autoencoder", "classifier"]
+Role = Literal["model", "features", "autoencoder", "classifier", "dinov2", "clip", "tokenizer"]
+JUDGES = ("dinov2", "clip")
+"""Roles of networks that judge images beside the extractor."""
 
 
 class CardFile(Section):
@@ -30,6 +32,9 @@ class CardFile(Section):
         bytes: null: unknown to us.
         member: the file that is meant in an archive.
         key: the entry of the file that holds the weights.
+        about: what the converter cannot read off the weights, where it is not usual, as ``head``: channels of
+            an attention head of OpenAI's networks.
+        built: what the converter makes of the file, for estimates before it is here.
     """
 
     role: Role
@@ -41,6 +46,8 @@ class CardFile(Section):
     bytes: PositiveInt | None
     member: Text | None = None
     key: Text | None = None
+    about: dict[str, Any] = Field(default={})
+    built: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -99,10 +106,11 @@ class Recipe(Section):
 
 
 class ExtractorCard(Section):
-    """A network whose features images are judged by: what ``features`` of model cards name.
+    """A network that images are judged by, which ``features`` or ``judges`` of params.yaml name.
 
     Attributes:
         units: number of features of an image.
+        files: the network, and the tokenizer where it reads prompts.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_.-]+$")]
@@ -111,7 +119,12 @@ class ExtractorCard(Section):
     terms: Text
     terms_url: Address
     units: PositiveInt
-    files: Annotated[list[CardFile], Field(min_length=1, max_length=1)]
+    files: Annotated[list[CardFile], Field(min_length=1, max_length=2)]
+
+    @property
+    def role(self) -> Role:
+        """What it does: ``features``, or one of ``JUDGES``."""
+        return self.files[0].role
 
 
 class ModelCard(Section):
@@ -207,6 +220,18 @@ def _extractors() -> dict[str, Path]:
 def extractor_names() -> list[str]:
     """The names of the extractors that are fetched."""
     return list(_extractors())
+
+
+def judge_of(name: str) -> ExtractorCard:
+    """The card of what judges images beside the extractor.
+
+    Raises:
+        CheckpointError: there is none, or it is an extractor.
+    """
+    judges = [one for one in extractor_names() if extractor_of(one).role in JUDGES]
+    if name not in judges:
+        raise CheckpointError(f"there is no judge {name!r}; known: {', '.join(judges)}.")
+    return extractor_of(name)
 
 
 def extractor_of(name: str) -> ExtractorCard:

@@ -1,7 +1,8 @@
 """Model cards and verified weights.
 
 A checkpoint is a folder with card.json, model.safetensors and, as the model needs them,
-features.safetensors, autoencoder.safetensors, classifier.safetensors, prompts.txt. The packaged ones lie in
+features.safetensors, autoencoder.safetensors, classifier.safetensors, dinov2.safetensors, clip.safetensors,
+tokenizer.json, prompts.txt. The packaged ones lie in
 ``adasde/models/weights/<name>/``; ``fetch`` makes the same folder elsewhere.
 """
 
@@ -31,7 +32,7 @@ from adasde.store.opening import local_path, scheme
 CARD = "card.json"
 VERSION = 1
 PROMPTS = "prompts.txt"
-ROLES = ("model", "features", "autoencoder", "classifier", "prompts")
+ROLES = ("model", "features", "autoencoder", "classifier", "dinov2", "clip", "tokenizer", "prompts")
 REMEDY = (
     "Make it again with 'adasde fetch' (the packaged weights), "
     "'adasde train-digits' or 'adasde train-glyphs'."
@@ -63,6 +64,9 @@ class Card:
     features: Part | None = None  # the packaged models have their own
     autoencoder: Part | None = None  # of latent models
     classifier: Part | None = None  # for classifier guidance
+    dinov2: Part | None = None  # these two judge images beside the features
+    clip: Part | None = None
+    tokenizer: Part | None = None  # CLIP's, tokenizer.json
     prompts: Part | None = None  # one a line, of text-to-image models
 
     @property
@@ -73,8 +77,8 @@ class Card:
     @property
     def parts(self) -> tuple[Part, ...]:
         """Its weights files."""
-        others = (self.features, self.autoencoder, self.classifier, self.prompts)
-        return self.model, *(part for part in others if part is not None)
+        found = (getattr(self, role) for role in ROLES)
+        return tuple(part for part in found if part is not None)
 
 
 def weights_folder() -> Path:

@@ -26,8 +26,11 @@ def init(
         budgets = list(dict.fromkeys(int(one) for one in nfe.split(",")))
     except ValueError as error:
         raise typer.BadParameter(f"{nfe!r} is no list of numbers like 3,5", param_hint="--nfe") from error
+    from adasde.estimate import hours
     from adasde.files import write_text
     from adasde.listing import beginning, description
+    from adasde.params import check_params
+    from adasde.params_io import read_yaml
     from adasde.starting import starting_text
 
     text = starting_text(model, budgets)
@@ -37,9 +40,13 @@ def init(
             f"{out} is there already. Name another file with --out, or overwrite it with --force."
         )
     write_text(out, text)
-    summary = {"out": str(out), "model": model, "nfe": budgets, "files": facts["files"]}
-    known = {"licence": facts["licence"], "memory": facts["memory"]}
-    print(json.dumps({"stage": "init", **summary, **known}) if as_json else beginning(facts, out=str(out)))
+    values, memory = check_params(read_yaml(out)), facts["memory"]
+    time = hours(values, parameters=memory["parameters"] if memory else None)
+    if as_json:
+        summary = {"out": str(out), "model": model, "nfe": budgets, "files": facts["files"], "time": time}
+        print(json.dumps({"stage": "init", **summary, "licence": facts["licence"], "memory": memory}))
+        return
+    print(beginning(facts, out=str(out), judges=values.judges, time=time))
 
 
 def estimate(

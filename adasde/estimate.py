@@ -10,19 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from adasde.catalogue import catalogue
 from adasde.checkpoints import Card, downloadable, read_card
 from adasde.distill import iterations
 from adasde.errors import CheckpointError
 from adasde.listing import as_built
 from adasde.models import FAMILIES, load_model
 from adasde.models.conditional import by_class
+from adasde.models.ldm import stable
+from adasde.models.openai.classifier import guided_by
+from adasde.models.prompts import Encode, Prompted
 from adasde.params import Params
 from adasde.solvers import evaluations_of
 from adasde.types import Denoiser, Model
 
 BUDGET = 4.0  # seconds of a measurement, of which there are two
+GLANCE = 1.0  # of one before anything else
+LARGE = 300_000_000  # parameters of a network that is not looked at then
 
 
 @dataclass(frozen=True)
@@ -35,16 +41,16 @@ class Work:
     bytes: int
 
 
-def work(params: Params, shape: tuple[int, ...]) -> list[Work]:
-    """All stages that ask the network; samples are of ``shape``."""
-    sample, pixels = params.sample, math.prod(shape)
+def work(params: Params, shape: tuple[int, ...], image: tuple[int, ...] | None = None) -> list[Work]:
+    """All stages that ask the network; samples are of ``shape``, images of ``image`` if not the same."""
+    sample, pixels = params.sample, math.prod(image or shape)
     floor = sample.count * 2 * params.evaluate.floor_steps  # Heun's method
     stages = [Work("reference", floor, 0, sample.count * pixels)]
     for nfe in params.nfe:
         recipe, steps = params.for_nfe(nfe), params.steps(nfe)
         teacher, settings = recipe.teacher, recipe.distill.settings()
         fine = steps * (teacher.inserted + 1) * teacher.substeps * evaluations_of(teacher.solver)
-        states = 4 * pixels * teacher.trajectories * (steps + 1)
+        states = 4 * math.prod(shape) * teacher.trajectories * (steps + 1)
         rows = 1 + len(recipe.baselines)
         stages += [
             Work(f"teacher@{nfe}", teacher.trajectories * fine, 0, states),
@@ -65,8 +71,8 @@ def estimate(params: Params, *, checkpoint: Path, budget: float = BUDGET) -> dic
     """
     known, real = _model(params, checkpoint)
     model = replace(known, guidance=params.guidance)
-    cost = 1 if params.guidance == 1 else 2  # evaluations of a call
-    stages = work(params, model.shape)
+    cost: int = getattr(model.bind(range(1)), "cost", 1)  # evaluations of a call
+    stages = work(params, model.shape, _image(params, model))
     largest = max(params.sample.batch, params.teacher.batch)
     forward = per_image(lambda count: _asked(model, count), limit=largest, budget=budget)
     learning = per_image(lambda count: _learned(model, count), limit=params.distill.batch, budget=budget)
@@ -90,6 +96,26 @@ def estimate(params: Params, *, checkpoint: Path, budget: float = BUDGET) -> dic
     }
 
 
+def hours(params: Params, *, parameters: int | None) -> str:
+    """How long all stages take, in a few words, from a second's look at a network that is not too large."""
+    if parameters is None or parameters > LARGE:
+        return "known by 'adasde estimate', which asks the network"
+    found = estimate(params, checkpoint=Path("data/checkpoint"), budget=GLANCE)
+    words = f"{found['evaluations']:,} evaluations, about {_time(found['hours']).strip()}"
+    return f"{words} on this CPU; the files of all stages take {found['bytes'] / 1e9:,.1f} GB"
+
+
+def _image(params: Params, model: Model) -> tuple[int, ...] | None:
+    """Shape of an image where it is not that of a sample: latents."""
+    card = catalogue().get(params.model)
+    if card is not None:
+        return None if card.image is None else tuple(card.image)
+    if model.decode is None:
+        return None
+    with torch.no_grad():
+        return tuple(model.images(torch.zeros(1, *model.shape)).shape[1:])
+
+
 def _model(params: Params, checkpoint: Path) -> tuple[Model, bool]:
     """The model, and whether its weights are its own."""
     if params.model not in downloadable():
@@ -107,10 +133,19 @@ def _model(params: Params, checkpoint: Path) -> tuple[Model, bool]:
 
 def random_model(card: Card) -> Model:
     """A model with the network that ``card`` describes, its weights random."""
-    network: nn.Module = FAMILIES[card.model.family](card, card.model.about).eval().requires_grad_(False)
+    network, guide = (
+        None if part is None else FAMILIES[part.family](card, part.about).eval().requires_grad_(False)
+        for part in (card.model, card.classifier)
+    )
+    assert network is not None
     facts: dict[str, Any] = {"denoise": network}
     if card.classes:
         facts = by_class(network, card.classes, name=card.name)
+    if guide is not None:
+        process: Any = network.process
+        facts["condition"] = guided_by(network, guide, process, classes=card.classes)
+    if isinstance(network, stable.StableDiffusion):
+        facts["condition"] = Prompted(network, _nothing(network), ["something"], name=card.name)
     return Model(
         **facts,
         name=card.name,
@@ -119,6 +154,13 @@ def random_model(card: Card) -> Model:
         sigma_max=card.sigma_max,
         sha256="",
     )
+
+
+def _nothing(network: stable.StableDiffusion) -> Encode:
+    """What stands for every prompt, as long as a real one."""
+    with torch.no_grad():
+        embedding = network.embed(torch.zeros(1, network.length, dtype=torch.int64))
+    return lambda prompt: (embedding,)
 
 
 def _asked(model: Model, count: int) -> None:
@@ -133,10 +175,15 @@ def _learned(model: Model, count: int) -> None:
 
 
 def per_image(run: Callable[[int], None], *, limit: int, budget: float) -> float:
-    """Seconds of one image in the largest batch (up to ``limit``) that fits the ``budget``."""
+    """Seconds of one image in the largest batch (up to ``limit``) that fits the ``budget``.
+
+    The first run, with what happens once only, does not count, unless it takes more than the ``budget``.
+    """
     started = time.perf_counter()
-    count, spent = 1, 0.0
-    run(1)  # what happens once only
+    count = 1
+    run(1)
+    if (first := time.perf_counter() - started) > budget:
+        return first
     while True:
         before = time.perf_counter()
         run(count)

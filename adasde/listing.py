@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,7 +10,7 @@ from adasde.catalogue import ModelCard, card_of, catalogue, extractor_of
 from adasde.checkpoints import Card, Part, cards
 from adasde.models import FAMILIES
 from adasde.models.edm_nets.family import describe
-from adasde.models.memory import estimate_memory
+from adasde.models.memory import estimate_memory, weights_of
 
 
 def described() -> list[dict[str, Any]]:
@@ -35,7 +36,9 @@ def description(name: str, *, batch: int) -> dict[str, Any]:
 def _estimate(card: Card, batch: int) -> dict[str, Any] | None:
     if card.model.family not in FAMILIES:
         return None
-    return {"batch": batch, **asdict(estimate_memory(card, card.model, batch=batch))}
+    others = [part for part in (card.classifier, card.autoencoder) if part is not None]
+    beside = sum(weights_of(card, part) for part in others)
+    return {"batch": batch, **asdict(estimate_memory(card, card.model, batch=batch)), "others": beside}
 
 
 def as_built(name: str) -> Card | None:
@@ -45,11 +48,27 @@ def as_built(name: str) -> Card | None:
         CheckpointError: there is no such card.
     """
     card = card_of(name)
-    if card.network is None:
+    parts: dict[str, Part] = {
+        file.role: Part(file.name, "", 0, file.family or card.family, file.built)
+        for file in card.files
+        if file.built is not None
+    }
+    if card.network is not None:
+        family, _, about = describe(card.network.class_name, card.network.arguments)
+        parts["model"] = Part(card.files[0].name, "", 0, family, about)
+    if "model" not in parts:
         return None
-    family, shape, about = describe(card.network.class_name, card.network.arguments)
-    part = Part(card.files[0].name, "", 0, family, about)
-    return Card(card.name, card.data, card.licence, shape, card.sigma_min, card.sigma_max, part)
+    ends = (card.sigma_min, card.sigma_max)
+    return Card(
+        card.name,
+        card.data,
+        card.licence,
+        tuple(card.shape),
+        *ends,
+        parts["model"],
+        autoencoder=parts.get("autoencoder"),
+        classifier=parts.get("classifier"),
+    )
 
 
 def _packaged(card: Card) -> dict[str, Any]:
@@ -81,7 +100,7 @@ def _packaged(card: Card) -> dict[str, Any]:
 
 def _fetched(card: ModelCard) -> dict[str, Any]:
     values = card.model_dump(mode="json", exclude={"sigma_min", "sigma_max", "data", "files", "network"})
-    files = [{"name": file.name, **file.model_dump(mode="json")} for file in card.files]
+    files = [{"name": file.name, **file.model_dump(mode="json", exclude={"built"})} for file in card.files]
     return {
         **values,
         "from": "fetched",
@@ -147,15 +166,21 @@ def paragraphs(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def beginning(facts: dict[str, Any], *, out: str) -> str:
-    """What comes after ``adasde init``: downloads, terms, memory, the next commands."""
+def beginning(facts: dict[str, Any], *, out: str, judges: Sequence[str] = (), time: str = "") -> str:
+    """What ``adasde init`` says: terms, downloads (of ``judges`` too), memory, ``time``, what is next."""
     lines = [f"init: {out} for {facts['name']} ({facts['title']})"]
     wanted = paragraphs(facts).splitlines()
     lines += [line for line in wanted if line.startswith(("licence", "file", "reference", "memory"))]
     if facts["from"] == "fetched" and facts["features"]:
-        (file,) = extractor_of(facts["features"]).files
-        lines.append(f"features  {file.url} ({_size(file.bytes)})")
+        lines += _fetched_too("features", facts["features"])
+    for judge in judges:
+        lines += _fetched_too("judge", judge)
+    lines += [f"time      {time}"] if time else []
     return "\n".join([*lines, "next      adasde estimate, then adasde run"])
+
+
+def _fetched_too(word: str, extractor: str) -> list[str]:
+    return [f"{word:<9} {file.url} ({_size(file.bytes)})" for file in extractor_of(extractor).files]
 
 
 def _size(size: int | None) -> str:
@@ -176,7 +201,9 @@ def _recipe(nfe: str, recipe: dict[str, Any]) -> str:
 def _memory(memory: dict[str, Any] | None) -> str:
     if memory is None:
         return "memory    known once it is fetched"
+    others = memory["others"]
+    beside = f"; its other networks have {others / 1e6:.1f} MB of weights" if others else ""
     return (
         f"memory    {memory['parameters']:,} numbers, {memory['weights'] / 1e6:.1f} MB of weights; a batch "
-        f"of {memory['batch']} takes about {memory['activations'] / 1e6:.1f} MB more (float32)"
+        f"of {memory['batch']} takes about {memory['activations'] / 1e6:.1f} MB more (float32){beside}"
     )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,11 +41,16 @@ class Protocol:
     kid_subsets: int
     kid_subset_size: int
     neighbourhood: int
+    judges: dict[str, str] = field(default_factory=dict)  # further numbers, and what each depends on
+
+    def document(self) -> dict[str, Any]:
+        """The protocol as a JSON value; without ``judges`` where there are none."""
+        return {name: value for name, value in asdict(self).items() if name != "judges" or value}
 
     @property
     def hash(self) -> str:
         """Hex SHA-256 of the protocol's JSON."""
-        return sha256_json(asdict(self))
+        return sha256_json(self.document())
 
 
 @dataclass(frozen=True)

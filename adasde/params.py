@@ -9,19 +9,20 @@ from __future__ import annotations
 import os
 import re
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from adasde.errors import ParamsError, SolverError
+from adasde.errors import CheckpointError, ParamsError, SolverError
 from adasde.params_io import explain, read_yaml
 from adasde.params_sections import (
+    EvaluateParams,
     PerNfe,
     Positive,
     PositiveInt,
     PromotionParams,
+    SampleParams,
     Section,
-    Seed,
     StorageParams,
     Weight,
 )
@@ -51,6 +52,16 @@ def _known_solver(name: str) -> str:
     return name
 
 
+def _known_judge(name: str) -> str:
+    from adasde.catalogue import judge_of
+
+    try:
+        return judge_of(name).name
+    except CheckpointError as error:
+        raise ValueError(str(error)) from error
+
+
+JudgeName = Annotated[str, AfterValidator(_known_judge)]
 ScheduleName = Annotated[str, AfterValidator(_known_schedule)]
 SolverName = Annotated[str, AfterValidator(_known_solver)]
 
@@ -126,36 +137,6 @@ class DistillParams(PerNfe):
             raise ValueError(str(error)) from error
 
 
-class SampleParams(Section):
-    """Which images are made: ``ranges`` disjoint ranges of ``images`` consecutive seeds."""
-
-    images: Annotated[int, Field(ge=2)] = 1000
-    ranges: PositiveInt = 3
-    first_seed: Seed = 1_000_000
-    batch: PositiveInt = 1000
-    classes: Literal["balanced", "random"] = "balanced"
-
-    @property
-    def count(self) -> int:
-        """Number of all images of a row."""
-        return self.images * self.ranges
-
-    @property
-    def seeds(self) -> range:
-        """The seeds of all images, range after range."""
-        return range(self.first_seed, self.first_seed + self.count)
-
-
-class EvaluateParams(Section):
-    """How images are judged."""
-
-    kid_subsets: PositiveInt = 10
-    kid_subset_size: Annotated[int, Field(ge=2)] = 500
-    neighbourhood: PositiveInt = 3
-    floor_steps: PositiveInt = 50
-    reference: Annotated[str, Field(min_length=1)] | None = None
-
-
 class Baseline(PerNfe):
     """A classical solver to compare with, at the grid and AFS setting it likes best."""
 
@@ -200,6 +181,7 @@ class Params(Section):
     nfe: Annotated[list[PositiveInt], Field(min_length=1)]
     features: Annotated[str, Field(min_length=1)] | None = None
     prompts: Annotated[str, Field(min_length=1)] | None = None
+    judges: list[JudgeName] = Field(default=[])
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     guidance: Weight = 1.0
     afs: bool = True
@@ -216,6 +198,8 @@ class Params(Section):
     def _check_budgets(self) -> Self:
         if len(set(self.nfe)) < len(self.nfe):
             raise ValueError(f"nfe names a number twice: {self.nfe}")
+        if len(set(self.judges)) < len(self.judges):
+            raise ValueError(f"judges names one twice: {', '.join(self.judges)}")
         try:
             for nfe in chain(self.nfe, self.distill.per_nfe):
                 self.steps(nfe)

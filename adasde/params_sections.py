@@ -1,4 +1,4 @@
-"""What the schema of ``params.yaml`` is built from, and the sections that no stage reads."""
+"""What the schema of ``params.yaml`` is built from, and the sections that are the same for every budget."""
 
 from __future__ import annotations
 
@@ -45,6 +45,36 @@ class PerNfe(Section):
                 ]
                 raise ValidationError.from_exception_data("per_nfe", details) from error
         return self
+
+
+class SampleParams(Section):
+    """Which images are made: ``ranges`` disjoint ranges of ``images`` consecutive seeds."""
+
+    images: Annotated[int, Field(ge=2)] = 1000
+    ranges: PositiveInt = 3
+    first_seed: Seed = 1_000_000
+    batch: PositiveInt = 1000
+    classes: Literal["balanced", "random"] = "balanced"
+
+    @property
+    def count(self) -> int:
+        """Number of all images of a row."""
+        return self.images * self.ranges
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of all images, range after range."""
+        return range(self.first_seed, self.first_seed + self.count)
+
+
+class EvaluateParams(Section):
+    """How images are judged."""
+
+    kid_subsets: PositiveInt = 10
+    kid_subset_size: Annotated[int, Field(ge=2)] = 500
+    neighbourhood: PositiveInt = 3
+    floor_steps: PositiveInt = 50
+    reference: Annotated[str, Field(min_length=1)] | None = None
 
 
 def _address(url: str | None) -> str | None:

@@ -22,6 +22,7 @@ BASELINES = {
 WHY = {
     "features": "whose features images are judged by; null: the model's own",
     "prompts": "of a text-to-image model, a file; null: those of its card",
+    "judges": "beside FID: clip-vit-large-patch14, for prompts, and dinov2-vitl14",
     "inserted": "M: nodes inserted into every interval of the student (recipe)",
     "substeps": "every piece is split into so many again; 1 is the paper's",
     "trajectories": "how many in all (recipe)",
@@ -54,8 +55,8 @@ def starting_text(name: str, nfe: Sequence[int]) -> str:
     card = None if name in cards() else card_of(name)
     recipes = _measured() if card is None else _recipes(card, nfe)
     values = (
-        {"model": name, "features": None, "prompts": None, "nfe": list(nfe), "seed": 0}
-        | {"guidance": _guidance(card)}
+        {"model": name, "features": None, "prompts": None, "judges": judges_of(card)}
+        | {"nfe": list(nfe), "seed": 0, "guidance": _guidance(card)}
         | recipes
         | _judged(card)
     )
@@ -118,6 +119,11 @@ def _judged(card: ModelCard | None) -> dict[str, Any]:
     return judged
 
 
+def judges_of(card: ModelCard | None) -> list[str]:
+    """Text-to-image models are judged by their prompts too."""
+    return [] if card is None or card.prompts is None else ["clip-vit-large-patch14"]
+
+
 def _guidance(card: ModelCard | None) -> float:
     free = card is not None and card.guidance is not None and card.guidance.kind == "classifier-free"
     return card.guidance.scale if free and card and card.guidance else 1.0
@@ -145,7 +151,7 @@ def _written(values: dict[str, Any]) -> str:
     lines: list[str] = []
     for key, value in values.items():
         if not isinstance(value, dict):
-            lines.append(_line(key, value))
+            lines.append(_line(key, value, WHY.get(key, "")))
             continue
         lines += ["", f"{key}:"]
         for name, inner in value.items():

@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import golden_ldm
+import golden_openai
+import numpy as np
 import pytest
+import torch
 import yaml
 from command import adasde, explained
 from golden_edm_nets import FULL
+from golden_openai import read_shapes
+from test_ldm_nets import PUBLISHED_TEXT, single_file, text_weights
 
 from adasde.catalogue import CardFile, card_of, catalogue, folder, read_cards
 from adasde.checkpoints import cards
 from adasde.errors import CheckpointError
+from adasde.foreign import Opened
 from adasde.listing import described, description, lines
+from adasde.models.convert import converted
 from adasde.models.edm_nets.family import describe
 
 NAMES = list(catalogue())
@@ -57,7 +65,7 @@ def test_cards_are_whole(name: str) -> None:
     for file in card.files:
         assert (file.sha256 is None) == (file.bytes is None)
         assert file.name and "/" not in file.name
-        assert Path(file.name).suffix in (".pkl", ".pt", ".zip", ".safetensors")
+        assert Path(file.name).suffix in (".pkl", ".pt", ".zip", ".safetensors", ".json")
         assert (file.member is not None) == file.name.endswith(".zip")
     for nfe, recipe in card.recipes.items():
         assert recipe.published == ((name, nfe) in PUBLISHED)
@@ -167,6 +175,45 @@ def test_networks_are_those_of_the_published_files(name: str) -> None:
     assert facts["classes"] == arguments.get("label_dim", 0)
     assert facts["shape"] == [3, arguments["img_resolution"], arguments["img_resolution"]]
     assert 50e6 < facts["memory"]["parameters"] < 300e6
+
+
+def published_shapes(outputs: Path, case: str) -> dict[str, torch.Tensor]:
+    with np.load(outputs) as stored:
+        shapes = read_shapes(stored[f"{case}/full"])
+    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+
+
+def stable_shapes() -> dict[str, torch.Tensor]:
+    parts = [published_shapes(golden_ldm.OUTPUTS, case) for case in ("sd", "kl")]
+    return single_file(parts[0], parts[1], text_weights(PUBLISHED_TEXT, device="meta"))
+
+
+BUILT = {
+    ("imagenet256", "model"): lambda: published_shapes(golden_openai.OUTPUTS, "adm"),
+    ("imagenet256", "classifier"): lambda: published_shapes(golden_openai.OUTPUTS, "classifier"),
+    ("lsun_bedroom", "model"): lambda: published_shapes(golden_openai.OUTPUTS, "cm"),
+    ("lsun_bedroom_ldm", "model"): lambda: {
+        f"model.diffusion_model.{name}": value
+        for name, value in published_shapes(golden_openai.OUTPUTS, "ldm").items()
+    },
+    ("lsun_bedroom_ldm", "autoencoder"): lambda: published_shapes(golden_ldm.OUTPUTS, "vq"),
+    ("ms_coco", "model"): stable_shapes,
+}
+
+
+def test_every_card_says_what_its_networks_are() -> None:
+    for name in NAMES:
+        card = card_of(name)
+        roles = {file.role for file in card.files} - {"tokenizer"} - ({"model"} if card.network else set())
+        assert {role for role in roles if (name, role) in BUILT} == roles, name
+
+
+@pytest.mark.parametrize(("name", "role"), BUILT)
+def test_what_a_card_says_of_a_network_is_what_its_converter_finds(name: str, role: str) -> None:
+    card = card_of(name)
+    (file,) = (file for file in card.files if file.role == role)
+    opened = Opened(BUILT[name, role](), {"card": card.model_dump(mode="json")})
+    assert file.built == json.loads(json.dumps(converted(file.family or card.family, opened).about))
 
 
 def test_the_memory_grows_with_the_batch(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_broken_card_is_refused(checkpoint: Path, changes: dict[str, object], 
 def test_a_checkpoint_without_an_extractor_says_so(checkpoint: Path) -> None:
     rewrite_card(checkpoint, features=None)
     assert load_model(checkpoint).sha256 == read_card(checkpoint).model.sha256
-    with pytest.raises(CheckpointError, match="has no feature extractor; the packaged models and those"):
+    with pytest.raises(CheckpointError, match=r"has no feature extractor\. Name one in params\.yaml"):
         load_features(checkpoint)
 
 

@@ -16,10 +16,18 @@ from golden_edm_nets import named_weights
 from golden_openai import read_shapes
 from test_fetch_card import saved
 from test_ldm_nets import WORDS, off, single_file, text_weights
+from tiny_judges import write_tokenizer
 from torch import Tensor
 
+from adasde import catalogue
 from adasde.catalogue import ModelCard, card_of
+from adasde.errors import CheckpointError
 from adasde.models import fetching, load_model
+from adasde.models.process import Process
+from adasde.models.runtime import Runtime
+
+HEAD = golden_openai.BASE["num_head_channels"]
+"""Channels of an attention head of the small networks, which no weight tells."""
 
 
 def weights(outputs: Path, case: str) -> dict[str, Tensor]:
@@ -51,14 +59,23 @@ def stable(folder: Path) -> list[Path]:
     parts = (weights(golden_ldm.OUTPUTS, case) for case in ("sd", "kl"))
     tensors = {name: one.clone().contiguous() for name, one in single_file(*parts, text).items()}
     safetensors.torch.save_file(tensors, folder / "sd.safetensors")
-    return [folder / "sd.safetensors"]
+    write_tokenizer(folder / "tokenizer.json")
+    return [folder / "sd.safetensors", folder / "tokenizer.json"]
+
+
+def with_classifier(folder: Path) -> list[Path]:
+    """ADM and the classifier that guides it."""
+    for case in ("adm", "classifier"):
+        (folder / f"{case}.pt").write_bytes(saved(weights(golden_openai.OUTPUTS, case)))
+    return [folder / "adm.pt", folder / "classifier.pt"]
 
 
 def small_card(name: str, files: list[Path], **changes: Any) -> ModelCard:
-    """The card ``name`` with files of this machine, without the extractor that judges its images."""
+    """The card ``name`` with small files of this machine, without the extractor that judges its images."""
     whole = card_of(name)
+    here = {"mirrors": (), "sha256": None, "bytes": None, "about": {"head": HEAD}}
     local = [
-        file.model_copy(update={"url": path.as_uri(), "mirrors": (), "sha256": None, "bytes": None})
+        file.model_copy(update={"url": path.as_uri(), **here})
         for file, path in zip(whole.files, files, strict=True)
     ]
     return whole.model_copy(update={"files": local, "features": None} | changes)
@@ -84,8 +101,56 @@ def test_a_fetched_card_draws_images(
     images = model.images(clean)
     assert images.shape == (2, 3, side, side) and images.isfinite().all()
     if name == "lsun_bedroom":
+        with np.load(golden_openai.OUTPUTS) as stored:
+            for sigma in golden_openai.SIGMAS:
+                denoised = model.denoise(golden_openai.noisy(sigma), torch.tensor(sigma))
+                assert off(denoised, stored[f"cm/D/{sigma:g}"]) < 1e-4
         return
     case, channels = ("vq", 3) if name == "lsun_bedroom_ldm" else ("kl", 4)
     scale = 1.0 if case == "vq" else 0.18215
     with np.load(golden_ldm.OUTPUTS) as stored:
         assert off(model.images(scale * golden_ldm.latents(channels)), stored[case]) < 1e-4
+
+
+def test_a_fetched_classifier_guides(tmp_path: Path) -> None:
+    card = small_card("imagenet256", with_classifier(tmp_path), shape=[3, 16, 16])
+    fetching.fetch_card(card, tmp_path / "made/checkpoint", project=tmp_path)
+    model = load_model(tmp_path / "made/checkpoint")
+    assert (model.name, model.shape, model.classes) == ("imagenet256", (3, 16, 16), golden_openai.CLASSES)
+    sigma = float(Process.of({}).levels[250])
+    x = golden_openai.noisy(1.0) * (1 + sigma**2) ** 0.5
+    with np.load(golden_openai.OUTPUTS) as stored:
+        noise = stored["adm/250"][:, :3]
+        added = sigma / (1 + sigma**2) ** 0.5 * stored["classifier/gradient/250"]
+    for scale in (0.0, 1.0, 2.0):
+        ours = model.bind(golden_openai.LABELS, scale)(x, torch.tensor(sigma))
+        assert off(ours, x.numpy() - sigma * (noise - scale * added)) < 1e-4, scale
+
+
+def test_prompts_of_a_card_come_with_it_and_are_trusted_on_first_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "captions.csv").write_text("image_id,id,text\n1,2,a cat\n")
+    card = small_card("ms_coco", stable(tmp_path), shape=[4, 8, 8])
+    card = card.model_copy(update={"prompts": (tmp_path / "captions.csv").as_uri()})
+    monkeypatch.setattr(catalogue, "card_of", lambda name: card)
+    fetching.fetch("ms_coco", tmp_path / "a/checkpoint", project=tmp_path)
+    model = load_model(tmp_path / "a/checkpoint")
+    assert model.prompts == ["a cat"]
+    x, sigma = torch.randn(1, 4, 8, 8), torch.tensor(2.0)
+    told, nothing = model.bind([0])(x, sigma), model.denoise(x, sigma)
+    assert (told - nothing).abs().max() > 1e-3
+    short = load_model(tmp_path / "a/checkpoint", runtime=Runtime(dtype="bfloat16")).bind([0])(x, sigma)
+    assert (short - told).abs().max() < 0.1 * told.abs().max()
+    (tmp_path / "a/checkpoint/tokenizer.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json .* are not those of the card"):
+        load_model(tmp_path / "a/checkpoint")
+    (tmp_path / "captions.csv").write_text("image_id,id,text\n1,2,a dog\n")
+    with pytest.raises(
+        CheckpointError, match=r"ms_coco/captions\.csv is not the file that this project has tr"
+    ):
+        fetching.fetch("ms_coco", tmp_path / "b/checkpoint", project=tmp_path)
+    own = tmp_path / "mine.txt"
+    own.write_text("a cow")
+    fetching.fetch("ms_coco", tmp_path / "b/checkpoint", prompts=str(own), project=tmp_path)
+    assert load_model(tmp_path / "b/checkpoint").prompts == ["a cow"]

@@ -7,19 +7,28 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import golden_ldm
+import golden_openai
+import numpy as np
 import pytest
+import test_ldm_nets
+import torch
 import yaml
 from command import ROOT, adasde, explained
+from test_openai_nets import small
 from tiny import tiny_values, write_params
 
+from adasde import listing
 from adasde.catalogue import card_of, catalogue
-from adasde.checkpoints import cards
+from adasde.checkpoints import Card, Part, cards
 from adasde.errors import ParamsError
-from adasde.estimate import estimate, per_image, work
+from adasde.estimate import estimate, per_image, random_model, work
 from adasde.models import load_model
+from adasde.models.convert import Converted
 from adasde.params import check_params, load_params
 from adasde.params_io import parse_yaml
 from adasde.starting import starting_text
+from adasde.types import Model
 
 
 @pytest.mark.parametrize("name", [*catalogue(), *cards()])
@@ -52,6 +61,7 @@ def test_the_command_says_what_comes_and_overwrites_nothing(tmp_path: Path) -> N
         "CC BY-NC-SA",
         "55,733,923",
         "next      adasde estimate",
+        "on this CPU; the files of all stages take",
     ):
         assert words in ended.out
     assert load_params(tmp_path / "params.yaml").nfe == [5, 3]
@@ -66,8 +76,6 @@ def test_the_command_says_what_comes_and_overwrites_nothing(tmp_path: Path) -> N
 
 
 def test_predicted_evaluations_are_those_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     from adasde.models.edm import Preconditioned
     from adasde.stages import distill, fetch, reference, sample, teacher
 
@@ -103,15 +111,47 @@ def test_predicted_evaluations_are_those_of_a_run(tmp_path: Path, monkeypatch: p
     assert sizes["teacher@3"] == pytest.approx(shards, rel=0.1)
 
 
-def test_the_command_estimates(tmp_path: Path) -> None:
+def test_the_command_estimates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_params(tmp_path, tiny_values())
     ended = adasde(["estimate", "--json"], tmp_path)
     assert ended.code == 0, ended.err
     found = json.loads(ended.out)
     expected = sum(one.evaluations + one.learning for one in work(check_params(tiny_values()), (1, 8, 8)))
     assert found["evaluations"] == expected and load_model("digits").name == found["model"]
-    write_params(tmp_path, tiny_values() | {"model": "lsun_bedroom_ldm"})
+    unknown = card_of("cifar10").model_copy(update={"network": None})
+    monkeypatch.setattr(listing, "card_of", lambda name: unknown)
+    write_params(tmp_path, tiny_values() | {"model": "cifar10"})
     explained(adasde(["estimate"], tmp_path), "does not say how its network is built", "adasde fetch")
+
+
+def test_images_of_latents_are_larger_than_what_is_sampled() -> None:
+    params = check_params(tiny_values() | {"model": "ms_coco"})
+    latents, images = (
+        {one.stage: one.bytes for one in work(params, (4, 64, 64), image)} for image in (None, (3, 512, 512))
+    )
+    assert images["sample@3"] == 48 * latents["sample@3"] and images["teacher@3"] == latents["teacher@3"]
+
+
+def part(made: Converted) -> Part:
+    return Part("", "", 0, made.family, made.about)
+
+
+def random(shape: tuple[int, ...], model: Converted, **parts: Converted) -> Model:
+    """What is measured before the weights are here."""
+    others = {role: part(made) for role, made in parts.items()}
+    return random_model(Card("x", "", "", shape, 0.01, 99.0, part(model), **others))
+
+
+def test_guided_and_prompted_networks_are_measured_at_their_cost() -> None:
+    with np.load(golden_openai.OUTPUTS) as stored:
+        adm, guide = (small(case, dict(stored)) for case in ("adm", "classifier"))
+    with np.load(golden_ldm.OUTPUTS) as stored:
+        stable = test_ldm_nets.small(dict(stored))
+    models = [random((3, 16, 16), adm, classifier=guide), random((4, 8, 8), stable)]
+    for model, cost in zip(models, (1, 2), strict=True):
+        denoise: Any = model.bind(range(2), 2.0)
+        x = torch.randn(2, *model.shape)
+        assert denoise(x, torch.tensor(1.0)).shape == x.shape and denoise.cost == cost
 
 
 def test_a_measurement_stops_at_the_limit_and_at_the_budget() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from adasde.checkpoints import PROMPTS, Card, Part, find, read_card, read_weights, verified
 from adasde.errors import CheckpointError, ParamsError
-from adasde.models import inception, linked
+from adasde.models import inception, judges, linked
 from adasde.models.classifier import Classifier
 from adasde.models.conditional import by_class
 from adasde.models.convert import CONVERTERS
@@ -70,6 +70,8 @@ FAMILIES: dict[str, Callable[[Card, Mapping[str, Any]], nn.Module]] = {
     autoencoder.VQ: lambda card, about: autoencoder.Decoder(about),
     stable.STABLE: lambda card, about: stable.StableDiffusion(about),
     inception.FAMILY: lambda card, about: inception.Inception(),
+    judges.DINO: lambda card, about: judges.DinoV2(about),
+    judges.CLIP: lambda card, about: judges.Clip(about),
     "digit-classifier": _digit_classifier,
     "classifier": _classifier,
 }
@@ -85,6 +87,8 @@ CONVERTERS |= {
     autoencoder.VQ: autoencoder.convert,
     stable.STABLE: stable.convert,
     inception.FAMILY: inception.convert,
+    judges.DINO: judges.convert_dino,
+    judges.CLIP: judges.convert_clip,
 }
 
 
@@ -176,7 +180,9 @@ def _assembled(
         place = folder or Path()
         beside = place / PROMPTS
         written = read_prompts(prompts or (beside if beside.exists() else None))
-        facts["condition"] = Prompted(network, stable.Encoder(plain, place), written, name=card.name)
+        tokenizer = None if card.tokenizer is None else verified(place, card.tokenizer)
+        encode = stable.Encoder(plain, place, tokenizer=tokenizer)
+        facts["condition"] = Prompted(network, encode, written, name=card.name)
         facts["prompts"] = written
     if "classifier" in others:
         facts["condition"] = guided_by(network, others["classifier"], plain.process, classes=card.classes)

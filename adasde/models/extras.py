@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adasde import checkpoints
 from adasde.checkpoints import CARD, PROMPTS, ROLES
 from adasde.errors import CheckpointError
 from adasde.files import write_text
 from adasde.models.prompts import read_prompts
+from adasde.models.tokens import FAMILY, Tokens
 from adasde.store import local_copy
+
+if TYPE_CHECKING:
+    from adasde.catalogue import ExtractorCard
+
+TOKENIZER, TOKENIZER_FILE = "tokenizer", "tokenizer.json"
 
 
 def head_of(folder: Path) -> dict[str, Any]:
@@ -37,6 +43,29 @@ def take_features(folder: Path, spec: str) -> None:
     shutil.copyfile(checkpoints.verified(source, part), folder / "features.safetensors")
     about = {"family": part.family, "about": {"shape": list(card.shape), **part.about}}
     checkpoints.write_part(folder, "features", about, head=head_of(folder))
+
+
+def add_tokenizer(folder: Path, source: Path, *, head: Mapping[str, Any]) -> None:
+    """Make the file ``source``, CLIP's tokenizer, that of the checkpoint in ``folder``.
+
+    Raises:
+        CheckpointError: it is none.
+    """
+    path = folder / TOKENIZER_FILE
+    shutil.copyfile(source, path)
+    Tokens(path, length=2)
+    part = {"family": FAMILY, "about": {}}
+    checkpoints.write_part(folder, TOKENIZER, part, head=head, file=path.name)
+
+
+def check_prompts(folder: Path, judge: ExtractorCard) -> None:
+    """Refuse a judge of prompts (CheckpointError) where the checkpoint in ``folder`` has none."""
+    card = checkpoints.read_card(folder)
+    if judge.role == "clip" and card.prompts is None:
+        raise CheckpointError(
+            f"{judge.name!r} compares images with their prompts, and {card.name!r} has none. Name a file of "
+            "them in params.yaml (prompts: FILE), or leave it out of judges."
+        )
 
 
 def add_prompts(folder: Path, source: str) -> None:

@@ -5,21 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adasde import checkpoints
-from adasde.errors import CheckpointError, StoreError
-from adasde.files import sha256_file
+from adasde.errors import CheckpointError
 from adasde.foreign import Opened, open_checkpoint, unpack
 from adasde.models import convert
-from adasde.models.extras import add_prompts, head_of, take_features, write_prompts
+from adasde.models.bringing import brought
+from adasde.models.extras import (
+    TOKENIZER,
+    add_prompts,
+    add_tokenizer,
+    check_prompts,
+    head_of,
+    take_features,
+    write_prompts,
+)
 from adasde.models.linked import write_link
 from adasde.models.own import FILE, file_with_card, is_file, is_own
 from adasde.models.trust import Lock
-from adasde.store import local_copy
-from adasde.store.download import download
 from adasde.store.opening import scheme
 
 if TYPE_CHECKING:
@@ -35,6 +41,7 @@ def fetch(
     *,
     features: str | None = None,
     prompts: str | None = None,
+    judges: Sequence[str] = (),
     name: str | None = None,
     project: str | os.PathLike[str] = ".",
 ) -> None:
@@ -43,30 +50,37 @@ def fetch(
     ``spec`` is what ``checkpoints.fetch`` takes, a model card's name, or one of the user's own (see
     ``load_model``), then called ``name``. ``features``: another extractor than the model's, an extractor
     card's name or a checkpoint that has one. ``prompts``: a file of them, by default the model card's.
+    ``judges``: names of further networks that images are judged by (see ``catalogue.judge_of``).
 
     Raises:
-        CheckpointError: there is no such model or extractor, or its files are damaged or do not fit.
+        CheckpointError: there is no such model, extractor or judge, its files are damaged or do not fit, or
+            prompts are to be judged where there are none.
         StoreError: something cannot be reached.
         DataError: ``out`` cannot be written.
     """
+    from adasde.catalogue import judge_of
+
     path, card = Path(out), _card(spec)
-    if card is None and not is_own(spec) and features is None and prompts is None:
+    if card is None and not is_own(spec) and features is None and prompts is None and not judges:
         checkpoints.fetch(spec, path)
         return
+    downloads = path.absolute().parent / DOWNLOADS
+    wanted = [judge_of(judge) for judge in judges]  # before anything is spent
     with checkpoints.room_beside(path) as folder:
         room = Path(folder)
         if card is not None:
-            _bring_card(card, room, path.absolute().parent / DOWNLOADS, project=Path(project))
+            _bring_card(card, room, downloads, project=Path(project))
         elif is_own(spec):
             _fetch_own(spec, room, name=name or spec)
         else:
             checkpoints.fetch(spec, room)
         if features is not None:
-            _add_features(room, features, path.absolute().parent / DOWNLOADS, project=Path(project))
+            _add_features(room, features, downloads, project=Path(project))
+        if prompts is None and card is not None and card.prompts is not None:
+            prompts = str(_beside(card, card.prompts, path.parent, project=Path(project)))
         if prompts is not None:
             add_prompts(room, prompts)
-        elif card is not None and card.prompts is not None:
-            add_prompts(room, str(_beside(card, card.prompts, path.parent, project=Path(project))))
+        _add_judges(room, wanted, downloads, project=Path(project))
         checkpoints.fetch(folder, path)
 
 
@@ -96,15 +110,30 @@ def _fetch_own(spec: str, room: Path, *, name: str) -> None:
 
 
 def _add_features(room: Path, spec: str, downloads: Path, *, project: Path) -> None:
-    from adasde.catalogue import extractor_names, extractor_of
+    from adasde.catalogue import JUDGES, extractor_names, extractor_of
 
     if spec not in extractor_names():
         take_features(room, spec)
         return
     extractor = extractor_of(spec)
+    if extractor.role in JUDGES:
+        raise CheckpointError(
+            f"{spec!r} judges images beside the feature extractor: name it in params.yaml under judges."
+        )
+    _bring_extractor(extractor, room, downloads, project=project)
+
+
+def _add_judges(room: Path, judges: Sequence[ExtractorCard], downloads: Path, *, project: Path) -> None:
+    for judge in judges:
+        check_prompts(room, judge)
+        _bring_extractor(judge, room, downloads, project=project)
+
+
+def _bring_extractor(extractor: ExtractorCard, room: Path, downloads: Path, *, project: Path) -> None:
+    """Add the files of an extractor's card to the checkpoint in ``room``."""
     print(told(extractor), file=sys.stderr, flush=True)
     for file in extractor.files:
-        path = _brought(extractor, file, folder=downloads / extractor.name, lock=Lock(project))
+        path = brought(extractor, file, folder=downloads / extractor.name, lock=Lock(project))
         _convert(extractor, file, path=path, room=room, head=head_of(room))
 
 
@@ -135,7 +164,8 @@ def _sources(card: ModelCard) -> list[ModelCard | ExtractorCard]:
         sources.append(extractor_of(card.features))
     for source in sources:
         for file in source.files:
-            convert.require(_family(source, file))
+            if file.role != TOKENIZER:
+                convert.require(_family(source, file))
     return sources
 
 
@@ -146,7 +176,7 @@ def _bring_card(card: ModelCard, room: Path, downloads: Path, *, project: Path) 
     lock, head = Lock(project), _head(card)
     for source in sources:
         for file in source.files:
-            path = _brought(source, file, folder=downloads / source.name, lock=lock)
+            path = brought(source, file, folder=downloads / source.name, lock=lock)
             _convert(source, file, path=path, room=room, head=head)
 
 
@@ -178,7 +208,7 @@ def _beside(card: ModelCard, url: str, folder: Path, *, project: Path, sha256: s
     from adasde.catalogue import CardFile
 
     file = CardFile(role="features", url=url, sha256=sha256, bytes=None)
-    return _brought(card, file, folder=folder.absolute() / DOWNLOADS / card.name, lock=Lock(project))
+    return brought(card, file, folder=folder.absolute() / DOWNLOADS / card.name, lock=Lock(project))
 
 
 def told(card: ModelCard | ExtractorCard) -> str:
@@ -190,53 +220,6 @@ def told(card: ModelCard | ExtractorCard) -> str:
     return f"{card.name}: {card.title}; {names} ({known})\n{terms}"
 
 
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _brought(card: ModelCard | ExtractorCard, file: CardFile, *, folder: Path, lock: Lock) -> Path:
-    """The file, verified by the card or by what was trusted before."""
-    key = f"{card.name}/{file.name}"
-    known = file.sha256 or lock.sha256(key)
-    path = folder / file.name
-    if not path.is_file():
-        path = _copied(key, file, folder=folder, lock=lock, known=known)
-    found = sha256_file(path)
-    published = file.sha256 or file.sha256_begins or ""
-    if not found.startswith(published):
-        raise CheckpointError(
-            f"{path} is not the file of the card {card.name!r}: its sha256 is {found[:12]}…, expected "
-            f"{published[:12]}…. Delete it, then fetch again."
-        )
-    if known is not None and found != known:
-        raise lock.refused(key, found=found)
-    if file.sha256 is None and lock.remember(key, sha256=found, size=path.stat().st_size, url=file.url):
-        print(
-            f"trusted on first use: {key}, sha256 {found[:12]}…, now in {lock.path}; commit that file.",
-            file=sys.stderr,
-        )
-    return path
-
-
-def _copied(key: str, file: CardFile, *, folder: Path, lock: Lock, known: str | None) -> Path:
-    """The file, from the first of its addresses that has it."""
-    if scheme(file.url) in ("http", "https"):
-        try:
-            return download(file.url, folder, sha256=known, mirrors=file.mirrors, show=f"fetch {file.name}")
-        except StoreError as error:
-            if error.kind == "checksum" and file.sha256 is None:
-                raise lock.refused(key) from error
-            raise
-    failures: list[StoreError] = []
-    for address in (file.url, *file.mirrors):
-        try:
-            return local_copy(address, _made(folder))
-        except StoreError as error:
-            failures.append(error)
-    raise failures[0]
-
-
 def _convert(
     card: ModelCard | ExtractorCard, file: CardFile, *, path: Path, room: Path, head: Mapping[str, Any]
 ) -> None:
@@ -244,8 +227,12 @@ def _convert(
     import safetensors.torch
 
     source = path if file.member is None else _member(path, file.member)
+    if file.role == TOKENIZER:
+        add_tokenizer(room, source, head=head)
+        return
     opened = open_checkpoint(source, key=file.key)
-    about: Mapping[str, Any] = {**opened.about, "role": file.role, "card": card.model_dump(mode="json")}
+    said = {**card.model_dump(mode="json"), "about": file.about}
+    about: Mapping[str, Any] = {**opened.about, "role": file.role, "card": said}
     made = convert.converted(_family(card, file), Opened(opened.tensors, about))
     tensors = {name: value.detach().clone().contiguous() for name, value in made.tensors.items()}
     safetensors.torch.save_file(tensors, room / f"{file.role}.safetensors")

@@ -29,6 +29,15 @@ def transformers() -> ModuleType:
     return _imported("transformers")
 
 
+def tokenizers() -> ModuleType:
+    """The library, imported when it is needed.
+
+    Raises:
+        CheckpointError: it is not installed.
+    """
+    return _imported("tokenizers")
+
+
 def short(error: Exception) -> str:
     """The beginning of a message: PyTorch lists every single weight."""
     text = " ".join(str(error).split())

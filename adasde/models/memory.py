@@ -49,6 +49,13 @@ def estimate_memory(card: Card, part: Part, *, batch: int, gradient: bool = Fals
     return Memory(sum(sizes), 4 * sum(sizes), peak_bytes(network, arguments))
 
 
+def weights_of(card: Card, part: Part) -> int:
+    """Bytes of the weights of ``part``, float32."""
+    with torch.device("meta"):
+        network = FAMILIES[part.family](card, part.about)
+    return 4 * sum(tensor.numel() for tensor in network.state_dict().values())
+
+
 def peak_bytes(network: nn.Module, arguments: Sequence[Tensor]) -> int:
     """The most bytes that live at once of what a call makes, all on the meta device.
 

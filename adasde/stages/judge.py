@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from adasde.errors import DataError
 from adasde.features import load_features
 from adasde.files import sha256_file
 from adasde.metrics import Protocol, Statistics, evaluate, fid, image_features, inception_score
-from adasde.params import EvaluateParams, Params
+from adasde.params import Params
+from adasde.params_sections import EvaluateParams
+from adasde.stages.further import Further, further_of
 from adasde.tensorfile import load_images
 from adasde.types import FeatureExtractor
 
@@ -25,12 +27,15 @@ FLOOR = "floor.safetensors"
 
 @dataclass(frozen=True)
 class Judge:
-    """Loaded once: the extractor, the real images' features (if there are) and moments, and the protocol."""
+    """Loaded once: the extractor, the real images' features (if there are) and moments, what judges beside
+    them, and the protocol.
+    """
 
     params: Params
     extractor: FeatureExtractor
     real: Tensor | None
     reference: Statistics
+    further: list[Further]
     protocol: Protocol
 
     @classmethod
@@ -46,6 +51,7 @@ class Judge:
         real = image_features(load_images(folder / REAL), extractor) if there else None
         reference = Statistics.load(folder / STATISTICS)
         sample, settings = params.sample, params.evaluate
+        further = further_of(find(checkpoint), folder, classes=sample.classes)
         protocol = Protocol(
             images=sample.images,
             first_seeds=tuple(sample.seeds[:: sample.images]),
@@ -56,15 +62,16 @@ class Judge:
             kid_subsets=settings.kid_subsets,
             kid_subset_size=settings.kid_subset_size,
             neighbourhood=settings.neighbourhood,
+            judges={one.name: one.said for one in further},
         )
-        return cls(params, extractor, real, reference, protocol)
+        return cls(params, extractor, real, reference, further, protocol)
 
     def row(self, images: Tensor, *, nfe: int) -> dict[str, Any]:
         """The numbers of uint8 images [ranges * images, C, H, W].
 
         ``fid`` has the mean, the standard deviation (``spread``) and the values over the seed ranges; the
         other metrics are means over the ranges. KID, precision and recall need real images, the Inception
-        score an extractor that has one.
+        score an extractor that has one; the rest is what ``judges`` of params.yaml say.
 
         Raises:
             DataError: another number of images than the protocol's, or metrics that cannot be computed.
@@ -73,7 +80,12 @@ class Judge:
         if len(images) != sample.count:
             raise DataError(f"the protocol wants {sample.count} images, got {len(images)}: sample again.")
         features = image_features(images, self.extractor)
-        measured = [self._numbers(part, settings) for part in features.split(sample.images)]
+        measured = [
+            self._numbers(part, settings) | {one.name: one(shown, seeds) for one in self.further}
+            for part, shown, seeds in zip(
+                features.split(sample.images), images.split(sample.images), _ranges(self.params), strict=True
+            )
+        ]
         values = [float(entry["fid"]) for entry in measured]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         others = {
@@ -107,8 +119,14 @@ class Judge:
 
     def document(self, rows: dict[str, Any]) -> dict[str, Any]:
         """A metrics file: the rows, and the protocol that they were measured under."""
-        protocol = {"protocol": asdict(self.protocol), "protocol_hash": self.protocol.hash}
+        protocol = {"protocol": self.protocol.document(), "protocol_hash": self.protocol.hash}
         return {"model": self.params.model, **protocol, "rows": rows}
+
+
+def _ranges(params: Params) -> list[range]:
+    """The seeds of every range of images."""
+    size, seeds = params.sample.images, params.sample.seeds
+    return [seeds[start : start + size] for start in range(0, len(seeds), size)]
 
 
 def policy_of(card: Card, chosen: str) -> str:

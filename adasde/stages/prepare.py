@@ -17,6 +17,7 @@ from adasde.params import Params
 from adasde.progress import track
 from adasde.schedules import schedule
 from adasde.stages.common import Summary, judged_model
+from adasde.stages.further import check_further, save_further
 from adasde.stages.given import real_or_moments
 from adasde.stages.judge import FLOOR, REAL, STATISTICS, Judge
 from adasde.tensorfile import save_tensors
@@ -27,7 +28,8 @@ FLOOR_SOLVER, FLOOR_SCHEDULE, FLOOR_RHO = "heun", "polynomial", 7.0
 
 
 def fetch(params: Params, *, out: Path) -> Summary:
-    """Copy the verified checkpoint of ``params.model`` into ``out``, with ``features`` and ``prompts``.
+    """Copy the verified checkpoint of ``params.model`` into ``out``, with ``features``, ``prompts`` and
+    ``judges``.
 
     That of a model card is fetched; of a pipeline or a function there is a link.
 
@@ -38,7 +40,12 @@ def fetch(params: Params, *, out: Path) -> Summary:
         DataError: ``out`` cannot be written.
     """
     fetching.fetch(
-        params.model, out, features=params.features, prompts=params.prompts, name=params.model_name
+        params.model,
+        out,
+        features=params.features,
+        prompts=params.prompts,
+        judges=params.judges,
+        name=params.model_name,
     )
     return {"out": str(out), "model": params.model}
 
@@ -57,11 +64,13 @@ def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> 
     """
     model = judged_model(params, checkpoint)
     real, moments = real_or_moments(params, model, checkpoint=checkpoint, beside=out / STATISTICS)
+    check_further(checkpoint, real)
     if real is None:
         (out / REAL).unlink(missing_ok=True)
     else:
         save_tensors(out / REAL, {"images": real})
     moments.save(out / STATISTICS)
+    save_further(checkpoint, out, real)
     images, nfe = _floor(params, model)
     save_tensors(out / FLOOR, {"images": images})
     judge = Judge.load(params, checkpoint=checkpoint, folder=out)

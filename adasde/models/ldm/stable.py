@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from adasde.models.openai.family import averaged
 from adasde.models.openai.layout import Layout, renamed
 from adasde.models.predicted import Predicted
 from adasde.models.process import Process
+from adasde.models.tokens import Tokens
 
 STABLE = "stable-diffusion"
 TRAINED = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -57,26 +59,42 @@ class StableDiffusion(nn.Module):
 
     def embed(self, tokens: Tensor) -> Tensor:
         """What the network is told for a prompt."""
-        return self.text(input_ids=tokens).last_hidden_state
+        dtype = self.text.encoder.layers[0].mlp.fc1.weight.dtype  # shorter than the sums, see Runtime
+        short = nullcontext() if dtype == torch.float32 else torch.autocast(tokens.device.type, dtype)
+        with short:
+            return self.text(input_ids=tokens).last_hidden_state
 
 
 class Encoder:
-    """A prompt -> its embedding ([1, L, F],), by the tokenizer in the checkpoint folder, or the hub's."""
+    """A prompt -> its embedding ([1, L, F],), by the checkpoint's tokenizer or that of ``tokenizer_of``."""
 
-    def __init__(self, network: StableDiffusion, folder: Path) -> None:
+    def __init__(self, network: StableDiffusion, folder: Path, *, tokenizer: Path | None = None) -> None:
+        """``tokenizer``: the file of a checkpoint that has one."""
         self.network = network
         self.folder = folder
-        self.tokenizer: Any = None
+        self.own = tokenizer
+        self.tokens: Callable[[Sequence[str]], Tensor] | None = None
 
     @torch.no_grad()
     def __call__(self, prompt: str) -> tuple[Tensor]:
         """Raises CheckpointError: there is no tokenizer."""
-        self.tokenizer = self.tokenizer or tokenizer_of(self.folder)
-        told = self.tokenizer(
-            prompt, padding="max_length", truncation=True, max_length=self.network.length, return_tensors="pt"
-        )
+        self.tokens = self.tokens or self._tokens()
         place = next(self.network.text.parameters()).device
-        return (self.network.embed(told.input_ids.to(place)).float(),)
+        return (self.network.embed(self.tokens([prompt]).to(place)).float(),)
+
+    def _tokens(self) -> Callable[[Sequence[str]], Tensor]:
+        length = self.network.length
+        if self.own is not None:
+            return Tokens(self.own, length=length)
+        found = tokenizer_of(self.folder)
+
+        def tokens(prompts: Sequence[str]) -> Tensor:
+            told = found(
+                list(prompts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+            )
+            return told.input_ids
+
+        return tokens
 
 
 def tokenizer_of(folder: Path) -> Any:

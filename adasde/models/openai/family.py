@@ -90,7 +90,7 @@ def averaged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def settings_of(opened: Opened) -> Mapping[str, Any]:
-    """What a card says of the network beside the family: ``head``, ``blocks``, ``legacy``."""
+    """What a card says of the file that its weights do not: ``head``, ``blocks``."""
     return (opened.about.get("card") or {}).get("about") or {}
 
 
