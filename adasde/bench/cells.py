@@ -198,7 +198,7 @@ class Train:
     def identity(self) -> dict[str, Any]:
         """Recipe, grid and teacher."""
         recipe = {"recipe": self.learned.identity(), "sigmas": list(self.sigmas), "afs": self.afs}
-        code = code_hash("distill.py", "parametrisation.py")
+        code = code_hash("distill.py", "losses.py", "energy.py", "parametrisation.py")
         return {"kind": "train", "ends": self.ends.identity, **recipe, "training code": code}
 
     @property
@@ -210,7 +210,8 @@ class Train:
         """The coefficient file, beside the cell."""
         goal, settings = target(self.target), self.learned.settings
         states = store.tensors(self.ends.identity)["states"]
-        batches = batches_of(states, self.ends.seeds, settings.batch, seed=TRAINING_SEED)
+        paired = goal.features if settings.feature_weight else None
+        batches = batches_of(states, self.ends.seeds, settings.batch, seed=TRAINING_SEED, features=paired)
         grid = torch.tensor(self.sigmas, dtype=torch.float64)
         started = time.perf_counter()
         walk = distill(
@@ -220,6 +221,7 @@ class Train:
             settings=settings,
             afs=self.afs,
             features=goal.features,
+            real=goal.reference,
             bind=goal.bind,
         )
         try:

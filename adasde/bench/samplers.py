@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from adasde.coefficients import OWN
+from adasde.coefficients import MULTISTEP, OWN
 from adasde.distill import DistillSettings, recipe_from
 from adasde.errors import ParamsError, SolverError
 from adasde.integrate import checked
@@ -104,6 +104,8 @@ def _steps(solver: str, nfe: int, *, afs: bool, points: int = 1) -> int | None:
         return None
 
 
+MULTISTEP_GRID = {"solver": MULTISTEP, "learn_grid": True, "gamma_max": 0.0}
+ENERGY = {"energy_weight": 3.0, "trajectories": 64_000}
 GRID_ONLY = {"learn_grid": True, "gamma_max": 0.0, "scale_dir": 0.0, "scale_time": 0.0}
 PLUG_IN = ("euler", "heun", "dpm2", "ipndm", "dpmpp-2m")
 
@@ -116,6 +118,9 @@ LEARNED: dict[str, Learned] = {
         *(Learned(f"plugin-{name}", f"plug-in: {name}", {"solver": name}) for name in PLUG_IN),
         Learned("grid-ipndm", "grid: ipndm", {"solver": "ipndm", **GRID_ONLY}),
         Learned("plugin-ipndm-grid", "plug-in + grid: ipndm", {"solver": "ipndm", "learn_grid": True}),
+        Learned("multistep", "AdaSDE multistep, paired loss", MULTISTEP_GRID),
+        Learned("multistep-energy", "AdaSDE multistep", MULTISTEP_GRID | ENERGY),
+        Learned("multistep-noise", "AdaSDE multistep + noise", MULTISTEP_GRID | ENERGY | {"gamma_max": 1.0}),
     )
 }
 

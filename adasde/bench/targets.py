@@ -11,12 +11,16 @@ from torch import Tensor
 
 from adasde.bench.distances import sliced_wasserstein
 from adasde.closed_form import Mixture, ScoreError
+from adasde.energy import LIMIT
 from adasde.errors import ParamsError
 from adasde.types import Denoiser
 
 MIXTURE = "mixture"
 TRUTH_SEED = 77
 """Of the exact samples that a mixture's samples are compared with."""
+
+TAUGHT_SEED = 78
+"""Of the exact samples that learned samplers are taught by."""
 
 
 class Target(Protocol):
@@ -29,6 +33,7 @@ class Target(Protocol):
     dtype: torch.dtype
     metrics: tuple[str, ...]  # the first one decides
     features: Callable[[Tensor], Tensor] | None  # of the distillation's loss
+    reference: Tensor  # features of real samples, for the energy distance (without ``features``: the samples)
     identity: dict[str, Any]  # all that a number depends on here, as JSON
 
     def bind(self, seeds: Sequence[int]) -> Denoiser:
@@ -59,7 +64,8 @@ class ModelTarget:
         self.model, self.extractor = load_model(name), load_features(name)
         self.features: Callable[[Tensor], Tensor] | None = self.extractor
         real = real_images(name)
-        self.real = Statistics.of(image_features(real, self.extractor))
+        known = image_features(real, self.extractor)
+        self.real, self.reference = Statistics.of(known), known.float()
         self.name, self.shape = self.model.name, self.model.shape
         self.sigma_min, self.sigma_max = self.model.sigma_min, self.model.sigma_max
         self.identity = {
@@ -105,6 +111,7 @@ class MixtureTarget:
         weights = torch.rand(8, dtype=torch.float64, generator=generator) + 0.5
         self.exact = Mixture(means, weights / weights.sum(), 0.25)
         self.denoise: Denoiser = ScoreError(self.exact, level) if level else self.exact
+        self.reference = self.exact.sample(LIMIT, seed=TAUGHT_SEED)
         self.identity = {"target": self.name, "level": level}
 
     def bind(self, seeds: Sequence[int]) -> Denoiser:
