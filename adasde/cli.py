@@ -72,6 +72,8 @@ app = typer.Typer(
     epilog="All numbers come from params.yaml. Example: adasde fetch && adasde teacher --nfe 5",
 )
 
+Reference = Annotated[Path, typer.Option(help="Folder written by reference.", metavar="FOLDER")]
+REFERENCE = DATA / "reference"
 ParamsFile = Annotated[Path, typer.Option("--params", help="File with all numbers.", metavar="FILE")]
 Nfe = Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations per image.", metavar="N")]
 Checkpoint = Annotated[Path, typer.Option(help="Folder written by fetch.", metavar="FOLDER")]
@@ -185,6 +187,7 @@ def distill(
     nfe: Nfe,
     checkpoint: Checkpoint = CHECKPOINT,
     teacher: Annotated[Path | None, typer.Option(help="Folder written by teacher.", metavar="FOLDER")] = None,
+    reference: Reference = REFERENCE,
     out: Out = None,
     params: ParamsFile = PARAMS,
     as_json: Json = False,
@@ -195,7 +198,8 @@ def distill(
 
     source = teacher or _folder("teacher", nfe)
     target = out or _folder("distill", nfe)
-    tell("distill", stages.distill(values, nfe, checkpoint=checkpoint, teacher=source, out=target), as_json)
+    given = {"checkpoint": checkpoint, "teacher": source, "reference": reference}
+    tell("distill", stages.distill(values, nfe, **given, out=target), as_json)
 
 
 app.command(
@@ -210,8 +214,7 @@ def evaluate(
     nfe: Nfe,
     checkpoint: Checkpoint = CHECKPOINT,
     samples: Annotated[Path | None, typer.Option(help="Folder written by sample.", metavar="FOLDER")] = None,
-    reference: Annotated[Path, typer.Option(help="Folder written by reference.", metavar="FOLDER")] = DATA
-    / "reference",
+    reference: Reference = REFERENCE,
     out: Annotated[Path | None, typer.Option(help="File to write.", metavar="FILE")] = None,
     params: ParamsFile = PARAMS,
     as_json: Json = False,

@@ -101,9 +101,10 @@ class DistillParams(PerNfe):
     start: Annotated[str, Field(min_length=1)] | None = None
     solver: str = "adasde"
     solver_options: dict[str, Any] = Field(default={})
+    history: Annotated[int, Field(ge=1, le=64)] = 4
     points: Annotated[int, Field(ge=1, le=16)] = 1
     learn_grid: bool = False
-    gamma_max: Annotated[float, Field(ge=0, le=1)] = 0.02
+    gamma_max: Annotated[float, Field(ge=0, le=100)] = 0.02
     scale_dir: Annotated[float, Field(ge=0, lt=1)] = 0.3
     scale_time: Annotated[float, Field(ge=0, lt=1)] = 0.5
     trajectories: PositiveInt = 16000
@@ -113,6 +114,7 @@ class DistillParams(PerNfe):
     inner_weight: Weight = 0.0
     pixel_weight: Weight = 0.1
     feature_weight: Weight = 0.3
+    energy_weight: Weight = 0.0
     max_gradient: Positive = 1.0
 
     @model_validator(mode="after")

@@ -15,9 +15,10 @@ import torch
 from command import adasde, tree
 from PIL import Image
 from rich.console import Console
+from tables import random_table
 from tiny import STAGES, write_params
 
-from adasde.coefficients import neutral
+from adasde.coefficients import MULTISTEP, neutral
 from adasde.errors import DataError
 from adasde.report import Results, collect, results_table
 from adasde.report.page import page
@@ -106,6 +107,13 @@ def test_the_coefficient_picture_has_a_line_for_every_table(results: Results) ->
         "time scale μ",
     ]
     assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [2, 3]
+
+
+def test_the_coefficient_picture_shows_what_earlier_evaluations_weigh() -> None:
+    figure = coefficients_figure({3: random_table(MULTISTEP, steps=4)})
+    axes = figure.axes[1]
+    assert axes.get_title() == "weights of evaluations w"
+    assert [len(line.get_xdata()) for line in axes.lines] == [4, 4, 4, 2]  # three evaluations, and zero
 
 
 def test_the_loss_picture_has_a_panel_for_every_budget() -> None:

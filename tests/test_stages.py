@@ -18,9 +18,9 @@ from tiny import OUTPUTS, STAGES, tiny_values, write_params
 import adasde
 from adasde.batching import chunks
 from adasde.checkpoints import find
-from adasde.coefficients import Coefficients
+from adasde.coefficients import MULTISTEP, Coefficients
 from adasde.denoisers import Counting
-from adasde.errors import SolverError
+from adasde.errors import DataError, SolverError
 from adasde.metrics import to_uint8
 from adasde.models import load_model
 from adasde.noise import SeededNoise, latents
@@ -28,7 +28,7 @@ from adasde.params import Params, check_params
 from adasde.parts import Parts
 from adasde.stages.common import judged_model, student_grid, trained_model
 from adasde.stages.learn import teacher_origin
-from adasde.tensorfile import load_tensors
+from adasde.tensorfile import load_tensors, save_tensors
 
 
 def test_every_output_has_the_same_bytes_when_made_again(finished_project: Path, tmp_path: Path) -> None:
@@ -222,6 +222,26 @@ def test_samples_of_a_latent_model_are_decoded_before_they_are_judged(
     learn.distill(params, 3, teacher=project / "data/teacher/nfe3", out=project / "learned", **given)
     with (project / "learned/loss.csv").open(newline="") as stream:
         assert {float(row["features"]) for row in csv.DictReader(stream)} == {0.0}
+
+
+def test_the_stage_distils_against_real_images(values: dict, project: Path, tmp_path: Path) -> None:
+    """The multistep form with the energy distance; without real images it says what to do."""
+    values["distill"] |= {"solver": MULTISTEP, "learn_grid": True, "energy_weight": 1.0, "gamma_max": 0.0}
+    params = check_params(values)
+    learn = import_module("adasde.stages.learn")
+    folders = {"checkpoint": project / "data/checkpoint", "teacher": tmp_path / "teacher"}
+    learn.teacher(params, 3, checkpoint=folders["checkpoint"], out=folders["teacher"])
+    learn.distill(params, 3, **folders, reference=project / "data/reference", out=tmp_path / "learned")
+    table = Coefficients.load(tmp_path / "learned/coefficients.json")
+    assert (table.solver, table.nfe, table.steps) == (MULTISTEP, 3, 4)
+    with (tmp_path / "learned/loss.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len({float(row["energy"]) for row in rows}) == len(rows) and {"features", "node_4"} < set(rows[0])
+    known = load_tensors(project / "data/reference/features.safetensors")["features"]
+    assert known.shape == (1797, 32) and known.dtype == torch.float32
+    save_tensors(tmp_path / "moments/features.safetensors", {"features": torch.zeros(0, 0)})
+    with pytest.raises(DataError, match=r"energy_weight compares with real images.*evaluate\.reference"):
+        learn.distill(params, 3, **folders, reference=tmp_path / "moments", out=tmp_path / "other")
 
 
 def test_guidance_reaches_every_stage(values: dict, tmp_path: Path) -> None:

@@ -79,18 +79,22 @@ def plain_numbers(axes: Axes) -> None:
 
 
 def coefficients_figure(tables: Mapping[int, Coefficients]) -> Figure:
-    """The learned numbers step by step: noise, midpoint, direction scale, time scale; a line per NFE."""
+    """The learned numbers step by step: noise, midpoint (or weights of the multistep form), scales.
+
+    A line per NFE; further points or earlier evaluations are fainter.
+    """
+    own = all(table.midpoint.numel() for table in tables.values())
     figure = new_figure(9, 6)
     grid = figure.subplots(2, 2)
     panels = [
         ("gamma", "noise injection γ", None),
-        ("midpoint", "midpoint exponent r", 0.5),
+        ("midpoint", "midpoint exponent r", 0.5) if own else ("weights", "weights of evaluations w", 0.0),
         ("direction_scale", "direction scale λ", 1.0),
         ("time_scale", "time scale μ", 1.0),
     ]
     for axes, (name, title, neutral) in zip(grid.flat, panels, strict=True):
         for i, (nfe, table) in enumerate(tables.items()):
-            values = getattr(table, name).reshape(table.steps, -1).numpy()
+            values = np.atleast_2d(getattr(table, name).numpy().T).T
             steps = np.arange(1, table.steps + 1)
             for k in range(values.shape[1]):
                 label = f"{nfe} NFE" if k == 0 else None
@@ -100,7 +104,7 @@ def coefficients_figure(tables: Mapping[int, Coefficients]) -> Figure:
                     marker="o",
                     color=PALETTE[i % len(PALETTE)],
                     label=label,
-                    alpha=1 - 0.3 * bool(k),
+                    alpha=max(0.2, 1 - 0.3 * k),
                 )
         if neutral is not None:
             axes.axhline(neutral, color=FLOOR, linestyle=":", linewidth=1)

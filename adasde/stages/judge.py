@@ -23,6 +23,8 @@ from adasde.types import FeatureExtractor
 STATISTICS = "statistics.npz"
 REAL = "images.safetensors"
 FLOOR = "floor.safetensors"
+FEATURES = "features.safetensors"
+"""Features of real images for the energy distance; none where statistics alone are known."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from adasde.batching import in_chunks
 from adasde.coefficients import Coefficients
 from adasde.distill import Progress, iterations
 from adasde.distill import distill as train
+from adasde.errors import DataError
 from adasde.files import sha256_json, write_text
 from adasde.losses import Features
 from adasde.noise import latents
@@ -24,7 +25,9 @@ from adasde.progress import track
 from adasde.resuming import fitted
 from adasde.resuming import origin as begun_with
 from adasde.stages.common import Summary, made_with, student_grid, trained_model
+from adasde.stages.judge import FEATURES
 from adasde.teacher import Teacher
+from adasde.tensorfile import load_tensors
 from adasde.trajectories import Trajectories, shards, write_trajectories
 from adasde.types import Model
 
@@ -77,12 +80,17 @@ def teacher_origin(params: Params, nfe: int, *, model: Model) -> dict[str, Any]:
     }
 
 
-def distill(params: Params, nfe: int, *, checkpoint: Path, teacher: Path, out: Path) -> Summary:
+def distill(
+    params: Params, nfe: int, *, checkpoint: Path, teacher: Path, out: Path, reference: Path | None = None
+) -> Summary:
     """Write ``out``/coefficients.json and ``out``/loss.csv (see ``_as_csv``).
+
+    ``reference``: the folder of the stage ``reference``, needed where ``distill.energy_weight`` is not 0.
 
     Raises:
         CoefficientsError, StoreError: the table of ``distill.start`` cannot be read, or does not fit.
-        DataError: a shard is missing, damaged or made otherwise, or ``out`` cannot be written.
+        DataError: a shard is missing, damaged or made otherwise, there are no real images for the energy
+            distance, or ``out`` cannot be written.
         DivergenceError: the loss is not finite; nothing is written.
     """
     recipe = params.for_nfe(nfe)
@@ -90,18 +98,11 @@ def distill(params: Params, nfe: int, *, checkpoint: Path, teacher: Path, out: P
     origin = teacher_origin(params, nfe, model=model)
     stored = Trajectories.open(teacher, shards(recipe.training_seeds, recipe.teacher.shard), made_from=origin)
     settings = recipe.distill.settings()
-    features: Features | None = None
-    if settings.feature_weight > 0:
-        from adasde.features import load_features
-
-        extractor = load_features(checkpoint)
-
-        def features(samples: Tensor) -> Tensor:
-            return extractor(model.images(samples))
-
+    features = _features(model, checkpoint) if settings.feature_weight or settings.energy_weight else None
     given = Coefficients.load(recipe.distill.start) if recipe.distill.start else None
     total = iterations(settings)
-    batches = stored.batches(settings.batch, seed=recipe.seed, count=total)
+    paired = features if settings.feature_weight else None
+    batches = stored.batches(settings.batch, seed=recipe.seed, count=total, features=paired)
     steps = train(
         model.denoise,
         batches,
@@ -109,6 +110,7 @@ def distill(params: Params, nfe: int, *, checkpoint: Path, teacher: Path, out: P
         settings=settings,
         afs=recipe.afs,
         features=features,
+        real=_real(reference) if settings.energy_weight else None,
         bind=model.bind,
         start=fitted(given, nfe),
     )
@@ -119,6 +121,25 @@ def distill(params: Params, nfe: int, *, checkpoint: Path, teacher: Path, out: P
     return {"out": str(out), "iterations": len(history), "last_loss": history[-1].losses[-1]}
 
 
+def _features(model: Model, checkpoint: Path) -> Features:
+    from adasde.features import load_features
+
+    extractor = load_features(checkpoint)
+    return lambda samples: extractor(model.images(samples))
+
+
+def _real(reference: Path | None) -> Tensor:
+    """Features of real images from the folder of the stage ``reference``."""
+    known = None if reference is None else load_tensors(reference / FEATURES).get("features")
+    if known is None or len(known) < 2:
+        raise DataError(
+            f"distill.energy_weight compares with real images, and {reference or 'the command'} gives none: "
+            "name their folder or archive in evaluate.reference (statistics alone are not enough), run "
+            "'adasde reference', or set distill.energy_weight to 0."
+        )
+    return known
+
+
 def _watched(steps: Iterable[Progress], *, total: int, name: str) -> Iterator[Progress]:
     with track(total, name, "iterations") as advance:
         for progress in steps:
@@ -127,15 +148,16 @@ def _watched(steps: Iterable[Progress], *, total: int, name: str) -> Iterator[Pr
 
 
 def _as_csv(history: list[Progress]) -> str:
-    """Columns: iteration, node_1 ... node_N and, with an extractor, features."""
+    """Columns: iteration, node_1 ... node_N and, where they have weight, features and energy."""
     names = [f"node_{i}" for i in range(1, len(history[0].losses) + 1)]
-    with_features = history[0].feature_loss is not None
+    names += ["features"] * (history[0].feature_loss is not None)
+    names += ["energy"] * (history[0].energy is not None)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["iteration", *names, *["features"] * with_features])
+    writer.writerow(["iteration", *names])
     for progress in history:
-        values = [*progress.losses, progress.feature_loss] if with_features else progress.losses
-        writer.writerow([progress.iteration, *(f"{value:.9g}" for value in values)])
+        values = (*progress.losses, progress.feature_loss, progress.energy)
+        writer.writerow([progress.iteration, *(f"{value:.9g}" for value in values if value is not None)])
     return text.getvalue()
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 import adasde
 from adasde.batching import in_chunks
 from adasde.denoisers import Counting
+from adasde.energy import thinned
+from adasde.features import load_features
 from adasde.files import write_json
-from adasde.metrics import to_uint8
+from adasde.metrics import image_features, to_uint8
 from adasde.models import fetching
 from adasde.noise import latents
 from adasde.params import Params
@@ -19,7 +22,7 @@ from adasde.schedules import schedule
 from adasde.stages.common import Summary, judged_model
 from adasde.stages.further import check_further, save_further
 from adasde.stages.given import real_or_moments
-from adasde.stages.judge import FLOOR, REAL, STATISTICS, Judge
+from adasde.stages.judge import FEATURES, FLOOR, REAL, STATISTICS, Judge
 from adasde.tensorfile import save_tensors
 from adasde.types import Model
 
@@ -51,7 +54,7 @@ def fetch(params: Params, *, out: Path) -> Summary:
 
 
 def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> Summary:
-    """Write ``out``/{images, floor}.safetensors and statistics.npz, and the floor's numbers to ``metrics``.
+    """Write images, features, floor.safetensors and statistics.npz to ``out``, the numbers to ``metrics``.
 
     The images are ``evaluate.reference`` or those that come with the model; where statistics alone are known,
     there are none, and nothing but FID is measured. The floor is Heun's method with ``evaluate.floor_steps``
@@ -69,6 +72,7 @@ def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> 
         (out / REAL).unlink(missing_ok=True)
     else:
         save_tensors(out / REAL, {"images": real})
+    save_tensors(out / FEATURES, {"features": _known_features(real, checkpoint)})
     moments.save(out / STATISTICS)
     save_further(checkpoint, out, real)
     images, nfe = _floor(params, model)
@@ -77,6 +81,13 @@ def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> 
     row = judge.row(images, nfe=nfe)
     write_json(metrics, judge.document({f"Heun, {params.evaluate.floor_steps} steps": row}))
     return {"out": str(out), "metrics": str(metrics), "fid": row["fid"]["mean"], "nfe": nfe}
+
+
+def _known_features(real: Tensor | None, checkpoint: Path) -> Tensor:
+    """Float32 features [n, F] of real images for the energy distance; n = 0 where there are none."""
+    if real is None:
+        return torch.zeros(0, 0)
+    return image_features(thinned(real), load_features(checkpoint)).float()
 
 
 def _floor(params: Params, model: Model) -> tuple[Tensor, int]:
