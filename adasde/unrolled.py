@@ -8,7 +8,7 @@ for one update after each evaluation (a scheduler of ``diffusers``) then serve e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -153,7 +153,7 @@ class _Walk:
             seen = partial(_seen, first=first, index=index)
             vectors += [seen(vector) for vector in self.shown[1:]]
             before = x = seen(x)
-            history = tuple(n._replace(state=seen(n.state), output=seen(n.output)) for n in history)
+            history = tuple(replace(n, state=seen(n.state), output=seen(n.output)) for n in history)
         rows = tuple(self._row(vector) for vector in [*vectors, x])
         free = {e: level for e, level in entries.items() if _forgets(rows[e:], e)}
         return Unrolled(start, tuple(self.told), rows, free)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from functools import cached_property
+from typing import Protocol
 
 from torch import Tensor
 
@@ -14,7 +15,8 @@ from adasde.schedules import unknown
 from adasde.types import Denoiser
 
 
-class Node(NamedTuple):
+@dataclass(frozen=True)
+class Node:
     """An evaluation of an earlier step: D(state, sigma) = output, and the noise drawn there, if any."""
 
     sigma: Tensor
@@ -22,9 +24,9 @@ class Node(NamedTuple):
     output: Tensor
     noise: Tensor | None = None
 
-    @property
+    @cached_property
     def direction(self) -> Tensor:
-        """dx/dsigma of the probability-flow ODE at the node."""
+        """dx/dsigma of the probability-flow ODE at the node; computed once, remembered for later steps."""
         return (self.state - self.output) / self.sigma
 
 

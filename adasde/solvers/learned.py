@@ -144,7 +144,7 @@ def carried(history: History, x: Tensor, t: Tensor, raised: Tensor, t_hat: Tenso
         return history
     clean = history[0].output
     delta = (raised - clean) / t_hat - (x - clean) / t
-    return tuple(node._replace(state=node.state + node.sigma * delta) for node in history)
+    return tuple(replace(node, state=node.state + node.sigma * delta) for node in history)
 
 
 def check_below(history: History, t: Tensor, t_hat: Tensor) -> None:

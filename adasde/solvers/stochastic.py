@@ -202,9 +202,9 @@ class SA:
         here = Node(interval.start, x, denoise(x, interval.start))
         if history and self.corrector_order:
             older = newest(history, self.corrector_order - 1, interval.remaining + 1, self.lower_order_final)
-            here = here._replace(state=self.update(history[0], (here, *older), here.sigma))
+            here = replace(here, state=self.update(history[0], (here, *older), here.sigma))
         if self.squared_tau(here.sigma):
-            here = here._replace(noise=interval.noise(x))
+            here = replace(here, noise=interval.noise(x))
         history = (here, *history)[: max(self.predictor_order, self.corrector_order - 1)]
         nodes = newest(history, self.predictor_order, interval.remaining, self.lower_order_final)
         return self.update(here, nodes, interval.end), history

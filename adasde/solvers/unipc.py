@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -50,7 +50,7 @@ class UniPC:
         here = Node(interval.start, x, denoise(x, interval.start))
         if history:
             base, *older = newest(history, self.order, interval.remaining + 1, self.lower_order_final)
-            here = here._replace(state=unified(base, [*older, here], here.sigma, self.variant))
+            here = replace(here, state=unified(base, [*older, here], here.sigma, self.variant))
         history = (here, *history)[: self.order]
         base, *older = newest(history, self.order, interval.remaining, self.lower_order_final)
         return unified(base, older, interval.end, self.variant), history
