@@ -66,6 +66,7 @@ def fetch(arguments, params):
 
 def reference(arguments, params):
     write(arguments.out / "statistics.json", params["evaluate"])
+    write(arguments.out / "features.safetensors", params["model"])
     write(arguments.metrics, document(params, {"Heun": row(0.1, 99)}))
     if Path("LARGE").is_file():
         (arguments.out / "large").write_bytes(bytes(int(Path("LARGE").read_text())))
