@@ -8,14 +8,28 @@ import signal
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from adasde.cli_analyse import analyse
 from adasde.cli_bench import bench
-from adasde.cli_common import Json, tell
+from adasde.cli_common import (
+    CHECKPOINT,
+    DATA,
+    PARAMS,
+    REFERENCE,
+    Checkpoint,
+    Json,
+    Nfe,
+    Out,
+    ParamsFile,
+    Reference,
+    params_of,
+    tell,
+)
+from adasde.cli_learn import distill, teacher
 from adasde.cli_models import models, train_digits, train_glyphs
 from adasde.cli_released import import_released
 from adasde.cli_sample import sample
@@ -23,12 +37,8 @@ from adasde.cli_start import estimate, init
 from adasde.cli_store import store
 from adasde.errors import AdaSDEError
 
-if TYPE_CHECKING:
-    from adasde.params import Params
-
 DEBUG = "ADASDE_DEBUG"
 GROUP = "adasde.commands"
-DATA = Path("data")
 
 
 class Commands(TyperGroup):
@@ -72,16 +82,6 @@ app = typer.Typer(
     epilog="All numbers come from params.yaml. Example: adasde fetch && adasde teacher --nfe 5",
 )
 
-Reference = Annotated[Path, typer.Option(help="Folder written by reference.", metavar="FOLDER")]
-REFERENCE = DATA / "reference"
-ParamsFile = Annotated[Path, typer.Option("--params", help="File with all numbers.", metavar="FILE")]
-Nfe = Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations per image.", metavar="N")]
-Checkpoint = Annotated[Path, typer.Option(help="Folder written by fetch.", metavar="FOLDER")]
-Out = Annotated[Path | None, typer.Option(help="Folder to write.", metavar="FOLDER")]
-
-PARAMS = Path("params.yaml")
-CHECKPOINT = DATA / "checkpoint"
-
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -100,12 +100,6 @@ def options(
     """Options before the command."""
 
 
-def _params(path: Path) -> Params:
-    from adasde.params import load_params
-
-    return load_params(path)
-
-
 @app.command(epilog="Example: adasde fetch --out data/checkpoint")
 def fetch(
     out: Out = None,
@@ -116,7 +110,7 @@ def fetch(
     """Copy the model's checkpoint, verified, into a folder; that of a model card is fetched."""
     if offline:
         os.environ["ADASDE_OFFLINE"] = "1"
-    values = _params(params)
+    values = params_of(params)
     from adasde import stages
 
     tell("fetch", stages.fetch(values, out=out or CHECKPOINT), as_json)
@@ -152,7 +146,7 @@ def reference(
 
         tell("reference", reference_of(data, model or checkpoint, out=out), as_json)
         return
-    values = _params(params)
+    values = params_of(params)
     from adasde import stages
 
     target = metrics or DATA / "metrics/floor.json"
@@ -163,45 +157,10 @@ def reference(
     )
 
 
-@app.command(epilog="Example: adasde teacher --nfe 5 --checkpoint data/checkpoint --out data/teacher/nfe5")
-def teacher(
-    nfe: Nfe,
-    checkpoint: Checkpoint = CHECKPOINT,
-    out: Out = None,
-    params: ParamsFile = PARAMS,
-    as_json: Json = False,
-) -> None:
-    """Compute the teacher's trajectories; a run that was stopped carries on from whole shards."""
-    values = _params(params)
-    from adasde import stages
-
-    tell(
-        "teacher",
-        stages.teacher(values, nfe, checkpoint=checkpoint, out=out or _folder("teacher", nfe)),
-        as_json,
-    )
-
-
-@app.command(epilog="Example: adasde distill --nfe 5 --teacher data/teacher/nfe5 --out data/distill/nfe5")
-def distill(
-    nfe: Nfe,
-    checkpoint: Checkpoint = CHECKPOINT,
-    teacher: Annotated[Path | None, typer.Option(help="Folder written by teacher.", metavar="FOLDER")] = None,
-    reference: Reference = REFERENCE,
-    out: Out = None,
-    params: ParamsFile = PARAMS,
-    as_json: Json = False,
-) -> None:
-    """Learn the coefficients: writes coefficients.json and loss.csv."""
-    values = _params(params)
-    from adasde import stages
-
-    source = teacher or _folder("teacher", nfe)
-    target = out or _folder("distill", nfe)
-    given = {"checkpoint": checkpoint, "teacher": source, "reference": reference}
-    tell("distill", stages.distill(values, nfe, **given, out=target), as_json)
-
-
+app.command(epilog="Example: adasde teacher --nfe 5 --workers 2")(teacher)
+app.command(epilog="Example: adasde distill --nfe 5 --teacher data/teacher/nfe5 --out data/distill/nfe5")(
+    distill
+)
 app.command(
     epilog="Example: adasde sample --coefficients nfe5.json --seeds 0-49999 --out images.zip --grid grid.png"
 )(sample)
@@ -220,14 +179,14 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """FID, KID, precision and recall of every row of samples."""
-    values = _params(params)
+    values = params_of(params)
     from adasde import stages
 
     summary = stages.evaluate(
         values,
         nfe,
         checkpoint=checkpoint,
-        samples=samples or _folder("samples", nfe),
+        samples=samples or DATA / f"samples/nfe{nfe}",
         reference=reference,
         out=out or DATA / f"metrics/nfe{nfe}.json",
     )
@@ -244,7 +203,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """The table, the pictures, and a page with both."""
-    values = _params(params)
+    values = params_of(params)
     from adasde.report import Results, report, results_table
 
     summary = report(values, data, out=out)
@@ -270,10 +229,6 @@ app.command(epilog="Example: adasde estimate --json")(estimate)
 
 app.add_typer(store, name="store")
 app.add_typer(models, name="models")
-
-
-def _folder(stage: str, nfe: int) -> Path:
-    return DATA / stage / f"nfe{nfe}"
 
 
 def _load_commands() -> None:

@@ -34,12 +34,13 @@ def write_trajectories(
     plan: dict[str, range],
     *,
     made_from: dict[str, Any],
-    states: Callable[[range], Tensor],
+    states: Callable[[Sequence[range]], Iterator[tuple[range, Tensor]]],
     reused: Callable[[int], None],
 ) -> int:
     """Make the shards of ``plan`` that are not there yet; returns how many were made.
 
-    ``states(seeds)`` computes [N+1, B, *shape]; ``reused(count)`` is told of trajectories that were there.
+    ``states(pieces)`` yields the seeds of every shard that is missing and their [N+1, B, *shape], in any
+    order; ``reused(count)`` is told of trajectories that were there.
 
     Raises:
         DataError: the folder cannot be written or holds somebody else's files.
@@ -48,9 +49,10 @@ def write_trajectories(
     parts = Parts.resume(folder, wanted, kind="trajectories", about=made_from)
     missing = [name for name in plan if name not in parts.entries]
     reused(sum(len(plan[name]) for name in parts.entries))
-    for name in missing:
-        seeds = plan[name]
-        tensors = {"states": states(seeds), "seeds": torch.tensor(seeds, dtype=torch.int64)}
+    names = {plan[name]: name for name in missing}
+    for seeds, computed in states([plan[name] for name in missing]):
+        name = names[seeds]
+        tensors = {"states": computed, "seeds": torch.tensor(seeds, dtype=torch.int64)}
         parts.add(name, tensors, fingerprint=wanted[name], about={"seeds": [seeds.start, seeds.stop]})
     return len(missing)
 

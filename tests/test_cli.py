@@ -109,7 +109,7 @@ def test_an_unreadable_file_is_explained_without_traceback(tmp_path: Path) -> No
         def refuse(path: Path) -> None:
             raise PermissionError(13, "Permission denied", "params.yaml")
 
-        cli._params = refuse  # type: ignore[assignment]
+        cli.params_of = refuse  # type: ignore[assignment]
 
     explained(adasde(["fetch"], tmp_path, before=before), "params.yaml: Permission denied")
 
@@ -130,7 +130,7 @@ def test_a_bug_is_not_dressed_up_as_an_explanation(tmp_path: Path) -> None:
         def bug(path: Path) -> None:
             raise ZeroDivisionError("a bug")
 
-        cli._params = bug  # type: ignore[assignment]
+        cli.params_of = bug  # type: ignore[assignment]
 
     ended = adasde(["fetch"], tmp_path, before=before)
     assert ended.code != 0

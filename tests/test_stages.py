@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 from dataclasses import replace
@@ -222,6 +223,25 @@ def test_samples_of_a_latent_model_are_decoded_before_they_are_judged(
     learn.distill(params, 3, teacher=project / "data/teacher/nfe3", out=project / "learned", **given)
     with (project / "learned/loss.csv").open(newline="") as stream:
         assert {float(row["features"]) for row in csv.DictReader(stream)} == {0.0}
+
+
+@pytest.mark.parametrize("where", ["processes", "dask"])
+def test_shards_from_elsewhere_have_the_same_bytes(
+    params: Params, project: Path, tmp_path: Path, where: str
+) -> None:
+    learn = import_module("adasde.stages.learn")
+    given = {"checkpoint": project / "data/checkpoint", "out": tmp_path / "teacher"}
+    with contextlib.ExitStack() as stack:
+        if where == "dask":
+            distributed = pytest.importorskip("distributed")
+            options = {"n_workers": 2, "processes": False, "dashboard_address": None}
+            address = stack.enter_context(distributed.LocalCluster(**options)).scheduler_address
+            summary = learn.teacher(params, 3, **given, dask=address)
+        else:
+            summary = learn.teacher(params, 3, **given, workers=2)
+    assert (summary["made"], summary["reused"]) == (3, 0)
+    assert tree(tmp_path / "teacher") == tree(project / "data/teacher/nfe3")
+    assert learn.teacher(params, 3, **given, workers=2)["reused"] == 3
 
 
 def test_the_stage_distils_against_real_images(values: dict, project: Path, tmp_path: Path) -> None:

@@ -42,7 +42,11 @@ class Counted:
 def fill(folder: Path, compute: Callable[[range], Tensor], origin: object = None) -> int:
     reused: list[int] = []
     made_from = ORIGIN if origin is None else {"other": origin}
-    return write_trajectories(folder, PLAN, made_from=made_from, states=compute, reused=reused.append)
+
+    def all_of(pieces):
+        return ((seeds, compute(seeds)) for seeds in pieces)
+
+    return write_trajectories(folder, PLAN, made_from=made_from, states=all_of, reused=reused.append)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

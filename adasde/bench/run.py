@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ from adasde.bench.cells import Cell
 from adasde.bench.plan import BenchSettings, Plan
 from adasde.bench.results import document
 from adasde.bench.store import Store
-from adasde.errors import DataError
+from adasde.elsewhere import one_thread, processes
 from adasde.progress import Advance, track
 
 
@@ -82,30 +79,11 @@ class Runner:
 def running(store: Store, workers: int, advance: Advance) -> Iterator[Runner]:
     """A runner with ``workers`` processes (1: in this one)."""
     if workers <= 1:
-        _one_thread()
+        one_thread()
         yield Runner(store, None, advance)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
-    try:
+    with processes(workers, "the bench") as pool:
         yield Runner(store, pool, advance)
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a worker of the bench died, probably for lack of memory. Run the same command again with fewer "
-            "--workers: it carries on from what is done."
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
-    _one_thread()
 
 
 def _compute(cell: Cell, store: Store) -> dict[str, Any]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from adasde.errors import AdaSDEError
+from adasde.elsewhere import connected
 from adasde.images.draw import Submit, draw_piece
-
-PATIENCE = "10s"
 
 
 def on_dask(address: str) -> Submit:
@@ -17,17 +15,7 @@ def on_dask(address: str) -> Submit:
     Raises:
         AdaSDEError: Dask is not installed, or no scheduler answers there.
     """
-    try:
-        from distributed import Client
-    except ModuleNotFoundError as error:
-        raise AdaSDEError("--dask needs Dask. Install it with: pip install 'adasde[dask]'.") from error
-    try:
-        client = Client(address, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise AdaSDEError(
-            f"no Dask scheduler answers at {address} ({error}). Start one with `dask scheduler` and workers "
-            "with `dask worker ADDRESS`, and name its address, for instance tcp://127.0.0.1:8786."
-        ) from error
+    client = connected(address)
 
     def submit(arguments: Sequence[tuple[Any, ...]]) -> Iterable[int]:
         from distributed import as_completed

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 import adasde
@@ -16,11 +19,12 @@ from adasde.batching import in_chunks
 from adasde.coefficients import Coefficients
 from adasde.distill import Progress, iterations
 from adasde.distill import distill as train
+from adasde.elsewhere import spread
 from adasde.errors import DataError
 from adasde.files import sha256_json, write_text
 from adasde.losses import Features
 from adasde.noise import latents
-from adasde.params import Params
+from adasde.params import Params, check_params
 from adasde.progress import track
 from adasde.resuming import fitted
 from adasde.resuming import origin as begun_with
@@ -32,40 +36,70 @@ from adasde.trajectories import Trajectories, shards, write_trajectories
 from adasde.types import Model
 
 
-def teacher(params: Params, nfe: int, *, checkpoint: Path, out: Path) -> Summary:
+def teacher(
+    params: Params, nfe: int, *, checkpoint: Path, out: Path, workers: int = 1, dask: str | None = None
+) -> Summary:
     """Write the teacher's states at the student's nodes as shards; whole shards that fit are kept.
+
+    ``workers`` processes, or those of the Dask scheduler at ``dask``, compute a shard each; the bytes are
+    the same.
 
     Raises:
         SolverError: ``nfe`` does not fit the student.
         CheckpointError: the model cannot be loaded.
         DataError: ``out`` cannot be written, or holds files of somebody else.
+        AdaSDEError: no Dask scheduler answers.
     """
     recipe = params.for_nfe(nfe)
     model = trained_model(params, checkpoint)
-    grid, settings, steps = recipe.schedule, recipe.teacher, recipe.steps(nfe)
+    plan = shards(recipe.training_seeds, recipe.teacher.shard)
+    alone = workers == 1 and dask is None
+    with track(recipe.teacher.trajectories, f"teacher@{nfe}", "trajectories") as advance:
+
+        def elsewhere(pieces: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
+            job = partial(_shard, params.model_dump(), nfe, str(checkpoint.absolute()))
+            for seeds, states in spread(job, pieces, workers=workers, dask=dask):
+                advance(len(seeds))
+                yield seeds, torch.from_numpy(states)
+
+        def here(pieces: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
+            return ((seeds, _states(recipe, nfe, model, seeds, advance)) for seeds in pieces)
+
+        made = write_trajectories(
+            out,
+            plan,
+            made_from=teacher_origin(params, nfe, model=model),
+            states=here if alone else elsewhere,
+            reused=advance,
+        )
+    return {"out": str(out), "made": made, "reused": len(plan) - made}
+
+
+def _shard(values: dict[str, Any], nfe: int, checkpoint: str, seeds: range) -> np.ndarray:
+    """The states of one shard in another process, which loads the model itself."""
+    params = check_params(values)
+    return _states(params.for_nfe(nfe), nfe, trained_model(params, Path(checkpoint)), seeds).numpy()
+
+
+def _states(
+    recipe: Params, nfe: int, model: Model, seeds: range, advance: Callable[[int], None] = lambda count: None
+) -> Tensor:
+    """The teacher's states [N+1, B, *shape] of ``seeds``."""
+    grid, settings = recipe.schedule, recipe.teacher
     solver = Teacher(solver=settings.solver, inserted=settings.inserted, substeps=settings.substeps)
 
-    def states(seeds: range) -> Tensor:
+    def states(piece: range) -> Tensor:
         return solver.states(
-            model.bind(seeds),
-            latents(seeds, model.shape),
+            model.bind(piece),
+            latents(piece, model.shape),
             schedule=grid.name,
-            steps=steps,
+            steps=recipe.steps(nfe),
             sigma_min=grid.sigma_min,
             sigma_max=grid.sigma_max,
             rho=grid.rho,
         )
 
-    plan = shards(recipe.training_seeds, settings.shard)
-    with track(settings.trajectories, f"teacher@{nfe}", "trajectories") as advance:
-        made = write_trajectories(
-            out,
-            plan,
-            made_from=teacher_origin(params, nfe, model=model),
-            states=lambda seeds: in_chunks(seeds, settings.batch, states, advance=advance, dim=1),
-            reused=advance,
-        )
-    return {"out": str(out), "made": made, "reused": len(plan) - made}
+    return in_chunks(seeds, settings.batch, states, advance=advance, dim=1)
 
 
 def teacher_origin(params: Params, nfe: int, *, model: Model) -> dict[str, Any]:

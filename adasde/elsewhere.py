@@ -1,0 +1,96 @@
+"""The same work for many pieces: here, in several processes, or on a Dask cluster."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from adasde.errors import AdaSDEError, DataError
+
+PATIENCE = "10s"
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+
+
+def spread(
+    job: Callable[[Piece], Result], pieces: Sequence[Piece], *, workers: int = 1, dask: str | None = None
+) -> Iterator[tuple[Piece, Result]]:
+    """``(piece, job(piece))`` for all pieces, as they come.
+
+    ``workers``: processes of one thread each; 1: this one. ``dask``: the address of a scheduler, whose
+    workers see the same files. Elsewhere ``job`` and what it returns travel as pickles of our own.
+
+    Raises:
+        AdaSDEError: Dask is not installed, or no scheduler answers.
+        DataError: a process died.
+    """
+    if dask:
+        from distributed import as_completed as in_cluster
+
+        with connected(dask) as client, client.as_current():
+            known = {client.submit(job, piece, pure=False): piece for piece in pieces}
+            for future in in_cluster(list(known)):
+                yield known[future], future.result()
+    elif min(workers, len(pieces)) > 1:
+        with processes(min(workers, len(pieces)), "the stage") as pool:
+            futures = {pool.submit(job, piece): piece for piece in pieces}
+            for done in as_completed(futures):
+                yield futures[done], done.result()
+    else:
+        yield from ((piece, job(piece)) for piece in pieces)
+
+
+@contextmanager
+def processes(workers: int, what: str) -> Iterator[ProcessPoolExecutor]:
+    """A pool of new processes of one thread each, for ``what`` (in the message).
+
+    Raises:
+        DataError: one of them died.
+    """
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start)
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"a worker of {what} died, probably for lack of memory. Run the same command again with fewer "
+            "--workers: it carries on from what is done."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def connected(address: str) -> Any:
+    """A client of the Dask scheduler at ``address``, to be used in a ``with`` block.
+
+    Raises:
+        AdaSDEError: Dask is not installed, or no scheduler answers there.
+    """
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as error:
+        raise AdaSDEError("--dask needs Dask. Install it with: pip install 'adasde[dask]'.") from error
+    try:
+        return Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise AdaSDEError(
+            f"no Dask scheduler answers at {address} ({error}). Start one with `dask scheduler` and workers "
+            "with `dask worker ADDRESS`, and name its address, for instance tcp://127.0.0.1:8786."
+        ) from error
+
+
+def one_thread() -> None:
+    """Let torch compute in one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _start() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
+    one_thread()
