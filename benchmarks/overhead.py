@@ -1,8 +1,12 @@
-"""What the sampler costs on top of the network, as ratios within one run.
+"""What sampling, the teacher and the imports cost on top of the network, as ratios within one run.
 
     python benchmarks/overhead.py
+    python benchmarks/overhead.py --repeat 3 --trajectories 4000      # quicker
 
-* sampling 5 000 images with AdaSDE over NFE x one pass of the bare network, per NFE;
+* sampling (latents, all steps, injected noise) over NFE passes of the bare network on the same batches:
+  digits in batches of 1000 and 64, glyphs (a small U-Net, 25 times as costly) in batches of 64;
+* the teacher's trajectories over as many passes of the bare network;
+* the stage teacher with two processes over one, which imports and loads the model in each;
 * ``from adasde import *`` (every public name; a plain import loads none) over ``import torch``, in fresh
   interpreters, medians.
 """
@@ -15,13 +19,19 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 import adasde
+from adasde.distill import start_table
 from adasde.models import load_model
+from adasde.params import load_params
+from adasde.stages import fetch
+from adasde.stages import teacher as teacher_stage
 
 HERE = Path(__file__).parent
 
@@ -35,38 +45,77 @@ def seconds(call, repeat: int) -> list[float]:
     return values
 
 
-def table_with_noise(nfe: int) -> adasde.Coefficients:
-    grid = adasde.schedule("time_uniform", adasde.steps_for_nfe("adasde", nfe, afs=True), rho=1)
-    neutral = adasde.neutral(grid, afs=True)
-    gamma = torch.full_like(neutral.gamma, 0.01)
-    gamma[0] = 0
-    return dataclasses.replace(neutral, gamma=gamma)
+def table_of(solver: str, nfe: int, *, gamma: float) -> adasde.Coefficients:
+    """The start of distillation, with noise wherever the form allows it."""
+    grid = adasde.schedule("time_uniform", adasde.steps_for_nfe(solver, nfe, afs=True), rho=1.5)
+    settings = adasde.DistillSettings(solver=solver)
+    with torch.no_grad():
+        table = start_table(grid, settings=settings, afs=True)()
+    return dataclasses.replace(table, gamma=torch.where(table.gamma > 0, gamma, 0.0))
 
 
-def sampling_ratio(nfe: int, images: int, batch: int, repeat: int, *, noise: bool) -> float:
-    """(latents, all steps, injected noise) / (NFE passes of the network on the same batches)."""
-    model = load_model("digits")
-    table = table_with_noise(nfe)
-    if not noise:
-        table = adasde.neutral(table.sigmas, afs=True)
+def ratio(ours: Callable[[], object], bare: Callable[[], object], repeat: int) -> float:
+    """The median of pairs that were measured one after the other: the same weather for both."""
+    ours(), bare()
+    pairs = [(seconds(ours, 1)[0], seconds(bare, 1)[0]) for _ in range(repeat)]
+    return statistics.median(mine / network for mine, network in pairs)
+
+
+def passes(name: str, chunks: list[range], count: int) -> Callable[[], None]:
+    """``count`` passes of the bare network for every batch."""
+    model, sigma = load_model(name), torch.tensor(1.0)
+    inputs = [(model.bind(seeds), adasde.latents(seeds, model.shape)) for seeds in chunks]
+
+    @torch.no_grad()
+    def bare() -> None:
+        for denoise, x in inputs:
+            for _ in range(count):
+                denoise(x, sigma)
+
+    return bare
+
+
+def sampling_ratio(name: str, table: adasde.Coefficients, *, images: int, batch: int, repeat: int) -> float:
+    model = load_model(name)
     chunks = [range(first, first + batch) for first in range(0, images, batch)]
-    inputs = [adasde.latents(seeds, model.shape) for seeds in chunks]
-    sigma = torch.tensor(1.0)
 
     def ours() -> None:
         for seeds in chunks:
             latents = adasde.latents(seeds, model.shape)
-            adasde.sample(model.denoise, latents, table, adasde.SeededNoise(seeds))
+            adasde.sample(model.bind(seeds), latents, table, adasde.SeededNoise(seeds))
 
-    @torch.no_grad()
-    def bare() -> None:
-        for x in inputs:
-            for _ in range(nfe):
-                model.denoise(x, sigma)
+    return ratio(ours, passes(name, chunks, table.nfe), repeat)
 
-    ours(), bare()
-    pairs = [(seconds(ours, 1)[0], seconds(bare, 1)[0]) for _ in range(repeat)]  # interleaved: same weather
-    return statistics.median(mine / network for mine, network in pairs)
+
+def trajectory_ratio(name: str, *, batch: int, repeat: int) -> float:
+    """The teacher of params.yaml at 5 evaluations: 6 intervals of 8 steps of DPM-Solver-2."""
+    model, steps, teacher = load_model(name), 6, adasde.Teacher()
+    count = 2 * steps * (teacher.inserted + 1) * teacher.substeps
+    seeds = range(batch)
+
+    def ours() -> None:
+        ends = {"sigma_min": model.sigma_min, "sigma_max": model.sigma_max, "rho": 1.5}
+        latents = adasde.latents(seeds, model.shape)
+        teacher.states(model.bind(seeds), latents, schedule="time_uniform", steps=steps, **ends)
+
+    return ratio(ours, passes(name, [seeds], count), repeat)
+
+
+def workers_ratio(trajectories: int) -> float:
+    """The stage teacher with two processes over one, on digits at 5 evaluations."""
+    params = load_params(HERE.parent / "params.yaml")
+    taught = params.teacher.model_copy(update={"trajectories": trajectories, "shard": trajectories // 8})
+    params = params.model_copy(update={"teacher": taught})
+
+    def timed(workers: int) -> float:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            fetch(params, out=folder / "checkpoint")
+            given = {"checkpoint": folder / "checkpoint", "out": folder / "teacher", "workers": workers}
+            return seconds(lambda: teacher_stage(params, 5, **given), 1)[0]
+
+    alone = timed(1)
+    return timed(2) / alone
 
 
 def import_ratio(repeat: int) -> float:
@@ -84,19 +133,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=5000)
-    parser.add_argument("--batch", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--repeat", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--trajectories", type=int, default=40_000, help="of the stage teacher")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     result: dict[str, float] = {"from adasde import * / import torch": import_ratio(options.repeat)}
-    for noise in (False, True):
-        for nfe in (3, 5, 7, 9):
-            name = f"sampling / network, NFE {nfe}{', gamma > 0' * noise}"
-            result[name] = sampling_ratio(nfe, options.images, options.batch, options.repeat, noise=noise)
+    for name, batch, images in (("digits", 1000, options.images), ("digits", 64, 640), ("glyphs", 64, 64)):
+        for solver, gamma in (("adasde-multistep", 0.0), ("adasde", 0.0), ("adasde", 0.01)):
+            for nfe in (3, 5, 7, 9):
+                label = (
+                    f"sampling / network, {name}, batch {batch}, {solver}{', noise' * (gamma > 0)}, NFE {nfe}"
+                )
+                table = table_of(solver, nfe, gamma=gamma)
+                sizes = {"images": images, "batch": batch, "repeat": options.repeat}
+                result[label] = sampling_ratio(name, table, **sizes)
+    for name, batch in (("digits", 500), ("glyphs", 64)):
+        label = f"trajectories / network, {name}, batch {batch}"
+        result[label] = trajectory_ratio(name, batch=batch, repeat=min(options.repeat, 3))
+    result["stage teacher, two processes / one"] = workers_ratio(options.trajectories)
     for name, value in result.items():
-        print(f"{name:45s} {value:.3f}")
+        print(f"{name:75s} {value:.3f}")
     out = HERE / "results" / "overhead.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n")
