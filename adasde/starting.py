@@ -9,6 +9,7 @@ import yaml
 
 from adasde.catalogue import ModelCard, Recipe, card_of
 from adasde.checkpoints import cards
+from adasde.coefficients import MULTISTEP
 from adasde.errors import ParamsError
 from adasde.params import DistillParams, Grid, TeacherParams, check_params
 from adasde.params_io import parse_yaml
@@ -28,6 +29,9 @@ WHY = {
     "trajectories": "how many in all (recipe)",
     "shard": "trajectories in one file; a killed run carries on from whole files",
     "gamma_max": "highest noise injection that may be learned (recipe)",
+    "history": "evaluations that a step of adasde-multistep weighs",
+    "learn_grid": "learn the inner nodes of the schedule too",
+    "energy_weight": "weight of the energy distance to the features of real images; 0: none are needed",
     "scale_dir": "the direction may be scaled by 1 +- scale_dir (recipe)",
     "scale_time": "the time told to the network may be scaled by 1 +- scale_time (recipe)",
     "feature_weight": "alpha: weight of the squared feature error at the last node (recipe)",
@@ -66,9 +70,11 @@ def starting_text(name: str, nfe: Sequence[int]) -> str:
 
 
 def _measured() -> dict[str, Any]:
-    """Of the packaged models: the defaults, which measured best on them."""
+    """Of the packaged models: what measured best on digits (docs/quality.md)."""
     teacher = TeacherParams(trajectories=2000, shard=500, batch=500)
-    sections = {"schedule": Grid(rho=1.5), "teacher": teacher, "distill": DistillParams()}
+    form = DistillParams(solver=MULTISTEP, learn_grid=True, gamma_max=0.0)
+    learned = form.model_copy(update={"trajectories": 64_000, "energy_weight": 3.0})
+    sections = {"schedule": Grid(rho=1.5), "teacher": teacher, "distill": learned}
     return {"afs": True} | {key: section.model_dump() for key, section in sections.items()}
 
 
