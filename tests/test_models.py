@@ -197,7 +197,7 @@ def test_a_checkpoint_without_an_extractor_draws_but_does_not_judge(tmp_path: Pa
     train_denoiser(tmp_path, settings=DenoiserTraining(iterations=1, batch=2))
     assert read_card(tmp_path).features is None
     assert load_model(tmp_path).shape == (1, 8, 8)
-    with pytest.raises(CheckpointError, match=r"has no feature extractor; the packaged models and those"):
+    with pytest.raises(CheckpointError, match=r"has no feature extractor\. Name one in params\.yaml"):
         load_features(tmp_path)
 
 

@@ -66,7 +66,8 @@ def killed(project: Project, before) -> dict[str, Any]:
     try:
         eventually(lambda: "lr=0.07_nfe=5" in workspaces(project) or process.poll() is not None)
         eventually((workspaces(project)["lr=0.07_nfe=5"] / "STARTED").exists)
-        eventually(lambda: "report" in stages_of(workspaces(project)["lr=0.05_nfe=5"]))
+        first = workspaces(project)["lr=0.07_nfe=5"].with_name("lr=0.05_nfe=5")  # it may begin later
+        eventually(lambda: "report" in stages_of(first))
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
