@@ -66,8 +66,11 @@ class Losses:
             object.__setattr__(self, "reference", Reference.of(self.real))
 
     def __call__(self, denoise: Denoiser, batch: Batch, table: Coefficients) -> Errors:
-        """The errors of the student with ``table`` at the nodes that ``batch`` has."""
-        targets = batch.states[1:]
+        """The student's errors at the nodes that ``batch`` has.
+
+        With a learned grid, whose inner nodes are not the teacher's, at the last alone.
+        """
+        targets = batch.states[-1:] if self.settings.learn_grid else batch.states[1:]
         solver, noise = sampler_of(table), SeededNoise(batch.seeds)
         walk = integrate(denoise, batch.states[0], table.sigmas, solver, afs=table.afs, noise=noise)
         states = list(walk)[-len(targets) :]

@@ -124,11 +124,13 @@ def losses_figure(losses: Mapping[int, Mapping[str, np.ndarray]]) -> Figure:
     row = figure.subplots(1, len(losses), squeeze=False)[0]
     for axes, (nfe, columns) in zip(row, losses.items(), strict=True):
         for i, name in enumerate(name for name in columns if name != "iteration"):
-            colour = FEATURES if name == "features" else PALETTE[i % len(PALETTE)]
+            colour = {"features": FEATURES, "energy": ACCENT}.get(name, PALETTE[i % len(PALETTE)])
             axes.plot(columns["iteration"], columns[name], color=colour, alpha=0.2, linewidth=0.7)
             smooth = _running_mean(columns["iteration"], columns[name])
             axes.plot(*smooth, color=colour, label=name.replace("_", " "))
-        axes.set(title=f"{nfe} NFE", xlabel="iteration", yscale="log")
+        axes.set(title=f"{nfe} NFE", xlabel="iteration")
+        signed = "energy" in columns  # an unbiased distance is below 0 at times
+        axes.set_yscale("symlog", linthresh=1e-3) if signed else axes.set_yscale("log")
         plain(axes)
     row[0].set_ylabel("loss")
     entries = {

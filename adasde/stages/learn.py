@@ -183,7 +183,8 @@ def _watched(steps: Iterable[Progress], *, total: int, name: str) -> Iterator[Pr
 
 def _as_csv(history: list[Progress]) -> str:
     """Columns: iteration, node_1 ... node_N and, where they have weight, features and energy."""
-    names = [f"node_{i}" for i in range(1, len(history[0].losses) + 1)]
+    last = history[0].coefficients.steps
+    names = [f"node_{i + 1}" for i in range(last - len(history[0].losses), last)]
     names += ["features"] * (history[0].feature_loss is not None)
     names += ["energy"] * (history[0].energy is not None)
     text = io.StringIO()
