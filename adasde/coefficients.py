@@ -97,8 +97,7 @@ class Coefficients:
         remembered = self.weights.shape[-1] if self.weights.ndim == 2 else 0
         widths = {
             OWN: {},
-            MULTISTEP: dict.fromkeys(("direction_scale", "time_scale"), 1)
-            | {"midpoint": 0, "weights": max(1, remembered)},
+            MULTISTEP: {"midpoint": 0, "direction_scale": 1, "time_scale": 1, "weights": max(1, remembered)},
         }.get(self.solver, {"midpoint": 0, "weights": 0})
         for name in TABLE[1:]:
             expected = [steps] if name == "gamma" else [steps, widths.get(name, points)]

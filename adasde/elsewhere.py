@@ -31,12 +31,7 @@ def spread(
         DataError: a process died.
     """
     if dask:
-        from distributed import as_completed as in_cluster
-
-        with connected(dask) as client, client.as_current():
-            known = {client.submit(job, piece, pure=False): piece for piece in pieces}
-            for future in in_cluster(list(known)):
-                yield known[future], future.result()
+        yield from in_cluster(connected(dask), job, pieces)
     elif min(workers, len(pieces)) > 1:
         with processes(min(workers, len(pieces)), "the stage") as pool:
             futures = {pool.submit(job, piece): piece for piece in pieces}
@@ -44,6 +39,18 @@ def spread(
                 yield futures[done], done.result()
     else:
         yield from ((piece, job(piece)) for piece in pieces)
+
+
+def in_cluster(
+    client: Any, job: Callable[[Piece], Result], pieces: Sequence[Piece]
+) -> Iterator[tuple[Piece, Result]]:
+    """The same on the workers of a ``connected`` client, which is closed at the end."""
+    from distributed import as_completed as in_any_order
+
+    with client, client.as_current():
+        known = {client.submit(job, piece, pure=False): piece for piece in pieces}
+        for future in in_any_order(list(known)):
+            yield known[future], future.result()
 
 
 @contextmanager

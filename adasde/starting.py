@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
+from adasde.bench.samplers import LEARNED
 from adasde.catalogue import ModelCard, Recipe, card_of
 from adasde.checkpoints import cards
-from adasde.coefficients import MULTISTEP
 from adasde.errors import ParamsError
 from adasde.params import DistillParams, Grid, TeacherParams, check_params
 from adasde.params_io import parse_yaml
@@ -72,8 +72,7 @@ def starting_text(name: str, nfe: Sequence[int]) -> str:
 def _measured() -> dict[str, Any]:
     """Of the packaged models: what measured best on digits (docs/quality.md)."""
     teacher = TeacherParams(trajectories=2000, shard=500, batch=500)
-    form = DistillParams(solver=MULTISTEP, learn_grid=True, gamma_max=0.0)
-    learned = form.model_copy(update={"trajectories": 64_000, "energy_weight": 3.0})
+    learned = DistillParams(**LEARNED["multistep-energy"].changes)
     sections = {"schedule": Grid(rho=1.5), "teacher": teacher, "distill": learned}
     return {"afs": True} | {key: section.model_dump() for key, section in sections.items()}
 

@@ -10,24 +10,13 @@ import pytest
 import torch
 from closed_form import small_mixture
 from tables import random_table
+from test_learned import FIXED, end_error, fresh
 
 import adasde
 from adasde.coefficients import MULTISTEP
 from adasde.distill import DistillSettings, start_table
 from adasde.errors import CoefficientsError, ParamsError
 from adasde.schedules import schedule
-
-FIXED = {"gamma_max": 0.0, "scale_dir": 0.0, "scale_time": 0.0}
-
-
-def fresh() -> torch.Tensor:
-    return adasde.latents(range(10_000, 10_256), (6,), dtype=torch.float64)
-
-
-def end_error(states: torch.Tensor) -> float:
-    """Mean squared distance to a fine solution."""
-    exact = adasde.solve(small_mixture(), fresh(), schedule("polynomial", 200), "dpm2")
-    return float((states - exact).square().mean())
 
 
 @pytest.mark.parametrize("afs", [False, True])

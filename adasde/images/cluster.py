@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from adasde.elsewhere import connected
+from adasde.elsewhere import connected, in_cluster
 from adasde.images.draw import Submit, draw_piece
 
 
@@ -18,11 +18,10 @@ def on_dask(address: str) -> Submit:
     client = connected(address)
 
     def submit(arguments: Sequence[tuple[Any, ...]]) -> Iterable[int]:
-        from distributed import as_completed
-
-        with client, client.as_current():
-            futures = [client.submit(draw_piece, *each, pure=False) for each in arguments]
-            for future in as_completed(futures):
-                yield future.result()
+        return (count for _, count in in_cluster(client, _drawn, arguments))
 
     return submit
+
+
+def _drawn(arguments: tuple[Any, ...]) -> int:
+    return draw_piece(*arguments)
