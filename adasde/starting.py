@@ -71,7 +71,7 @@ def starting_text(name: str, nfe: Sequence[int]) -> str:
 
 def _measured() -> dict[str, Any]:
     """Of the packaged models: what measured best on digits (docs/quality.md)."""
-    teacher = TeacherParams(trajectories=2000, shard=500, batch=500)
+    teacher = TeacherParams(solver="ipndm", substeps=1, trajectories=2000, shard=500, batch=500)
     learned = DistillParams(**LEARNED["multistep-energy"].changes)
     sections = {"schedule": Grid(rho=1.5), "teacher": teacher, "distill": learned}
     return {"afs": True} | {key: section.model_dump() for key, section in sections.items()}

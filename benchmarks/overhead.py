@@ -30,6 +30,7 @@ import adasde
 from adasde.distill import start_table
 from adasde.models import load_model
 from adasde.params import load_params
+from adasde.solvers import evaluations_of
 from adasde.stages import fetch
 from adasde.stages import teacher as teacher_stage
 
@@ -88,9 +89,11 @@ def sampling_ratio(name: str, table: adasde.Coefficients, *, images: int, batch:
 
 
 def trajectory_ratio(name: str, *, batch: int, repeat: int) -> float:
-    """The teacher of params.yaml at 5 evaluations: 6 intervals of 8 steps of DPM-Solver-2."""
-    model, steps, teacher = load_model(name), 6, adasde.Teacher()
-    count = 2 * steps * (teacher.inserted + 1) * teacher.substeps
+    """The teacher of params.yaml at 5 evaluations."""
+    recipe = load_params(HERE.parent / "params.yaml").for_nfe(5)
+    taught, steps, model = recipe.teacher, recipe.steps(5), load_model(name)
+    teacher = adasde.Teacher(taught.solver, taught.inserted, taught.substeps)
+    count = evaluations_of(taught.solver) * steps * (taught.inserted + 1) * taught.substeps
     seeds = range(batch)
 
     def ours() -> None:
