@@ -53,7 +53,8 @@ def sample(
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="With --seeds: images computed together.")] = 64,
     device: Annotated[
-        str | None, typer.Option(help="With --seeds: cpu, cuda, cuda:1 (default: a GPU if there is one).")
+        str | None,
+        typer.Option(help="With --seeds: cpu, cuda, cuda:1 (default: ADASDE_DEVICE or a GPU)."),
     ] = None,
     grid: Annotated[
         Path | None, typer.Option(help="With --seeds: a picture of the first images.", metavar="FILE.png")
@@ -75,6 +76,7 @@ def sample(
     Both carry on where they were stopped. Several GPUs: torchrun --nproc-per-node 4 -m adasde sample ...
     """
     if seeds is not None:
+        from adasde.devices import default_device
         from adasde.images.seeds import parse_seeds
         from adasde.images.session import Wanted, run
 
@@ -88,7 +90,7 @@ def sample(
             model=model,
             guidance=guidance,
             batch=batch,
-            device=device or _default_device(),
+            device=device or default_device(),
             grid=grid,
             compare=solvers,
             dask=dask,
@@ -118,12 +120,3 @@ def _chosen(classes: str | None, prompts: str | None) -> tuple[int, ...] | tuple
     if classes is not None:
         return tuple(parse_classes(classes))
     return () if prompts is None else tuple(parse_prompts(prompts))
-
-
-def _default_device() -> str:
-    """A GPU where there is one; under torchrun the process's own."""
-    import os
-
-    import torch
-
-    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"

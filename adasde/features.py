@@ -29,16 +29,22 @@ class FeatureNetwork(Protocol):
 
 
 class Features:
-    """``features(images) -> [B, F]`` float32 for images [B, C, H, W] in [-1, 1]; nothing is clamped."""
+    """``features(images) -> [B, F]`` float32 for images [B, C, H, W] in [-1, 1]; nothing is clamped.
 
-    def __init__(self, network: FeatureNetwork, *, name: str, sha256: str) -> None:
+    ``device`` is where the network is; images from elsewhere are brought there, and the features are there.
+    """
+
+    def __init__(
+        self, network: FeatureNetwork, *, name: str, sha256: str, device: str | torch.device = "cpu"
+    ) -> None:
         self.network = network
         self.name = name
         self.sha256 = sha256
+        self.device = device
 
     def __call__(self, images: Tensor, /) -> Tensor:
         """Features of float images, with gradients where the images have them."""
-        return self.network.features(images)
+        return self.network.features(images.to(self.device))
 
     @property
     def scores(self) -> Callable[[Tensor], Tensor] | None:
@@ -61,7 +67,7 @@ def load_features(spec: str | os.PathLike[str], *, device: str | torch.device = 
             "'adasde fetch' again."
         )
     network = build(card, card.features, read_weights(folder, card.features)).to(device)
-    return Features(cast(FeatureNetwork, network), name=card.name, sha256=card.features.sha256)
+    return Features(cast(FeatureNetwork, network), name=card.name, sha256=card.features.sha256, device=device)
 
 
 @cache

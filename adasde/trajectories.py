@@ -75,15 +75,21 @@ class Trajectories:
         return cls(folder, list(plan))
 
     def batches(
-        self, size: int, *, seed: int, count: int, features: Features | None = None
+        self,
+        size: int,
+        *,
+        seed: int,
+        count: int,
+        features: Features | None = None,
+        device: str = "cpu",
     ) -> Iterator[Batch]:
-        """``count`` batches of ``size`` trajectories; the same for the same seed.
+        """``count`` batches of ``size`` trajectories, on ``device``; the same for the same seed.
 
         Every pass takes the shards, and the trajectories inside each, in a new order drawn from
         ``seed``; trajectories that do not fill a batch begin the next one. The ``features`` of the last
         states are computed in the first pass and kept.
         """
-        stream = self._stream(torch.Generator().manual_seed(seed), features)
+        stream = self._stream(torch.Generator().manual_seed(seed), features, device)
         seeds, states, known = next(stream)
         for _ in range(count):
             while len(seeds) < size:
@@ -94,17 +100,19 @@ class Trajectories:
             seeds, states, known = seeds[size:], states[:, size:], known[size:]
 
     def _stream(
-        self, generator: torch.Generator, features: Features | None
+        self, generator: torch.Generator, features: Features | None, device: str
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         kept: dict[str, Tensor] = {}
         while True:
             for index in torch.randperm(len(self.names), generator=generator).tolist():
                 name = self.names[index]
                 seeds, states = self._load(name)
+                states = states.to(device)
                 if features and name not in kept:
                     kept[name] = in_parts(features, states[-1])
                 order = torch.randperm(len(seeds), generator=generator)
-                yield seeds[order], states[:, order], kept[name][order] if features else seeds[order]
+                there = order.to(device)
+                yield seeds[order], states[:, there], kept[name][there] if features else seeds[order]
 
     def _load(self, name: str) -> tuple[Tensor, Tensor]:
         tensors = load_tensors(self.folder / name)

@@ -53,6 +53,7 @@ class Model:
     guidance: float = 1.0  # that of ``bind`` where none is given
     prompts: Sequence[str] = ()  # of a text-to-image model
     prediction_type: str | None = None  # what the network of a pipeline of diffusers predicts
+    device: str = "cpu"  # where the network is, and its inputs have to be
 
     def bind(self, seeds: Sequence[int], guidance: float | None = None) -> Denoiser:
         """The denoiser for the batch of these ``seeds``; an unconditional model has one for all.

@@ -18,7 +18,6 @@ from typer.testing import CliRunner, Result
 import adasde
 from adasde.batching import chunks
 from adasde.cli import app
-from adasde.cli_sample import _default_device
 from adasde.errors import ParamsError
 from adasde.images import Request, draw_seeds, parse_seeds
 from adasde.images.places import Bucket, Folder, file_of
@@ -180,13 +179,6 @@ def test_several_processes_share_the_work(draw: Draw, monkeypatch) -> None:
     assert told(draw("0-9", "images.zip", "--batch", "2"))["made"] == 6
     with zipfile.ZipFile("images.zip") as archive:
         assert len(archive.namelist()) == 10
-
-
-def test_a_process_of_torchrun_takes_the_gpu_of_its_number(monkeypatch) -> None:
-    assert _default_device() == ("cuda:0" if torch.cuda.is_available() else "cpu")
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    assert _default_device() == "cuda:3"
 
 
 def test_another_checkpoint_and_another_guidance_are_refused(draw: Draw, coefficients: Path) -> None:

@@ -13,11 +13,11 @@ from torch import Tensor
 import adasde
 from adasde.batching import chunks
 from adasde.coefficients import Coefficients
+from adasde.devices import rank_of
 from adasde.errors import DataError
 from adasde.files import sha256_json
 from adasde.images.chosen import Asked, bound, check, recorded, turns
 from adasde.images.places import Place, open_place
-from adasde.images.seeds import rank_of
 from adasde.metrics import to_uint8
 from adasde.models import load_model
 from adasde.noise import SeededNoise, latents

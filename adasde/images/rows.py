@@ -11,6 +11,7 @@ import torch
 
 from adasde.batching import chunks
 from adasde.coefficients import Coefficients
+from adasde.devices import default_device
 from adasde.errors import CheckpointError, CoefficientsError, ParamsError
 from adasde.images.draw import Asked, Request, draw_seeds, loaded
 from adasde.images.places import png
@@ -22,8 +23,6 @@ SEED, CLASS, PROMPT = "seed", "class", "prompt"
 MODEL = "ADASDE_MODEL"
 """The variable that names the checkpoint where it is not a packaged one."""
 
-DEVICE = "ADASDE_DEVICE"
-
 Columns = Mapping[str, Sequence[Any]]
 
 
@@ -33,7 +32,7 @@ def prepare(
     """What rows are drawn with, its network loaded and verified.
 
     The network is ``model``, or what the variable ADASDE_MODEL names, or the one that the coefficients name;
-    it runs on ``device``, or what ADASDE_DEVICE names, or the CPU.
+    it runs on ``device``, or on the ``default_device``.
 
     Raises:
         CheckpointError: its weights are not here.
@@ -41,7 +40,7 @@ def prepare(
     """
     table = Coefficients.load(coefficients)
     chosen = model or os.environ.get(MODEL)
-    request = Request.of(table, model=chosen, device=device or os.environ.get(DEVICE) or "cpu")
+    request = Request.of(table, model=chosen, device=device or default_device())
     remedy = f"Name its folder in the variable {MODEL} or in the setting 'model'."
     try:
         network = loaded(request.model, request.device)

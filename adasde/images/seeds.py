@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
 
 from adasde.errors import ParamsError
 
@@ -33,8 +31,3 @@ def numbers(text: str, what: str, *, below: int, example: str) -> list[int]:
             )
         found.update(dict.fromkeys(range(first, last + 1)))
     return list(found)
-
-
-def rank_of(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """(number of this process, number of processes) of a run by ``torchrun``; (0, 1) without it."""
-    return int(environ.get("RANK", 0)), int(environ.get("WORLD_SIZE", 1))

@@ -16,13 +16,13 @@ from torch import Tensor
 
 import adasde
 from adasde.coefficients import Coefficients
+from adasde.devices import rank_of
 from adasde.errors import DataError, SolverError
 from adasde.images.chosen import bound, turns
 from adasde.images.cluster import on_dask
 from adasde.images.draw import Request, draw_images, draw_seeds, here, loaded
 from adasde.images.pack import GRID, PACKERS, as_comparison, as_grid, packed, unpacked
 from adasde.images.places import Place, open_place, other_settings
-from adasde.images.seeds import rank_of
 from adasde.metrics import to_uint8
 from adasde.noise import SeededNoise, latents
 from adasde.schedules import schedule

@@ -194,6 +194,7 @@ def _assembled(
         sigma_max=card.sigma_max,
         sha256=card.model.sha256,
         decode=others.get("autoencoder", getattr(network, "decode", None)),
+        device=str(device),
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import adasde
+from adasde.devices import default_device
 from adasde.files import sha256_file, sha256_json
 from adasde.models import load_model
 from adasde.models.conditional import with_random_classes
@@ -24,13 +25,13 @@ Summary = dict[str, Any]
 
 
 def trained_model(params: Params, checkpoint: Path) -> Model:
-    """The model of ``checkpoint`` at the guidance of ``params``.
+    """The model of ``checkpoint`` at the guidance of ``params``, on the ``default_device``.
 
     Raises:
         CheckpointError: it cannot be loaded.
         SolverError: guidance of a model without classes or prompts.
     """
-    model = replace(load_model(checkpoint), guidance=params.guidance)
+    model = replace(load_model(checkpoint, device=default_device()), guidance=params.guidance)
     model.bind(range(1))
     return model
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from adasde.checkpoints import Card, Part, find, read_card, read_weights, verified
+from adasde.devices import default_device
 from adasde.errors import CheckpointError, DataError
 from adasde.features import Features
 from adasde.files import sha256_file
@@ -132,5 +133,5 @@ def _likeness(card: Card, part: Part, folder: Path, classes: str) -> Likeness:
 
 
 def _eyes(card: Card, part: Part, folder: Path) -> Features:
-    network: Any = build(card, part, read_weights(folder, part))
-    return Features(network, name="dinov2", sha256=part.sha256)
+    network: Any = build(card, part, read_weights(folder, part)).to(default_device())
+    return Features(network, name="dinov2", sha256=part.sha256, device=default_device())

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adasde.catalogue import ModelCard, catalogue
 from adasde.checkpoints import find, read_card
+from adasde.devices import default_device
 from adasde.errors import CheckpointError, DataError
 from adasde.features import load_features
 from adasde.imagefiles import ImageFiles
@@ -68,7 +69,7 @@ def _read(files: ImageFiles) -> Tensor:
 
 
 def _of_images(real: Tensor, checkpoint: Path) -> Given:
-    return real, Statistics.of(image_features(real, load_features(checkpoint)))
+    return real, Statistics.of(image_features(real, load_features(checkpoint, device=default_device())))
 
 
 def _of_card(card: ModelCard, checkpoint: Path, *, beside: Path) -> Statistics:
@@ -80,7 +81,7 @@ def _fitting(path: Path, checkpoint: Path) -> Statistics:
     """Statistics of this checkpoint's extractor (DataError: of another one)."""
     moments = Statistics.load(path)
     blank = torch.zeros(1, *image_shape(checkpoint), dtype=torch.uint8)
-    units = image_features(blank, load_features(checkpoint)).shape[1]
+    units = image_features(blank, load_features(checkpoint, device=default_device())).shape[1]
     if len(moments.mu) != units:
         name = read_card(find(checkpoint)).name
         raise DataError(

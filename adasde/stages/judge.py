@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from adasde.checkpoints import Card, find, read_card
+from adasde.devices import default_device
 from adasde.errors import DataError
 from adasde.features import load_features
 from adasde.files import sha256_file
@@ -48,7 +49,7 @@ class Judge:
             CheckpointError: the extractor cannot be loaded.
             DataError: the reference is missing or damaged.
         """
-        extractor = load_features(checkpoint)
+        extractor = load_features(checkpoint, device=default_device())
         there = (folder / REAL).exists()
         real = image_features(load_images(folder / REAL), extractor) if there else None
         reference = Statistics.load(folder / STATISTICS)

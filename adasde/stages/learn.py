@@ -89,15 +89,16 @@ def _states(
     solver = Teacher(solver=settings.solver, inserted=settings.inserted, substeps=settings.substeps)
 
     def states(piece: range) -> Tensor:
-        return solver.states(
+        walked = solver.states(
             model.bind(piece),
-            latents(piece, model.shape),
+            latents(piece, model.shape, device=model.device),
             schedule=grid.name,
             steps=recipe.steps(nfe),
             sigma_min=grid.sigma_min,
             sigma_max=grid.sigma_max,
             rho=grid.rho,
         )
+        return walked.cpu()
 
     return in_chunks(seeds, settings.batch, states, advance=advance, dim=1)
 
@@ -136,7 +137,9 @@ def distill(
     given = Coefficients.load(recipe.distill.start) if recipe.distill.start else None
     total = iterations(settings)
     paired = features if settings.feature_weight else None
-    batches = stored.batches(settings.batch, seed=recipe.seed, count=total, features=paired)
+    batches = stored.batches(
+        settings.batch, seed=recipe.seed, count=total, features=paired, device=model.device
+    )
     steps = train(
         model.denoise,
         batches,
@@ -144,7 +147,7 @@ def distill(
         settings=settings,
         afs=recipe.afs,
         features=features,
-        real=_real(reference) if settings.energy_weight else None,
+        real=_real(reference).to(model.device) if settings.energy_weight else None,
         bind=model.bind,
         start=fitted(given, nfe),
     )
@@ -158,7 +161,7 @@ def distill(
 def _features(model: Model, checkpoint: Path) -> Features:
     from adasde.features import load_features
 
-    extractor = load_features(checkpoint)
+    extractor = load_features(checkpoint, device=model.device)
     return lambda samples: extractor(model.images(samples))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from adasde.checkpoints import find, read_card
+from adasde.devices import default_device
 from adasde.errors import DataError
 from adasde.features import load_features
 from adasde.files import atomic, sha256_json
@@ -102,7 +103,7 @@ def statistics_of(images: ImageFiles, checkpoint: str | os.PathLike[str], *, bes
         CheckpointError: the extractor cannot be loaded.
         DataError: an image cannot be used, or nothing can be written.
     """
-    extractor = load_features(checkpoint)
+    extractor = load_features(checkpoint, device=default_device())
     mark = sha256_json([images.mark, extractor.sha256, list(images.shape)])
     kept = beside.with_name(f".{beside.name}.part")
     sums = Moments.load(kept, mark)

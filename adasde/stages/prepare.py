@@ -10,6 +10,7 @@ from torch import Tensor
 import adasde
 from adasde.batching import in_chunks
 from adasde.denoisers import Counting
+from adasde.devices import default_device
 from adasde.energy import thinned
 from adasde.features import load_features
 from adasde.files import write_json
@@ -87,7 +88,7 @@ def _known_features(real: Tensor | None, checkpoint: Path) -> Tensor:
     """Float32 features [n, F] of real images for the energy distance; n = 0 where there are none."""
     if real is None:
         return torch.zeros(0, 0)
-    return image_features(thinned(real), load_features(checkpoint)).float()
+    return image_features(thinned(real), load_features(checkpoint, device=default_device())).float()
 
 
 def _floor(params: Params, model: Model) -> tuple[Tensor, int]:
@@ -107,9 +108,10 @@ def _floor(params: Params, model: Model) -> tuple[Tensor, int]:
                 advance(len(x))
                 return counting(x, sigma)
 
-            images = adasde.solve(watched, latents(seeds, model.shape), sigmas, solver=FLOOR_SOLVER)
+            start = latents(seeds, model.shape, device=model.device)
+            images = adasde.solve(watched, start, sigmas, solver=FLOOR_SOLVER)
             nfe = counting.nfe
-            return to_uint8(model.images(images))
+            return to_uint8(model.images(images)).cpu()
 
         images = in_chunks(settings.seeds, settings.batch, draw)
     return images, nfe

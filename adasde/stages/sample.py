@@ -155,7 +155,8 @@ def _draw(row: Row, recipe: Params, *, model: Model, advance: Advance) -> tuple[
     def draw(seeds: range) -> Tensor:
         nonlocal nfe
         counting = Counting(model.bind(seeds))
-        images = to_uint8(model.images(row.draw(counting, latents(seeds, model.shape), seeds)))
+        start = latents(seeds, model.shape, device=model.device)
+        images = to_uint8(model.images(row.draw(counting, start, seeds))).cpu()
         nfe = counting.nfe
         return images
 

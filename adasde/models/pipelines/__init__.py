@@ -63,6 +63,7 @@ def load_pipeline(source: str, *, device: str | torch.device = "cpu", prompts: S
         sha256=weights_hash(folder, index),
         decode=decoder(vae.eval().requires_grad_(False).to(device)) if vae else None,
         prediction_type=process.prediction,
+        device=str(device),
     )
 
 
