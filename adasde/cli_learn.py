@@ -58,11 +58,18 @@ def distill(
     params: ParamsFile = PARAMS,
     as_json: Json = False,
 ) -> None:
-    """Learn the coefficients: writes coefficients.json and loss.csv."""
+    """Learn the coefficients: writes coefficients.json and loss.csv.
+
+    Several GPUs: torchrun --nproc-per-node 4 -m adasde distill ..., with distill.micro_batch at a quarter of
+    distill.batch or less; the bytes do not depend on how many.
+    """
     values = params_of(params)
     from adasde import stages
+    from adasde.devices import rank_of
 
     source = teacher or DATA / f"teacher/nfe{nfe}"
     target = out or DATA / f"distill/nfe{nfe}"
     given = {"checkpoint": checkpoint, "teacher": source, "reference": reference}
-    tell("distill", stages.distill(values, nfe, **given, out=target), as_json)
+    summary = stages.distill(values, nfe, **given, out=target)
+    if rank_of()[0] == 0:
+        tell("distill", summary, as_json)

@@ -15,11 +15,13 @@ from adasde.errors import CoefficientsError, DivergenceError
 from adasde.losses import Batch, Errors, Features, Losses, flat, in_parts
 from adasde.noise import latents
 from adasde.parametrisation import Parametrisation
+from adasde.pieces import Pieces
 from adasde.recipe import DistillSettings, recipe_from
 from adasde.resuming import check_start, fitted, origin
 from adasde.schedules import schedule as make_schedule
 from adasde.solvers import adams_bashforth, evaluations_of, steps_for_nfe
 from adasde.teacher import Teacher
+from adasde.together import ALONE, Group
 from adasde.types import Denoiser
 
 Bind = Callable[[Sequence[int]], Denoiser]
@@ -53,6 +55,7 @@ def distill(
     real: Tensor | None = None,
     bind: Bind | None = None,
     start: Coefficients | None = None,
+    group: Group = ALONE,
 ) -> Iterator[Progress]:
     """Train a table on the grid ``sigmas`` [N+1]; the last ``Progress`` carries the result.
 
@@ -64,37 +67,37 @@ def distill(
 
     ``bind(seeds)`` gives the denoiser of a conditional model for the batch of these seeds; None: the same
     ``denoise`` for all. ``start`` is the table to begin with, on its own grid (see ``start_table``).
+    The processes of ``group`` share every batch and end with the same table (see ``Pieces``); all have to
+    be given the same batches.
 
     Raises:
         CoefficientsError: a ``start`` that does not fit.
-        ParamsError: an energy distance without real samples.
+        ParamsError: an energy distance without real samples, or fewer pieces of a batch than processes.
         DivergenceError: a loss or a gradient is not finite; the message has the step and the table.
     """
-    losses = Losses(settings, features, real)
+    pieces = Pieces(Losses(settings, features, real), group)
     table = start_table(sigmas, settings=settings, afs=afs, start=start)
     total = iterations(settings)
     optimiser = torch.optim.Adam(table.parameters(), lr=settings.lr)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, total, eta_min=settings.lr_final)
     for iteration, batch in zip(range(1, total + 1), batches, strict=False):
         current = checked_table(table, iteration)
-        network = bind(batch.seeds) if bind else denoise
-        errors = losses(network, batch, current)
-        optimiser.zero_grad()
-        if not descends(table, losses.total(errors, current.sigmas), settings.max_gradient):
+        errors = pieces.backward(bind or (lambda seeds: denoise), batch, table)
+        if not descends(table, errors, settings.max_gradient):
             raise diverged(iteration, errors, current)
         optimiser.step()
         rate.step()
         with torch.no_grad():
             after = checked_table(table, iteration)
-        feature, energy = (None if error is None else float(error.detach()) for error in errors[1:])
+        feature, energy = (None if error is None else float(error) for error in errors[1:])
         yield Progress(iteration, total, tuple(errors.nodes.tolist()), feature, energy, after)
 
 
-def descends(table: Parametrisation, loss: Tensor, max_gradient: float) -> bool:
-    """Fill in the gradients, scaled down to ``max_gradient``; whether loss and gradients are finite."""
-    loss.backward()
+def descends(table: Parametrisation, errors: Errors, max_gradient: float) -> bool:
+    """Scale the gradients down to ``max_gradient``; whether they and the errors are finite."""
     norm = torch.nn.utils.clip_grad_norm_(table.parameters(), max_gradient)
-    return bool(torch.isfinite(loss)) and bool(torch.isfinite(norm))
+    values = [error for error in errors if error is not None]
+    return all(bool(value.isfinite().all()) for value in (norm, *values))
 
 
 def iterations(settings: DistillSettings) -> int:
@@ -144,7 +147,7 @@ def diverged(iteration: int, errors: Errors, table: Coefficients) -> DivergenceE
     numbers = {
         name: getattr(table, name).tolist() for name in ("gamma", "midpoint", "direction_scale", "time_scale")
     }
-    loss = [*errors.nodes.tolist(), *(float(error.detach()) for error in errors[1:] if error is not None)]
+    loss = [*errors.nodes.tolist(), *(float(error) for error in errors[1:] if error is not None)]
     return DivergenceError(
         f"distillation diverged at iteration {iteration}: the loss {loss} or its gradient is not finite, "
         f"with coefficients {numbers}. {ADVICE}"

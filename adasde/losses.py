@@ -34,6 +34,22 @@ class Batch:
     states: Tensor
     features: Tensor | None = None
 
+    def of(self, rows: slice) -> Batch:
+        """Some samples of it."""
+        known = None if self.features is None else self.features[rows]
+        return Batch(self.seeds[rows], self.states[:, rows], known)
+
+
+class Walked(NamedTuple):
+    """The paired errors of the student's walk, as in ``Errors``, and the features [B, F] of its ends.
+
+    ``seen`` is None where nothing looks at features.
+    """
+
+    nodes: Tensor
+    feature: Tensor | None
+    seen: Tensor | None
+
 
 class Errors(NamedTuple):
     """Of one batch: ``nodes`` [N or 1], mean squared; ``feature`` and ``energy``, None where not wanted."""
@@ -70,12 +86,17 @@ class Losses:
 
         With a learned grid, whose inner nodes are not the teacher's, at the last alone.
         """
+        walked = self.walk(denoise, batch, table)
+        return Errors(walked.nodes, walked.feature, self.energy(walked.seen))
+
+    def walk(self, denoise: Denoiser, batch: Batch, table: Coefficients) -> Walked:
+        """All but the energy distance, the only error that is no mean over samples."""
         targets = batch.states[-1:] if self.settings.learn_grid else batch.states[1:]
         solver, noise = sampler_of(table), SeededNoise(batch.seeds)
         walk = integrate(denoise, batch.states[0], table.sigmas, solver, afs=table.afs, noise=noise)
         states = list(walk)[-len(targets) :]
         nodes = [(state - target).square().mean() for state, target in zip(states, targets, strict=True)]
-        return Errors(torch.stack(nodes), *self._of_ends(states[-1], batch))
+        return Walked(torch.stack(nodes), *self._of_ends(states[-1], batch))
 
     def _of_ends(self, end: Tensor, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         paired = self.features is not None and self.settings.feature_weight > 0
@@ -85,7 +106,13 @@ class Losses:
         seen, feature = features(end), None
         if paired:
             feature = (seen - known_features(batch, features)).square().mean()
-        return feature, None if self.reference is None else energy_distance(seen, self.reference)
+        return feature, seen
+
+    def energy(self, seen: Tensor | None) -> Tensor | None:
+        """The energy distance of the features ``seen`` of a whole batch, where it has weight."""
+        if self.reference is None or seen is None:
+            return None
+        return energy_distance(seen, self.reference)
 
     def total(self, errors: Errors, sigmas: Tensor) -> Tensor:
         """The scalar that is minimised."""

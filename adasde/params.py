@@ -109,6 +109,7 @@ class DistillParams(PerNfe):
     scale_time: Annotated[float, Field(ge=0, lt=1)] = 0.5
     trajectories: PositiveInt = 16000
     batch: PositiveInt = 128
+    micro_batch: Annotated[int, Field(ge=0)] = 0
     lr: Annotated[float, Field(gt=0, le=10)] = 0.05
     lr_final: Annotated[float, Field(ge=0, le=10)] = 0.002
     inner_weight: Weight = 0.0

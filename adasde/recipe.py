@@ -26,6 +26,7 @@ class DistillSettings:
         scale_dir, scale_time: how far lambda and mu may leave 1.
         trajectories: teacher trajectories seen in all (they repeat when fewer are stored).
         batch: trajectories of one optimiser step.
+        micro_batch: trajectories whose walk is in memory together; 0: all of the batch.
         lr, lr_final: Adam's rate at the start and, along a cosine, at the end.
         inner_weight: weight of the mean squared error at the inner nodes, each over 1 + sigma^2.
         pixel_weight: weight of the mean squared error at the last node.
@@ -44,6 +45,7 @@ class DistillSettings:
     scale_time: float = 0.5
     trajectories: int = 16_000
     batch: int = 128
+    micro_batch: int = 0
     lr: float = 0.05
     lr_final: float = 0.002
     inner_weight: float = 0.0

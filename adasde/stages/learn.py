@@ -32,6 +32,7 @@ from adasde.stages.common import Summary, made_with, student_grid, trained_model
 from adasde.stages.judge import FEATURES
 from adasde.teacher import Teacher
 from adasde.tensorfile import load_tensors
+from adasde.together import Group, joined
 from adasde.trajectories import Trajectories, shards, write_trajectories
 from adasde.types import Model
 
@@ -120,27 +121,64 @@ def distill(
 ) -> Summary:
     """Write ``out``/coefficients.json and ``out``/loss.csv (see ``_as_csv``).
 
+    Under ``torchrun`` the processes share every batch (see ``Pieces``), and the first of them writes.
     ``reference``: the folder of the stage ``reference``, needed where ``distill.energy_weight`` is not 0.
 
     Raises:
         CoefficientsError, StoreError: the table of ``distill.start`` cannot be read, or does not fit.
         DataError: a shard is missing, damaged or made otherwise, there are no real images for the energy
             distance, or ``out`` cannot be written.
+        ParamsError: more processes than pieces of a batch.
         DivergenceError: the loss is not finite; nothing is written.
     """
     recipe = params.for_nfe(nfe)
     model = trained_model(params, checkpoint)
     origin = teacher_origin(params, nfe, model=model)
     stored = Trajectories.open(teacher, shards(recipe.training_seeds, recipe.teacher.shard), made_from=origin)
+    given = Coefficients.load(recipe.distill.start) if recipe.distill.start else None
+    with joined() as group:
+        steps = _steps(
+            params,
+            nfe,
+            model=model,
+            stored=stored,
+            checkpoint=checkpoint,
+            reference=reference,
+            start=fitted(given, nfe),
+            group=group,
+        )
+        total = iterations(recipe.distill.settings())
+        history = list(_watched(steps, total=total, name=f"distill@{nfe}") if group.rank == 0 else steps)
+        if group.rank == 0:
+            write_text(out / "loss.csv", _as_csv(history))
+            table = _documented(history[-1].coefficients, recipe, model=model, origin=origin, start=given)
+            table.save(out / "coefficients.json")
+    return {"out": str(out), "iterations": len(history), "last_loss": history[-1].losses[-1]}
+
+
+def _steps(
+    params: Params,
+    nfe: int,
+    *,
+    model: Model,
+    stored: Trajectories,
+    checkpoint: Path,
+    reference: Path | None,
+    start: Coefficients | None,
+    group: Group,
+) -> Iterator[Progress]:
+    """The training, an optimiser step after the other."""
+    recipe = params.for_nfe(nfe)
     settings = recipe.distill.settings()
     features = _features(model, checkpoint) if settings.feature_weight or settings.energy_weight else None
-    given = Coefficients.load(recipe.distill.start) if recipe.distill.start else None
-    total = iterations(settings)
-    paired = features if settings.feature_weight else None
     batches = stored.batches(
-        settings.batch, seed=recipe.seed, count=total, features=paired, device=model.device
+        settings.batch,
+        seed=recipe.seed,
+        count=iterations(settings),
+        features=features if settings.feature_weight else None,
+        device=model.device,
     )
-    steps = train(
+    return train(
         model.denoise,
         batches,
         student_grid(params, nfe),
@@ -149,13 +187,9 @@ def distill(
         features=features,
         real=_real(reference).to(model.device) if settings.energy_weight else None,
         bind=model.bind,
-        start=fitted(given, nfe),
+        start=start,
+        group=group,
     )
-    history = list(_watched(steps, total=total, name=f"distill@{nfe}"))
-    write_text(out / "loss.csv", _as_csv(history))
-    table = _documented(history[-1].coefficients, recipe, model=model, origin=origin, start=given)
-    table.save(out / "coefficients.json")
-    return {"out": str(out), "iterations": len(history), "last_loss": history[-1].losses[-1]}
 
 
 def _features(model: Model, checkpoint: Path) -> Features:
