@@ -17,6 +17,7 @@ from adasde.errors import CheckpointError, ParamsError, SolverError
 from adasde.params_io import explain, read_yaml
 from adasde.params_sections import (
     EvaluateParams,
+    NetworkParams,
     PerNfe,
     Positive,
     PositiveInt,
@@ -188,6 +189,7 @@ class Params(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     guidance: Weight = 1.0
     afs: bool = True
+    network: NetworkParams = NetworkParams()
     schedule: Grid = Grid()
     teacher: TeacherParams = TeacherParams()
     distill: DistillParams = DistillParams()

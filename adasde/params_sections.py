@@ -90,6 +90,13 @@ class StorageParams(Section):
     url: Annotated[str | None, AfterValidator(_address)] = None
 
 
+class NetworkParams(Section):
+    """How the frozen network runs in every stage (see ``adasde.models.runtime``)."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    compiled: bool = False
+
+
 class PromotionParams(Section):
     """When a candidate becomes champion (see ``flows.promotion``)."""
 

@@ -13,6 +13,7 @@ from adasde.checkpoints import cards
 from adasde.errors import ParamsError
 from adasde.params import DistillParams, Grid, TeacherParams, check_params
 from adasde.params_io import parse_yaml
+from adasde.params_sections import NetworkParams
 
 BASELINES = {
     "DDIM (Euler)": {"solver": "euler", "schedule": "time_uniform", "rho": 1.0},
@@ -24,6 +25,8 @@ WHY = {
     "features": "whose features images are judged by; null: the model's own",
     "prompts": "of a text-to-image model, a file; null: those of its card",
     "judges": "beside FID: clip-vit-large-patch14, for prompts, and dinov2-vitl14",
+    "dtype": "bfloat16 or float16: half the memory",
+    "compiled": "by torch.compile: takes a while at first",
     "inserted": "M: nodes inserted into every interval of the student (recipe)",
     "substeps": "every piece is split into so many again; 1 is the paper's",
     "trajectories": "how many in all (recipe)",
@@ -60,7 +63,7 @@ def starting_text(name: str, nfe: Sequence[int]) -> str:
     recipes = _measured() if card is None else _recipes(card, nfe)
     values = (
         {"model": name, "features": None, "prompts": None, "judges": judges_of(card)}
-        | {"nfe": list(nfe), "seed": 0, "guidance": _guidance(card)}
+        | {"nfe": list(nfe), "seed": 0, "guidance": _guidance(card), "network": NetworkParams().model_dump()}
         | recipes
         | _judged(card)
     )

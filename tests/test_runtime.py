@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import shutil
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from golden_edm_nets import CASES, FULL, inputs, named_weights
+from tiny import tiny_values
 from torch import Tensor, nn
 
-from adasde.checkpoints import Card, Part, cards
-from adasde.errors import ParamsError
+from adasde import stages
+from adasde.checkpoints import Card, Part, cards, find
+from adasde.errors import DataError, ParamsError
 from adasde.models import load_model
 from adasde.models.edm_nets.family import BUILDERS, describe
 from adasde.models.memory import estimate_memory, peak_bytes
 from adasde.models.runtime import Runtime
+from adasde.params import check_params
+from adasde.stages.common import trained_model
+from adasde.tensorfile import load_tensors
 
 SIGMA = torch.tensor(1.0)
 
@@ -153,3 +159,24 @@ def test_the_memory_of_a_published_network() -> None:
     assert memory.parameters == 295_899_315 and memory.weights == 4 * memory.parameters
     assert 50e6 < memory.activations < 500e6
     assert estimate_memory(card, card.model, batch=1, gradient=True).activations > 3 * memory.activations
+
+
+def test_the_stages_run_the_network_as_params_say(tmp_path: Path) -> None:
+    """Trajectories in bfloat16 are near those in float32, and are not taken for them."""
+    model = find("digits")
+    made = {}
+    for dtype in ("float32", "bfloat16"):
+        params = check_params(tiny_values() | {"network": {"dtype": dtype}})
+        stages.teacher(params, 3, checkpoint=model, out=tmp_path / dtype)
+        made[dtype] = load_tensors(tmp_path / dtype / "shard-00000.safetensors")["states"][-1]
+    difference = (made["bfloat16"] - made["float32"]).square().mean()
+    assert 1e-8 < difference < 1e-2
+    params = check_params(tiny_values() | {"network": {"dtype": "bfloat16"}})
+    with pytest.raises(DataError, match="was made from other parameters"):
+        stages.distill(params, 3, checkpoint=model, teacher=tmp_path / "float32", out=tmp_path / "out")
+
+
+def test_a_network_that_is_not_ours_keeps_its_own_format(tmp_path: Path) -> None:
+    params = check_params(tiny_values() | {"network": {"compiled": True}})
+    with pytest.raises(ParamsError, match="cannot be chosen for 'tiny_networks:own'"):
+        trained_model(params, "tiny_networks:own")

@@ -211,7 +211,7 @@ def test_samples_of_a_latent_model_are_decoded_before_they_are_judged(
         import_module(f"adasde.stages.{name}") for name in ("learn", "prepare", "sample", "common")
     )
     latent = replace(load_model("digits"), decode=torch.zeros_like)  # every image is grey
-    monkeypatch.setattr(common, "load_model", lambda checkpoint, device: latent)
+    monkeypatch.setattr(common, "load_model", lambda checkpoint, **_: latent)
     given = {"checkpoint": project / "data/checkpoint"}
     sample.sample(
         params, 3, coefficients=project / "data/distill/nfe3/coefficients.json", out=project / "grey", **given

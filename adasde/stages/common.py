@@ -14,7 +14,9 @@ from adasde.devices import default_device
 from adasde.files import sha256_file, sha256_json
 from adasde.models import load_model
 from adasde.models.conditional import with_random_classes
+from adasde.models.runtime import Runtime
 from adasde.params import Params
+from adasde.params_sections import NetworkParams
 from adasde.schedules import schedule
 from adasde.types import Model
 
@@ -25,13 +27,16 @@ Summary = dict[str, Any]
 
 
 def trained_model(params: Params, checkpoint: Path) -> Model:
-    """The model of ``checkpoint`` at the guidance of ``params``, on the ``default_device``.
+    """The model of ``checkpoint`` as ``params`` want it, on the ``default_device``.
 
     Raises:
         CheckpointError: it cannot be loaded.
         SolverError: guidance of a model without classes or prompts.
+        ParamsError: a number format for a network that is another library's or the user's own code.
     """
-    model = replace(load_model(checkpoint, device=default_device()), guidance=params.guidance)
+    runtime = None if params.network == NetworkParams() else Runtime(**params.network.model_dump())
+    model = load_model(checkpoint, device=default_device(), runtime=runtime)
+    model = replace(model, guidance=params.guidance)
     model.bind(range(1))
     return model
 
@@ -53,13 +58,15 @@ def student_grid(params: Params, nfe: int) -> Tensor:
     return schedule(grid.name, steps, sigma_min=grid.sigma_min, sigma_max=grid.sigma_max, rho=grid.rho)
 
 
-def made_with(model: Model, *files: str) -> dict[str, Any]:
-    """What a computed file depends on besides params: weights, guidance, torch's arithmetic, and our code.
+def made_with(params: Params, model: Model, *files: str) -> dict[str, Any]:
+    """What a computed file depends on besides its seeds: weights, guidance, arithmetic, and our code.
 
     ``files`` of the package compute it beside ``CODE``; dvc.yaml names them all.
     """
     code = code_hash(*files)
     guided: dict[str, Any] = {} if model.guidance == 1 else {"guidance": model.guidance}
+    if params.network != NetworkParams():
+        guided["network"] = params.network.model_dump()
     if model.prompts:
         guided["prompts"] = sha256_json(list(model.prompts))
     return {"model": model.name, "sha256": model.sha256, "torch": torch.__version__, "code": code, **guided}

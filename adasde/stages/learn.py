@@ -109,7 +109,7 @@ def teacher_origin(params: Params, nfe: int, *, model: Model) -> dict[str, Any]:
     recipe = params.for_nfe(nfe)
     settings = recipe.teacher.model_dump(include={"solver", "inserted", "substeps", "batch"})
     return {
-        **made_with(model, "teacher.py"),
+        **made_with(params, model, "teacher.py"),
         "steps": recipe.steps(nfe),
         "schedule": recipe.schedule.model_dump(exclude={"per_nfe"}),
         "teacher": settings,

@@ -72,7 +72,7 @@ def sample(
     rows += [_baseline(label, row, recipe, nfe=nfe) for label, row in recipe.baselines.items()]
     settings = recipe.sample
     about = {
-        **made_with(model, "coefficients.py", "denoisers.py"),
+        **made_with(params, model, "coefficients.py", "denoisers.py"),
         "seeds": [settings.first_seed, settings.seeds.stop],
         "batch": settings.batch,
         **chosen_classes(recipe),
