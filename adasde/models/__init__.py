@@ -134,8 +134,8 @@ def load_model(
     if runtime is not None and (spec.startswith(PIPELINE) or is_function(spec)):
         raise ParamsError(
             f"number format, layout and compilation cannot be chosen for {spec!r}, whose network is "
-            "another library's or your own code. Leave runtime out (in params.yaml: the section network as it "
-            "is by default), and choose them there."
+            "another library's or your own code. Leave runtime out (in params.yaml: the section network as "
+            "it is by default), and choose them there."
         )
     if spec.startswith(PIPELINE):
         from adasde.models.pipelines import load_pipeline
