@@ -104,11 +104,11 @@ def test_the_packaged_classifier_reads_letters_that_it_never_saw() -> None:
     assert load_features("glyphs").network.accuracy(images, labels) > 0.98
 
 
-@pytest.mark.parametrize(("guidance", "share"), [(1.0, 0.75), (1.5, 0.9)])
+@pytest.mark.parametrize(("guidance", "share"), [(1.0, 0.85), (1.5, 0.95)])
 def test_samples_of_the_packaged_model_are_legible(guidance: float, share: float) -> None:
     """Heun's 18 steps on 130 seeds: the classifier reads the letter that was asked for.
 
-    It reads 0.82 of them without guidance: this small network still misshapes some thin and small letters.
+    It reads 0.92 of them without guidance: this small network still misshapes some thin and small letters.
     """
     model, seeds = load_model("glyphs"), range(1_000_000, 1_000_130)
     grid = adasde.schedule("polynomial", 12)

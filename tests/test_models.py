@@ -28,7 +28,7 @@ from adasde.models.train_digits import (
     train_classifier,
     train_denoiser,
 )
-from adasde.models.training import cosine_rate, descend, sample_sigmas
+from adasde.models.training import Muon, cosine_rate, descend, sample_sigmas
 
 NAMES = sorted(cards())
 
@@ -146,12 +146,28 @@ def test_descent_minimises_and_averages_the_weights() -> None:
         return (weight.weight - 1).square().sum()
 
     optimiser = torch.optim.SGD(weight.parameters(), lr=0.1)
-    *_, average = descend(weight, optimiser, loss, iterations=60, warm_up=1, ema=0.5)
+    *_, average = descend(weight, [optimiser], loss, iterations=60, warm_up=1, ema=0.5)
     assert seen[0] == 4 and abs(weight.weight.item() - 1) < 0.01
     expected = seen[1]
     for value in [*seen[2:], weight.weight.item()]:
         expected = 0.5 * expected + 0.5 * value
     assert average.weight.item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_muon_sees_a_convolution_as_a_matrix() -> None:
+    """One step on a convolution and one of PyTorch's own on the same numbers as a matrix."""
+    generator = torch.Generator().manual_seed(3)
+    convolution = nn.Conv2d(3, 4, 3, bias=False).to(memory_format=torch.channels_last)
+    before = convolution.weight.detach().clone()
+    gradient = torch.randn(before.shape, generator=generator)
+    matrix = nn.Parameter(before.permute(0, 2, 3, 1).flatten(1).clone())
+    matrix.grad = gradient.permute(0, 2, 3, 1).flatten(1)
+    torch.optim.Muon([matrix], lr=0.1, weight_decay=0, adjust_lr_fn="match_rms_adamw").step()
+    convolution.weight.grad = gradient.to(memory_format=torch.channels_last)
+    Muon([convolution.weight], 0.1).step()
+    moved = convolution.weight.detach()
+    torch.testing.assert_close(moved.permute(0, 2, 3, 1).flatten(1), matrix.detach())
+    assert (moved - before).square().mean().sqrt() == pytest.approx(0.02, rel=0.3)  # 0.2 of the rate
 
 
 def test_augmentation_without_strength_changes_nothing() -> None:

@@ -160,7 +160,7 @@ def fit(data: Tensor, settings: Settings) -> nn.Module:
 
         count, ema = settings.iterations, max(0.0, 1 - 20 / settings.iterations)
         with track(count, "analyse: train", "iterations") as advance:
-            walk = descend(model, optimiser, loss, iterations=count, warm_up=count // 20, ema=ema)
+            walk = descend(model, [optimiser], loss, iterations=count, warm_up=count // 20, ema=ema)
             average = next(walk)  # the same module all the time
             advance()
             for _ in walk:

@@ -133,7 +133,7 @@ def fit_phase(
         model: nn.Module = trained
         steps = descend(
             trained,
-            optimiser,
+            [optimiser],
             loss,
             iterations=phase.iterations,
             warm_up=settings.warm_up,

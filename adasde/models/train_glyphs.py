@@ -6,7 +6,9 @@ Deterministic for a seed, as ``train_digits``; every image is new, so nothing ha
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,6 +20,7 @@ from adasde.models.edm import Preconditioned, training_loss
 from adasde.models.glyphs import HELD_OUT, LETTERS, REAL, SIZE, glyphs, training_seeds
 from adasde.models.training import (
     ClassifierRecipe,
+    Muon,
     ProgressCallback,
     add_noise,
     descend,
@@ -40,19 +43,26 @@ HEAD = {
 
 CLASSES = len(LETTERS)
 
+OUTER = ("network.enter.weight", "network.leave.2.weight", "network.label.weight")
+"""Weights that meet images or labels; Muon is for those between."""
+
 
 @dataclass(frozen=True)
 class DenoiserTraining:
     """EDM training of the denoiser (arXiv 2206.00364, Table 1): ln sigma ~ N(p_mean, p_std^2).
 
-    A label becomes the null class with the probability ``unlabelled``, for classifier-free guidance
-    (arXiv 2207.12598).
+    Two phases, each with a cosine to zero: Adam at ``rate``, then Muon at ``finish_rate`` for all weights
+    between the first and the last layer, the others with Adam at ``other_rate``. A label becomes the null
+    class with the probability ``unlabelled``, for classifier-free guidance (arXiv 2207.12598).
     """
 
-    iterations: int = 11000
+    iterations: int = 26000  # of both phases
+    finish: float = 15 / 26  # share of the second phase
     batch: int = 128
     rate: float = 3e-3
-    warm_up: int = 300  # iterations
+    finish_rate: float = 3e-3
+    other_rate: float = 1e-3
+    warm_up: tuple[int, int] = (300, 100)  # iterations, in each phase
     p_mean: float = -0.7
     p_std: float = 1.4
     sigma_data: float = 0.55  # standard deviation of the images
@@ -61,6 +71,12 @@ class DenoiserTraining:
     blocks: int = 3
     embedding: int = 96
     ema: float = 0.999  # decay of the average per iteration
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """Iterations of the two phases; they add up to ``iterations``."""
+        last = round(self.iterations * self.finish)
+        return self.iterations - last, last
 
     def network(self) -> UNet:
         """The raw network with fresh weights."""
@@ -71,11 +87,33 @@ def fit_denoiser(
     settings: DenoiserTraining, *, seed: int, progress: ProgressCallback | None = None
 ) -> nn.Module:
     """Train a preconditioned U-Net on images never seen twice; return the average of its weights."""
+    done, weights = 0, None
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, settings.iterations)
+
+    for index in (0, 1):
+        model = fit_phase(settings, index, seed=seed + index, start=weights, advance=advance)
+        weights = model.state_dict()
+    return model
+
+
+def fit_phase(
+    settings: DenoiserTraining,
+    index: int,
+    *,
+    seed: int,
+    start: dict[str, Tensor] | None,
+    advance: Callable[[], None],
+) -> nn.Module:
+    """Phase ``index``, 0 or 1, from the weights ``start`` (None: random); ``advance()`` every iteration."""
     with deterministic(seed) as generator:
         trained = Preconditioned(settings.network(), settings.sigma_data)
-        optimiser = torch.optim.AdamW(
-            trained.parameters(), lr=settings.rate, betas=(0.9, 0.99), weight_decay=0, fused=True
-        )
+        if start is not None:
+            trained.load_state_dict(start)
 
         def loss(done: int) -> Tensor:
             images, labels = glyphs(training_seeds("denoiser", seed, done, settings.batch))
@@ -87,16 +125,33 @@ def fit_denoiser(
                 lambda x, level: trained(x, level, labels), images, noise, sigma, settings.sigma_data
             )
 
-        count = settings.iterations
-        steps = descend(
-            trained, optimiser, loss, iterations=count, warm_up=settings.warm_up, ema=settings.ema
-        )
         model: nn.Module = trained
-        for done, averaged in enumerate(steps, 1):
+        steps = descend(
+            trained,
+            _optimisers(trained, settings, index),
+            loss,
+            iterations=settings.lengths[index],
+            warm_up=settings.warm_up[index],
+            ema=settings.ema,
+        )
+        for averaged in steps:
             model = averaged
-            if progress is not None:
-                progress(done, count)
+            advance()
     return model.eval()
+
+
+def _optimisers(
+    trained: Preconditioned, settings: DenoiserTraining, index: int
+) -> list[torch.optim.Optimizer]:
+    """Those of phase ``index``."""
+    adam = partial(torch.optim.AdamW, betas=(0.9, 0.99), weight_decay=0, fused=True)
+    if index == 0:
+        return [adam(trained.parameters(), lr=settings.rate)]
+    parameters = dict(trained.named_parameters())
+    inner = [name for name, value in parameters.items() if value.ndim > 1 and name not in OUTER]
+    others = [value for name, value in parameters.items() if name not in inner]
+    matrices = [parameters[name] for name in inner]
+    return [Muon(matrices, settings.finish_rate), adam(others, lr=settings.other_rate)]
 
 
 def write_denoiser(out: Path, model: nn.Module, settings: DenoiserTraining, *, seed: int) -> None:

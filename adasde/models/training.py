@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -40,9 +40,34 @@ def cosine_rate(done: int, total: int, warm_up: int) -> float:
     return min(1.0, (done + 1) / max(1, warm_up)) * (1 + math.cos(math.pi * done / max(1, total))) / 2
 
 
+class Muon(torch.optim.Muon):
+    """Muon for matrices and for convolutions, these as matrices [outputs, inputs * area].
+
+    Rates are those of Adam: an update has the root mean square of one of Adam's. (Jordan et al., 2024; Liu
+    et al., 2502.16982.)
+    """
+
+    def __init__(self, weights: Iterable[nn.Parameter], rate: float) -> None:
+        """``weights``: convolutions in the layout ``channels_last``."""
+        self.weights = list(weights)
+        matrices = [nn.Parameter(as_matrix(weight.detach())) for weight in self.weights]
+        super().__init__(matrices, lr=rate, weight_decay=0, adjust_lr_fn="match_rms_adamw")
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Change the weights by their gradients; they share memory with the matrices."""
+        for weight, matrix in zip(self.weights, self.param_groups[0]["params"], strict=True):
+            matrix.grad = None if weight.grad is None else as_matrix(weight.grad)
+        super().step(closure)
+
+
+def as_matrix(weight: Tensor) -> Tensor:
+    """``weight`` [out, ...] as [out, inputs], in the same memory; that of a convolution is channels_last."""
+    return weight if weight.ndim == 2 else weight.permute(0, 2, 3, 1).flatten(1)
+
+
 def descend(
     model: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimisers: Sequence[torch.optim.Optimizer],
     loss: Callable[[int], Tensor],
     *,
     iterations: int,
@@ -54,16 +79,18 @@ def descend(
     Yields the average of the weights (``ema``: its decay per iteration; 0: no average, ``model`` itself)
     after each of ``iterations``; it is the same module all the time.
     """
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda done: cosine_rate(done, iterations, warm_up)
-    )
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(optimiser, lambda done: cosine_rate(done, iterations, warm_up))
+        for optimiser in optimisers
+    ]
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema)) if ema else None
     for done in range(iterations):
         error = loss(done)
-        optimiser.zero_grad()
+        model.zero_grad()
         error.backward()
-        optimiser.step()
-        schedule.step()
+        for optimiser, schedule in zip(optimisers, schedules, strict=True):
+            optimiser.step()
+            schedule.step()
         if average is not None:
             average.update_parameters(model)
         yield average.module if average is not None else model
@@ -102,7 +129,7 @@ def descend_classifier(
         return nn.functional.cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing)
 
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
-    steps = descend(model, optimiser, loss, iterations=recipe.iterations, warm_up=recipe.warm_up)
+    steps = descend(model, [optimiser], loss, iterations=recipe.iterations, warm_up=recipe.warm_up)
     for done, _ in enumerate(steps, 1):
         if progress is not None:
             progress(done, recipe.iterations)
