@@ -23,8 +23,10 @@ from adasde.models.training import (
     ClassifierRecipe,
     ProgressCallback,
     add_noise,
+    averaged,
     descend,
     descend_classifier,
+    descend_phases,
     deterministic,
     sample_sigmas,
 )
@@ -84,18 +86,13 @@ def fit_denoiser(
     images: Tensor, settings: DenoiserTraining, *, seed: int, progress: ProgressCallback | None = None
 ) -> nn.Module:
     """Train a preconditioned residual MLP on ``images`` [n, *shape]; return the average of its weights."""
-    done, weights = 0, None
 
-    def advance() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, settings.iterations)
+    def fit(index: int, start: dict[str, Tensor] | None, advance: Callable[[], None]) -> nn.Module:
+        return fit_phase(
+            images, settings, settings.phases[index], seed=seed + index, start=start, advance=advance
+        )
 
-    for index, phase in enumerate(settings.phases):
-        model = fit_phase(images, settings, phase, seed=seed + index, start=weights, advance=advance)
-        weights = model.state_dict()
-    return model
+    return descend_phases(fit, iterations=settings.iterations, progress=progress)
 
 
 def fit_phase(
@@ -130,7 +127,6 @@ def fit_phase(
             sigma = sample_sigmas(settings.batch, settings.p_mean, settings.p_std, generator)
             return training_loss(trained, batch, noise, sigma, sigma_data)
 
-        model: nn.Module = trained
         steps = descend(
             trained,
             [optimiser],
@@ -139,10 +135,7 @@ def fit_phase(
             warm_up=settings.warm_up,
             ema=settings.ema,
         )
-        for averaged in steps:
-            model = averaged
-            advance()
-    return model.eval()
+        return averaged(steps, trained, advance)
 
 
 @dataclass(frozen=True)

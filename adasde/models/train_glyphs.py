@@ -23,8 +23,10 @@ from adasde.models.training import (
     Muon,
     ProgressCallback,
     add_noise,
+    averaged,
     descend,
     descend_classifier,
+    descend_phases,
     deterministic,
     sample_sigmas,
 )
@@ -87,18 +89,11 @@ def fit_denoiser(
     settings: DenoiserTraining, *, seed: int, progress: ProgressCallback | None = None
 ) -> nn.Module:
     """Train a preconditioned U-Net on images never seen twice; return the average of its weights."""
-    done, weights = 0, None
 
-    def advance() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, settings.iterations)
+    def fit(index: int, start: dict[str, Tensor] | None, advance: Callable[[], None]) -> nn.Module:
+        return fit_phase(settings, index, seed=seed + index, start=start, advance=advance)
 
-    for index in (0, 1):
-        model = fit_phase(settings, index, seed=seed + index, start=weights, advance=advance)
-        weights = model.state_dict()
-    return model
+    return descend_phases(fit, iterations=settings.iterations, progress=progress)
 
 
 def fit_phase(
@@ -125,7 +120,6 @@ def fit_phase(
                 lambda x, level: trained(x, level, labels), images, noise, sigma, settings.sigma_data
             )
 
-        model: nn.Module = trained
         steps = descend(
             trained,
             _optimisers(trained, settings, index),
@@ -134,10 +128,7 @@ def fit_phase(
             warm_up=settings.warm_up[index],
             ema=settings.ema,
         )
-        for averaged in steps:
-            model = averaged
-            advance()
-    return model.eval()
+        return averaged(steps, trained, advance)
 
 
 def _optimisers(

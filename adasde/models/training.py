@@ -96,6 +96,39 @@ def descend(
         yield average.module if average is not None else model
 
 
+def descend_phases(
+    fit: Callable[[int, dict[str, Tensor] | None, Callable[[], None]], nn.Module],
+    *,
+    iterations: int,
+    progress: ProgressCallback | None,
+) -> nn.Module:
+    """Two phases, ``fit(index, start, advance)``: the second from the weights of the first.
+
+    ``advance()`` is to be called after each of ``iterations``, of both phases.
+    """
+    done, weights = 0, None
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, iterations)
+
+    for index in (0, 1):
+        model = fit(index, weights, advance)
+        weights = model.state_dict()
+    return model
+
+
+def averaged(steps: Iterator[nn.Module], start: nn.Module, advance: Callable[[], None]) -> nn.Module:
+    """The last of the ``steps`` of ``descend``, ready for use; ``start`` where there are none."""
+    last = start
+    for average in steps:
+        last = average
+        advance()
+    return last.eval()
+
+
 @dataclass(frozen=True)
 class ClassifierRecipe:
     """Cross entropy on noisy images."""
