@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from adasde.errors import CoefficientsError, DivergenceError
 from adasde.losses import Batch, Errors, Features, Losses, flat, in_parts
 from adasde.noise import latents
 from adasde.parametrisation import Parametrisation
-from adasde.pieces import Pieces
+from adasde.pieces import Bind, Pieces
 from adasde.recipe import DistillSettings, recipe_from
 from adasde.resuming import check_start, fitted, origin
 from adasde.schedules import schedule as make_schedule
@@ -23,8 +23,6 @@ from adasde.solvers import adams_bashforth, evaluations_of, steps_for_nfe
 from adasde.teacher import Teacher
 from adasde.together import ALONE, Group
 from adasde.types import Denoiser
-
-Bind = Callable[[Sequence[int]], Denoiser]
 
 
 @dataclass(frozen=True)
@@ -80,17 +78,18 @@ def distill(
     total = iterations(settings)
     optimiser = torch.optim.Adam(table.parameters(), lr=settings.lr)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, total, eta_min=settings.lr_final)
+    with torch.no_grad():
+        current = checked_table(table, 1)
     for iteration, batch in zip(range(1, total + 1), batches, strict=False):
-        current = checked_table(table, iteration)
         errors = pieces.backward(bind or (lambda seeds: denoise), batch, table)
         if not descends(table, errors, settings.max_gradient):
             raise diverged(iteration, errors, current)
         optimiser.step()
         rate.step()
         with torch.no_grad():
-            after = checked_table(table, iteration)
+            current = checked_table(table, iteration)
         feature, energy = (None if error is None else float(error) for error in errors[1:])
-        yield Progress(iteration, total, tuple(errors.nodes.tolist()), feature, energy, after)
+        yield Progress(iteration, total, tuple(errors.nodes.tolist()), feature, energy, current)
 
 
 def descends(table: Parametrisation, errors: Errors, max_gradient: float) -> bool:

@@ -62,7 +62,7 @@ class Pieces:
 
     def backward(self, bind: Bind, batch: Batch, table: Parametrisation) -> Errors:
         """The errors of ``batch``, detached; its gradient is in the parameters of ``table`` then."""
-        pieces = list(pieces_of(batch, self.losses.settings.micro_batch))
+        pieces = pieces_of(batch, self.losses.settings.micro_batch)
         mine = self.group.share(pieces)
         kept: dict[int, Walked] = {}
         seen = self._features(bind, mine, table, kept) if len(pieces) > 1 else None
