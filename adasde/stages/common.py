@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 import adasde
 from adasde.devices import default_device
+from adasde.features import Features, load_features
 from adasde.files import sha256_file, sha256_json
 from adasde.models import load_model
 from adasde.models.conditional import with_random_classes
@@ -39,6 +41,15 @@ def trained_model(params: Params, checkpoint: Path) -> Model:
     model = replace(model, guidance=params.guidance)
     model.bind(range(1))
     return model
+
+
+def extractor_of(checkpoint: str | os.PathLike[str]) -> Features:
+    """The feature extractor of ``checkpoint``, on the ``default_device``.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+    """
+    return load_features(checkpoint, device=default_device())
 
 
 def judged_model(params: Params, checkpoint: Path) -> Model:

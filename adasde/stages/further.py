@@ -133,5 +133,6 @@ def _likeness(card: Card, part: Part, folder: Path, classes: str) -> Likeness:
 
 
 def _eyes(card: Card, part: Part, folder: Path) -> Features:
-    network: Any = build(card, part, read_weights(folder, part)).to(default_device())
-    return Features(network, name="dinov2", sha256=part.sha256, device=default_device())
+    device = default_device()
+    network: Any = build(card, part, read_weights(folder, part)).to(device)
+    return Features(network, name="dinov2", sha256=part.sha256, device=device)

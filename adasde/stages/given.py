@@ -10,15 +10,14 @@ from torch import Tensor
 
 from adasde.catalogue import ModelCard, catalogue
 from adasde.checkpoints import find, read_card
-from adasde.devices import default_device
 from adasde.errors import CheckpointError, DataError
-from adasde.features import load_features
 from adasde.imagefiles import ImageFiles
 from adasde.metrics import Statistics, image_features
 from adasde.models.data import SOURCES, real_images
 from adasde.models.fetching import reference_file
 from adasde.params import Params
 from adasde.progress import track
+from adasde.stages.common import extractor_of
 from adasde.stages.moments import BATCH, image_shape
 from adasde.store import local_copy
 from adasde.store.opening import local_path, scheme
@@ -69,7 +68,7 @@ def _read(files: ImageFiles) -> Tensor:
 
 
 def _of_images(real: Tensor, checkpoint: Path) -> Given:
-    return real, Statistics.of(image_features(real, load_features(checkpoint, device=default_device())))
+    return real, Statistics.of(image_features(real, extractor_of(checkpoint)))
 
 
 def _of_card(card: ModelCard, checkpoint: Path, *, beside: Path) -> Statistics:
@@ -81,7 +80,7 @@ def _fitting(path: Path, checkpoint: Path) -> Statistics:
     """Statistics of this checkpoint's extractor (DataError: of another one)."""
     moments = Statistics.load(path)
     blank = torch.zeros(1, *image_shape(checkpoint), dtype=torch.uint8)
-    units = image_features(blank, load_features(checkpoint, device=default_device())).shape[1]
+    units = image_features(blank, extractor_of(checkpoint)).shape[1]
     if len(moments.mu) != units:
         name = read_card(find(checkpoint)).name
         raise DataError(

@@ -10,13 +10,12 @@ from typing import Any
 from torch import Tensor
 
 from adasde.checkpoints import Card, find, read_card
-from adasde.devices import default_device
 from adasde.errors import DataError
-from adasde.features import load_features
 from adasde.files import sha256_file
 from adasde.metrics import Protocol, Statistics, evaluate, fid, image_features, inception_score
 from adasde.params import Params
 from adasde.params_sections import EvaluateParams
+from adasde.stages.common import extractor_of
 from adasde.stages.further import Further, further_of
 from adasde.tensorfile import load_images
 from adasde.types import FeatureExtractor
@@ -49,7 +48,7 @@ class Judge:
             CheckpointError: the extractor cannot be loaded.
             DataError: the reference is missing or damaged.
         """
-        extractor = load_features(checkpoint, device=default_device())
+        extractor = extractor_of(checkpoint)
         there = (folder / REAL).exists()
         real = image_features(load_images(folder / REAL), extractor) if there else None
         reference = Statistics.load(folder / STATISTICS)

@@ -13,16 +13,14 @@ import numpy as np
 from torch import Tensor
 
 from adasde.checkpoints import find, read_card
-from adasde.devices import default_device
 from adasde.errors import DataError
-from adasde.features import load_features
 from adasde.files import atomic, sha256_json
 from adasde.imagefiles import ImageFiles
 from adasde.metrics import Statistics, image_features
 from adasde.models import linked, load_model
 from adasde.models.ldm import stable
 from adasde.progress import track
-from adasde.stages.common import Summary
+from adasde.stages.common import Summary, extractor_of
 
 BATCH = 64  # images that are read and shown together
 KEEP = 16  # batches after which the sums are written down
@@ -103,7 +101,7 @@ def statistics_of(images: ImageFiles, checkpoint: str | os.PathLike[str], *, bes
         CheckpointError: the extractor cannot be loaded.
         DataError: an image cannot be used, or nothing can be written.
     """
-    extractor = load_features(checkpoint, device=default_device())
+    extractor = extractor_of(checkpoint)
     mark = sha256_json([images.mark, extractor.sha256, list(images.shape)])
     kept = beside.with_name(f".{beside.name}.part")
     sums = Moments.load(kept, mark)

@@ -10,9 +10,7 @@ from torch import Tensor
 import adasde
 from adasde.batching import in_chunks
 from adasde.denoisers import Counting
-from adasde.devices import default_device
 from adasde.energy import thinned
-from adasde.features import load_features
 from adasde.files import write_json
 from adasde.metrics import image_features, to_uint8
 from adasde.models import fetching
@@ -20,7 +18,7 @@ from adasde.noise import latents
 from adasde.params import Params
 from adasde.progress import track
 from adasde.schedules import schedule
-from adasde.stages.common import Summary, judged_model
+from adasde.stages.common import Summary, extractor_of, judged_model
 from adasde.stages.further import check_further, save_further
 from adasde.stages.given import real_or_moments
 from adasde.stages.judge import FEATURES, FLOOR, REAL, STATISTICS, Judge
@@ -88,7 +86,7 @@ def _known_features(real: Tensor | None, checkpoint: Path) -> Tensor:
     """Float32 features [n, F] of real images for the energy distance; n = 0 where there are none."""
     if real is None:
         return torch.zeros(0, 0)
-    return image_features(thinned(real), load_features(checkpoint, device=default_device())).float()
+    return image_features(thinned(real), extractor_of(checkpoint)).float()
 
 
 def _floor(params: Params, model: Model) -> tuple[Tensor, int]:
