@@ -16,7 +16,7 @@ from adasde.losses import Batch, Errors, Features, Losses, flat, in_parts
 from adasde.noise import latents
 from adasde.parametrisation import Parametrisation
 from adasde.pieces import Bind, Pieces
-from adasde.recipe import DistillSettings, recipe_from
+from adasde.recipe import DistillSettings, cosine, recipe_from
 from adasde.resuming import check_start, fitted, origin
 from adasde.schedules import schedule as make_schedule
 from adasde.solvers import adams_bashforth, evaluations_of, steps_for_nfe
@@ -81,7 +81,8 @@ def distill(
     with torch.no_grad():
         current = checked_table(table, 1)
     for iteration, batch in zip(range(1, total + 1), batches, strict=False):
-        errors = pieces.backward(bind or (lambda seeds: denoise), batch, table)
+        paired = cosine(1.0, settings.paired_final, (iteration - 1) / total)
+        errors = pieces.backward(bind or (lambda seeds: denoise), batch, table, paired=paired)
         if not descends(table, errors, settings.max_gradient):
             raise diverged(iteration, errors, current)
         optimiser.step()

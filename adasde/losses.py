@@ -114,8 +114,8 @@ class Losses:
             return None
         return energy_distance(seen, self.reference)
 
-    def total(self, errors: Errors, sigmas: Tensor) -> Tensor:
-        """The scalar that is minimised."""
+    def total(self, errors: Errors, sigmas: Tensor, *, paired: float = 1.0) -> Tensor:
+        """The scalar that is minimised; ``paired`` is what is left of the weights of paired errors."""
         settings = self.settings
         loss = settings.pixel_weight * errors.nodes[-1]
         if settings.inner_weight:
@@ -123,6 +123,7 @@ class Losses:
             loss = loss + settings.inner_weight * (errors.nodes[:-1] / scale).sum()
         if errors.feature is not None:
             loss = loss + settings.feature_weight * errors.feature
+        loss = paired * loss
         return loss if errors.energy is None else loss + settings.energy_weight * errors.energy
 
 

@@ -117,6 +117,7 @@ class DistillParams(PerNfe):
     pixel_weight: Weight = 0.1
     feature_weight: Weight = 0.3
     energy_weight: Weight = 0.0
+    paired_final: Annotated[float, Field(ge=0, le=1)] = 1.0
     max_gradient: Positive = 1.0
 
     @model_validator(mode="after")

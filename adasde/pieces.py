@@ -60,8 +60,11 @@ class Pieces:
                 "micro_batch by rounding, and not on the number of processes."
             )
 
-    def backward(self, bind: Bind, batch: Batch, table: Parametrisation) -> Errors:
-        """The errors of ``batch``, detached; its gradient is in the parameters of ``table`` then."""
+    def backward(self, bind: Bind, batch: Batch, table: Parametrisation, *, paired: float = 1.0) -> Errors:
+        """The errors of ``batch``, detached; its gradient is in the parameters of ``table`` then.
+
+        ``paired``: see ``Losses.total``.
+        """
         pieces = pieces_of(batch, self.losses.settings.micro_batch)
         mine = self.group.share(pieces)
         kept: dict[int, Walked] = {}
@@ -69,7 +72,7 @@ class Pieces:
         made = {}
         for piece in mine:
             walked = kept.pop(piece.number, None) or self._walk(bind, piece, table)
-            made[piece.number] = self._part(walked, piece, table, seen)
+            made[piece.number] = self._part(walked, piece, table, seen, paired)
         parts = list(self.group.gather(made).values())
         _set_gradients(table, torch.stack([part.gradient for part in parts]).sum(0))
         return _summed([part.errors for part in parts])
@@ -93,7 +96,9 @@ class Pieces:
             found[piece.number] = walked.seen.detach().cpu()
         return torch.cat(list(self.group.gather(found).values()))
 
-    def _part(self, walked: Walked, piece: Piece, table: Parametrisation, seen: Tensor | None) -> Part:
+    def _part(
+        self, walked: Walked, piece: Piece, table: Parametrisation, seen: Tensor | None, paired: float
+    ) -> Part:
         own = walked.seen
         if seen is not None and own is not None:  # the others' features are constants here
             before, after = seen[: piece.rows.start].to(own), seen[piece.rows.stop :].to(own)
@@ -101,7 +106,7 @@ class Pieces:
         nodes = walked.nodes * piece.share
         feature = None if walked.feature is None else walked.feature * piece.share
         errors = Errors(nodes, feature, self.losses.energy(own))
-        loss = self.losses.total(errors, table.sigmas())
+        loss = self.losses.total(errors, table.sigmas(), paired=paired)
         gradients = torch.autograd.grad(loss, list(table.parameters()), materialize_grads=True)
         flat = torch.cat([gradient.flatten().cpu() for gradient in gradients])
         feature, energy = (None if error is None else error.detach().cpu() for error in errors[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -32,6 +33,8 @@ class DistillSettings:
         pixel_weight: weight of the mean squared error at the last node.
         feature_weight: weight of the mean squared feature error at the last node (the paper's alpha).
         energy_weight: weight of the energy distance between features of the last states and of real samples.
+        paired_final: what is left of the three weights above it at the end, along the same cosine: paired
+            errors are quick to follow, but their best is the teacher.
         max_gradient: gradients are scaled down to this norm.
     """
 
@@ -52,6 +55,7 @@ class DistillSettings:
     pixel_weight: float = 0.1
     feature_weight: float = 0.3
     energy_weight: float = 0.0
+    paired_final: float = 1.0
     max_gradient: float = 1.0
 
     def __post_init__(self) -> None:
@@ -64,11 +68,21 @@ class DistillSettings:
                 make_solver(self.solver, self.solver_options)
             if self.points != 1:
                 raise ParamsError(f"points = {self.points} belongs to {OWN}; {self.solver} has no points.")
+        if self.paired_final < 1 and not self.energy_weight:
+            raise ParamsError(
+                f"paired_final = {self.paired_final:g} takes the paired errors back in favour of the energy "
+                "distance, which has no weight: set energy_weight above 0, or paired_final to 1."
+            )
         if self.learn_grid and self.inner_weight > 0:
             raise ParamsError(
                 "with learn_grid the nodes move away from the teacher's, so that errors at the inner nodes "
                 "mean nothing: set inner_weight to 0."
             )
+
+
+def cosine(start: float, end: float, progress: float) -> float:
+    """From ``start`` at progress 0 to ``end`` at 1, flat at both."""
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def recipe_from(settings: dict[str, Any]) -> DistillSettings:

@@ -40,6 +40,7 @@ WHY = {
     "feature_weight": "alpha: weight of the squared feature error at the last node (recipe)",
     "pixel_weight": "weight of the squared error there; ours, not published",
     "inner_weight": "weight of the errors at the inner nodes; ours, not published",
+    "paired_final": "what is left of the squared errors' weights at the end, along the rate's cosine",
     "lr": "Adam's rate at the start (recipe) ...",
     "lr_final": "... and at the end of a cosine",
     "batch": "computed together",

@@ -8,6 +8,7 @@ from closed_form import small_mixture
 
 import adasde
 from adasde.bench.targets import MixtureTarget
+from adasde.closed_form import Gaussian
 from adasde.coefficients import MULTISTEP
 from adasde.distill import DistillSettings
 from adasde.energy import LIMIT, Reference, energy_distance
@@ -44,6 +45,27 @@ def test_many_real_samples_are_thinned_the_same_way() -> None:
 def test_it_needs_real_samples(real: torch.Tensor | None) -> None:
     with pytest.raises(ParamsError, match="energy_weight = 1 compares with real samples, and there are none"):
         Losses(DistillSettings(energy_weight=1.0), real=real)
+
+
+@pytest.mark.parametrize(("paired_final", "ends_at"), [(1.0, 0.7), (0.0, 0.5)])
+def test_paired_errors_hold_a_student_at_its_teacher_until_their_weight_is_gone(
+    paired_final: float, ends_at: float
+) -> None:
+    """The network believes in a deviation of 0.7, which the teacher follows; that of real samples is 0.5."""
+    real = 0.5 * torch.randn(2000, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    recipe = {"solver": MULTISTEP, "learn_grid": True, "gamma_max": 0.0, "trajectories": 25_600}
+    weights = {"pixel_weight": 10.0, "energy_weight": 1.0, "paired_final": paired_final}
+    network = Gaussian(mean=0.0, std=0.7)
+    table = adasde.distill_coefficients(
+        network, (2,), 3, real=real, pool=512, dtype=torch.float64, **recipe, **weights
+    )
+    start = adasde.latents(range(10**6, 10**6 + 2000), (2,), dtype=torch.float64)
+    assert float(adasde.sample(network, start, table).std()) == pytest.approx(ends_at, abs=0.05)
+
+
+def test_paired_errors_are_not_taken_back_in_favour_of_nothing() -> None:
+    with pytest.raises(ParamsError, match=r"paired_final = 0 .* no weight: set energy_weight above 0, or"):
+        DistillSettings(paired_final=0.0)
 
 
 def test_without_an_extractor_the_states_are_compared() -> None:
