@@ -21,8 +21,7 @@ import os
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import repeat
@@ -30,10 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from overhead import ratio, seconds, table_of
 
 import adasde
 from adasde.coefficients import MULTISTEP
-from adasde.distill import distill, start_table
+from adasde.distill import distill
 from adasde.losses import Batch
 from adasde.models.edm import Preconditioned
 from adasde.models.unet import UNet
@@ -52,25 +52,8 @@ def network(resolution: int) -> tuple[Denoiser, tuple[int, ...]]:
     return model, (3, resolution, resolution)
 
 
-def table_of(nfe: int) -> adasde.Coefficients:
-    grid = adasde.schedule("time_uniform", adasde.steps_for_nfe(MULTISTEP, nfe, afs=True), rho=1.5)
-    with torch.no_grad():
-        return start_table(grid, settings=DistillSettings(solver=MULTISTEP), afs=True)()
-
-
-def median(work: Callable[[], object], times: int) -> float:
-    """Seconds, after one run that does not count."""
-    work()
-    values = []
-    for _ in range(times):
-        started = time.perf_counter()
-        work()
-        values.append(time.perf_counter() - started)
-    return statistics.median(values)
-
-
 def sampling(denoise: Denoiser, shape: tuple[int, ...], nfe: int, batch: int, images: int) -> None:
-    table = table_of(nfe)
+    table = table_of(MULTISTEP, nfe, gamma=0.0)
     for first in range(0, images, batch):
         seeds = range(first, first + batch)
         adasde.sample(denoise, adasde.latents(seeds, shape), table, adasde.SeededNoise(seeds))
@@ -86,7 +69,7 @@ def bare(denoise: Denoiser, shape: tuple[int, ...], nfe: int, batch: int) -> Non
 def student(denoise: Denoiser, shape: tuple[int, ...], nfe: int, **settings: Any) -> Iterator[object]:
     """Iterations of the recipe's form on states that stand for the teacher's, without an extractor."""
     recipe = DistillSettings(solver=MULTISTEP, learn_grid=True, energy_weight=3.0, batch=BATCH)
-    sigmas = table_of(nfe).sigmas
+    sigmas = table_of(MULTISTEP, nfe, gamma=0.0).sigmas
     latents = adasde.latents(range(BATCH), shape)
     whole = Batch(range(BATCH), torch.stack([sigmas[0].float() * latents, torch.zeros_like(latents)]))
     group = settings.pop("group", ALONE)
@@ -96,11 +79,12 @@ def student(denoise: Denoiser, shape: tuple[int, ...], nfe: int, **settings: Any
 
 def by_images(times: int) -> dict[str, float]:
     denoise, shape = network(16)
-    alone = median(partial(sampling, denoise, shape, 5, 16, 16), times) / 16
-    found = {}
+    alone, found = partial(sampling, denoise, shape, 5, 16, 16), {}
     for batch, images in ((16, 64), (64, 64), (64, 256), (256, 256)):
-        seconds = median(partial(sampling, denoise, shape, 5, batch, images), times) / images
-        found[f"per image, {images} images in batches of {batch}, over 16 in one"] = seconds / alone
+        many = partial(sampling, denoise, shape, 5, batch, images)
+        found[f"per image, {images} images in batches of {batch}, over 16 in one"] = (
+            ratio(many, alone, times) * 16 / images
+        )
     return found
 
 
@@ -108,29 +92,28 @@ def by_size(times: int) -> dict[str, float]:
     found = {}
     for resolution, nfe in ((8, 5), (16, 3), (16, 5), (16, 9), (32, 5)):
         denoise, shape = network(resolution)
-        passes = median(partial(bare, denoise, shape, nfe, BATCH), times)
-        drawn = median(partial(sampling, denoise, shape, nfe, BATCH, BATCH), times)
-        steps = student(denoise, shape, nfe)
-        learnt = median(lambda steps=steps: next(steps), times)  # type: ignore[misc]
+        passes = partial(bare, denoise, shape, nfe, BATCH)
+        drawn = partial(sampling, denoise, shape, nfe, BATCH, BATCH)
+        learnt = partial(next, student(denoise, shape, nfe))
         where = f"{resolution}x{resolution}, NFE {nfe}"
         found |= {
-            f"sampling / network, {where}": drawn / passes,
-            f"iteration / network, {where}": learnt / passes,
+            f"sampling / network, {where}": ratio(drawn, passes, times),
+            f"iteration / network, {where}": ratio(learnt, passes, times),
         }
     return found
 
 
 def by_processes(times: int) -> dict[str, float]:
     """Both started by torchrun, so that both exchange their gradients."""
-    seconds = {}
+    spent = {}
     for count in (1, 2):
         launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
         command = [sys.executable, *launch, __file__, "--process", "--repeat", str(times)]
         done = subprocess.run(
             command, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
         )
-        seconds[count] = float(done.stdout)
-    return {"an iteration, two processes / one": seconds[2] / seconds[1]}
+        spent[count] = float(done.stdout)
+    return {"an iteration, two processes / one": spent[2] / spent[1]}
 
 
 def process(times: int) -> None:
@@ -138,9 +121,10 @@ def process(times: int) -> None:
     with joined() as group:
         denoise, shape = network(16)
         steps = student(denoise, shape, 5, micro_batch=BATCH // 2, group=group)
-        seconds = median(lambda: next(steps), times)
+        next(steps)
+        values = seconds(partial(next, steps), times)
         if group.rank == 0:
-            print(seconds)
+            print(statistics.median(values))
 
 
 def main() -> None:
