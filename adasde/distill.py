@@ -82,7 +82,7 @@ def distill(
         current = checked_table(table, 1)
     for iteration, batch in zip(range(1, total + 1), batches, strict=False):
         paired = cosine(1.0, settings.paired_final, (iteration - 1) / total)
-        errors = pieces.backward(bind or (lambda seeds: denoise), batch, table, paired=paired)
+        pieces, errors = pieces.within_memory(bind or (lambda seeds: denoise), batch, table, paired=paired)
         if not descends(table, errors, settings.max_gradient):
             raise diverged(iteration, errors, current)
         optimiser.step()

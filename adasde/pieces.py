@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from adasde.batching import attempt, halved
 from adasde.errors import ParamsError
 from adasde.losses import Batch, Errors, Losses, Walked
 from adasde.parametrisation import Parametrisation
@@ -76,6 +78,29 @@ class Pieces:
         parts = list(self.group.gather(made).values())
         _set_gradients(table, torch.stack([part.gradient for part in parts]).sum(0))
         return _summed([part.errors for part in parts])
+
+    def within_memory(
+        self, bind: Bind, batch: Batch, table: Parametrisation, *, paired: float = 1.0
+    ) -> tuple[Pieces, Errors]:
+        """``backward`` in pieces halved until the device has memory for one, and pieces of that size.
+
+        Processes that share a batch are not alone in this: there the error ends them all.
+
+        Raises:
+            ParamsError: there is no memory for one sample.
+        """
+        backward = partial(Pieces.backward, bind=bind, batch=batch, table=table, paired=paired)
+        if self.group.world > 1:
+            return self, backward(self)
+        pieces = self
+        while (errors := attempt(backward, pieces)) is None:
+            pieces = pieces._halved()
+        return pieces, errors
+
+    def _halved(self) -> Pieces:
+        settings = self.losses.settings
+        size = halved(settings.micro_batch or settings.batch)
+        return replace(self, losses=replace(self.losses, settings=replace(settings, micro_batch=size)))
 
     def _walk(self, bind: Bind, piece: Piece, table: Parametrisation) -> Walked:
         return self.losses.walk(bind(piece.batch.seeds), piece.batch, table())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import adasde
-from adasde.batching import chunks, in_chunks
+from adasde.batching import in_chunks
 from adasde.bench.samplers import Classical, Learned
 from adasde.bench.store import Store
 from adasde.bench.targets import target
@@ -120,7 +120,7 @@ class Measure:
             counting = Counting(goal.bind(piece))
             latent = latents(piece, goal.shape, dtype=goal.dtype)
             states = self.sampler.draw(counting, latent, piece)
-            calls += counting.nfe
+            calls += counting.nfe * len(piece)
             return states
 
         started = time.perf_counter()
@@ -132,7 +132,7 @@ class Measure:
             store.put(self.identity, {"error": str(error)})
             return {"error": str(error)}
         result |= {
-            "nfe": calls // len(list(chunks(seeds, BATCH))),
+            "nfe": calls // len(seeds),
             "seconds": round(seconds, 4),
             "images": len(seeds),
         }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import adasde
-from adasde.batching import chunks
+from adasde.batching import chunks, in_chunks
 from adasde.coefficients import Coefficients
 from adasde.devices import rank_of
 from adasde.errors import DataError
@@ -106,7 +106,7 @@ def draw_seeds(request: Request, seeds: Sequence[int], *, asked: Asked | None = 
 
 def draw_piece(request: Request, out: str, seeds: list[int]) -> int:
     """Draw and keep one piece; returns how many images. A worker of a cluster runs this."""
-    open_place(out).add(seeds, draw_seeds(request, seeds))
+    open_place(out).add(seeds, in_chunks(seeds, len(seeds), partial(draw_seeds, request)))
     return len(seeds)
 
 
