@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
 from contextlib import closing
 
@@ -43,6 +44,8 @@ def test_a_lost_tracking_server_costs_nothing_but_the_tracking(make_toy) -> None
         services.wait()
         process = project.start("run")
         eventually(lambda: rows(toy, "SELECT 1 FROM runs WHERE status = 'RUNNING'"), every=0.02)
+        process.send_signal(signal.SIGSTOP)  # a server takes a while to stop, in which a run can be finished
+    process.send_signal(signal.SIGCONT)
     _, err = process.communicate(timeout=900)
     assert process.returncode == 1, err
     assert "Traceback" not in err
