@@ -38,7 +38,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Pieces:
-    """Errors and gradients of batches in pieces of ``losses.settings.micro_batch`` (0: in one).
+    """Errors and gradients of batches in pieces of ``size`` (0: in one; None: the settings' ``micro_batch``).
 
     A process of ``group`` takes every so many-th piece. Sums are taken over pieces in their order, so that
     the result depends on their size (by rounding) and not on the number of processes. Memory is that of one
@@ -51,8 +51,11 @@ class Pieces:
 
     losses: Losses
     group: Group = ALONE
+    size: int | None = None
 
     def __post_init__(self) -> None:
+        if self.size is None:
+            object.__setattr__(self, "size", self.losses.settings.micro_batch)
         batch, size, world = self.losses.settings.batch, self.losses.settings.micro_batch, self.group.world
         if (count := -(-batch // (size or batch))) < world:
             remedy = f"Set micro_batch to {batch // world}" if batch >= world else f"Start {batch} processes"
@@ -67,7 +70,7 @@ class Pieces:
 
         ``paired``: see ``Losses.total``.
         """
-        pieces = pieces_of(batch, self.losses.settings.micro_batch)
+        pieces = pieces_of(batch, self.size or 0)
         mine = self.group.share(pieces)
         kept: dict[int, Walked] = {}
         seen = self._features(bind, mine, table, kept) if len(pieces) > 1 else None
@@ -94,13 +97,8 @@ class Pieces:
             return self, backward(self)
         pieces = self
         while (errors := attempt(backward, pieces)) is None:
-            pieces = pieces._halved()
+            pieces = replace(pieces, size=halved(pieces.size or self.losses.settings.batch))
         return pieces, errors
-
-    def _halved(self) -> Pieces:
-        settings = self.losses.settings
-        size = halved(settings.micro_batch or settings.batch)
-        return replace(self, losses=replace(self.losses, settings=replace(settings, micro_batch=size)))
 
     def _walk(self, bind: Bind, piece: Piece, table: Parametrisation) -> Walked:
         return self.losses.walk(bind(piece.batch.seeds), piece.batch, table())
