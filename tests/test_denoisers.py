@@ -92,8 +92,11 @@ def test_a_state_that_was_not_finite_before_is_named() -> None:
         Finite(lambda x, sigma: x)(x, torch.tensor(2.0))
 
 
-def test_finite_outputs_pass_as_they_are() -> None:
-    x = torch.randn(2, 3)
+@pytest.mark.parametrize(
+    "x", [torch.randn(2, 3), torch.full((2, 3), 4e4, dtype=torch.float16)], ids=["", "sum"]
+)
+def test_finite_outputs_pass_as_they_are(x: Tensor) -> None:
+    """Also where their sum is not finite."""
     assert Finite(lambda x, sigma: x)(x, torch.tensor(2.0)) is x
 
 
