@@ -33,6 +33,7 @@ CANDIDATES = [
     ("dpmpp-3m", 3, 1),
     ("ipndm", 3, 2),
     ("ipndm", 3, 1),
+    ("ipndm", 1, 1),
 ]
 
 

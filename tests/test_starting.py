@@ -53,6 +53,16 @@ def test_every_model_gets_params_that_hold_with_all_that_dvc_names(name: str) ->
             assert f"NFE {nfe}: {'published' if recipe.published else 'inferred'}" in text
 
 
+def test_a_packaged_model_begins_with_what_measured_best_on_it() -> None:
+    ours, digits, glyphs = (
+        check_params(parse_yaml(text, source="x"))
+        for text in ((ROOT / "params.yaml").read_text(), *(starting_text(name, [3]) for name in cards()))
+    )
+    assert [digits.model, glyphs.model] == ["digits", "glyphs"]
+    assert (digits.teacher, digits.distill) == (ours.teacher, ours.distill)
+    assert glyphs.distill.pixel_weight < ours.distill.pixel_weight
+
+
 def test_the_command_says_what_comes_and_overwrites_nothing(tmp_path: Path) -> None:
     ended = adasde(["init", "--model", "cifar10", "--nfe", "5,3"], tmp_path)
     assert ended.code == 0, ended.err

@@ -28,8 +28,8 @@ BATCH = 1000
 SHOWN = 24
 """Images of a cell that are kept for the sheets."""
 
-TEACHER_STEPS = 60
-"""Heun steps (polynomial, rho = 7) of the trajectories that learned samplers are taught by."""
+TEACHER_STEPS = 40
+"""iPNDM steps (time_uniform, rho = 1.5) of the trajectories that learned samplers are taught by."""
 
 TRAINING_SEED = 0
 
@@ -146,18 +146,18 @@ class Ends:
     """Both ends of ``count`` teacher trajectories: the target of every distillation on this model."""
 
     target: str
-    count: int = 2000
+    count: int = 16_000
 
     @property
     def identity(self) -> dict[str, Any]:
         """Number, seeds and the solver."""
-        what = {"count": self.count, "seed": TRAINING_SEED, "heun steps": TEACHER_STEPS}
+        what = {"count": self.count, "seed": TRAINING_SEED, "ipndm steps": TEACHER_STEPS}
         return {"kind": "ends", **made_by(self.target), **what}
 
     @property
     def cost(self) -> int:
         """Evaluations."""
-        return 2 * TEACHER_STEPS * self.count
+        return TEACHER_STEPS * self.count
 
     @property
     def seeds(self) -> range:
@@ -168,12 +168,12 @@ class Ends:
         """Keeps ``states`` [2, count, *shape]."""
         goal = target(self.target)
         grid = adasde.schedule(
-            "polynomial", TEACHER_STEPS, sigma_min=goal.sigma_min, sigma_max=goal.sigma_max, rho=7.0
+            "time_uniform", TEACHER_STEPS, sigma_min=goal.sigma_min, sigma_max=goal.sigma_max, rho=1.5
         )
 
         def states(piece: range) -> Tensor:
             start = latents(piece, goal.shape, dtype=goal.dtype)
-            end = adasde.solve(goal.bind(piece), start, grid, "heun")
+            end = adasde.solve(goal.bind(piece), start, grid, "ipndm")
             return torch.stack([start * grid[0], end])
 
         result = {"seeds": [self.seeds.start, self.seeds.stop]}
