@@ -50,7 +50,8 @@ def work(params: Params, shape: tuple[int, ...], image: tuple[int, ...] | None =
         recipe, steps = params.for_nfe(nfe), params.steps(nfe)
         teacher, settings = recipe.teacher, recipe.distill.settings()
         fine = steps * (teacher.inserted + 1) * teacher.substeps * evaluations_of(teacher.solver)
-        states = 4 * math.prod(shape) * teacher.trajectories * (steps + 1)
+        kept = 2 if settings.learn_grid else steps + 1
+        states = 4 * math.prod(shape) * teacher.trajectories * kept
         rows = 1 + len(recipe.baselines)
         stages += [
             Work(f"teacher@{nfe}", teacher.trajectories * fine, 0, states),

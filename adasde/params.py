@@ -122,9 +122,11 @@ class DistillParams(PerNfe):
 
     @model_validator(mode="after")
     def _same_points_everywhere(self) -> Self:
-        for key in ("points", "solver"):
+        for key in ("points", "solver", "learn_grid"):
             if any(key in override for override in self.per_nfe.values()):
-                raise ValueError(f"{key} fixes the teacher's grid and cannot differ between budgets")
+                raise ValueError(
+                    f"{key} decides which states of the teacher are kept and cannot differ between budgets"
+                )
         return self
 
     @model_validator(mode="after")

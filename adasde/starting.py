@@ -110,10 +110,11 @@ def _sections(card: ModelCard, recipe: Recipe) -> dict[str, dict[str, Any]]:
     weights = {"feature_weight": float(recipe.alpha), "pixel_weight": 1.0, "inner_weight": 0.0}
     rates = {"lr": recipe.lr, "lr_final": min(0.01, recipe.lr) if recipe.cosine else recipe.lr}
     gamma = DistillParams().gamma_max if recipe.gamma_max is None else recipe.gamma_max
+    form = {"solver": "adasde", "points": 1, "learn_grid": False, "gamma_max": gamma}
     return {
         "schedule": {"name": recipe.schedule, "rho": recipe.rho, **ends},
         "teacher": teacher | sizes,
-        "distill": {"solver": "adasde", "points": 1, "gamma_max": gamma, **learned, **weights, **rates},
+        "distill": {**form, **learned, **weights, **rates},
     }
 
 

@@ -39,8 +39,8 @@ def write_trajectories(
 ) -> int:
     """Make the shards of ``plan`` that are not there yet; returns how many were made.
 
-    ``states(pieces)`` yields the seeds of every shard that is missing and their [N+1, B, *shape], in any
-    order; ``reused(count)`` is told of trajectories that were there.
+    ``states(pieces)`` yields the seeds of every shard that is missing and their [N+1 or 2, B, *shape],
+    in any order; ``reused(count)`` is told of trajectories that were there.
 
     Raises:
         DataError: the folder cannot be written or holds somebody else's files.

@@ -123,7 +123,8 @@ def test_seeds_of_training_and_judging_never_meet(values: dict[str, Any]) -> Non
             "distill.per_nfe.3.lr = -1 cannot be used: it must be a number greater than 0",
         ),
         ("distill.per_nfe.3.lrr", 1, "unknown key distill.per_nfe.3.lrr; did you mean 'lr'?"),
-        ("distill.per_nfe.3", {"points": 2}, "distill: points fixes the teacher's grid and cannot differ"),
+        ("distill.per_nfe.3", {"points": 2}, "points decides which states of the teacher are kept"),
+        ("distill.per_nfe.3", {"learn_grid": True}, "learn_grid decides which states of the teacher"),
         ("distill.per_nfe.4", {}, "nfe=4 is impossible; the nearest are 3 and 5"),
         (
             "distill.per_nfe.three",

@@ -251,6 +251,8 @@ def test_the_stage_distils_against_real_images(values: dict, project: Path, tmp_
     learn = import_module("adasde.stages.learn")
     folders = {"checkpoint": project / "data/checkpoint", "teacher": tmp_path / "teacher"}
     learn.teacher(params, 3, checkpoint=folders["checkpoint"], out=folders["teacher"])
+    kept = load_tensors(folders["teacher"] / "shard-00000.safetensors")["states"]
+    assert kept.shape == (2, 16, 1, 8, 8)  # nothing asks for the nodes between
     learn.distill(params, 3, **folders, reference=project / "data/reference", out=tmp_path / "learned")
     table = Coefficients.load(tmp_path / "learned/coefficients.json")
     assert (table.solver, table.nfe, table.steps) == (MULTISTEP, 3, 4)

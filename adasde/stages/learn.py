@@ -42,6 +42,8 @@ def teacher(
 ) -> Summary:
     """Write the teacher's states at the student's nodes as shards; whole shards that fit are kept.
 
+    Of a student that learns its grid, whose inner nodes are not the teacher's, the states at both ends.
+
     ``workers`` processes, or those of the Dask scheduler at ``dask``, compute a shard each; the bytes are
     the same.
 
@@ -85,7 +87,7 @@ def _shard(values: dict[str, Any], nfe: int, checkpoint: str, seeds: range) -> n
 def _states(
     recipe: Params, nfe: int, model: Model, seeds: range, advance: Callable[[int], None] = lambda count: None
 ) -> Tensor:
-    """The teacher's states [N+1, B, *shape] of ``seeds``."""
+    """The teacher's states [N+1, B, *shape] of ``seeds``, or [2, B, *shape] at both ends."""
     grid, settings = recipe.schedule, recipe.teacher
     solver = Teacher(solver=settings.solver, inserted=settings.inserted, substeps=settings.substeps)
 
@@ -99,7 +101,7 @@ def _states(
             sigma_max=grid.sigma_max,
             rho=grid.rho,
         )
-        return walked.cpu()
+        return (walked[[0, -1]] if recipe.distill.learn_grid else walked).cpu()
 
     return in_chunks(seeds, settings.batch, states, advance=advance, dim=1)
 
@@ -113,6 +115,7 @@ def teacher_origin(params: Params, nfe: int, *, model: Model) -> dict[str, Any]:
         "steps": recipe.steps(nfe),
         "schedule": recipe.schedule.model_dump(exclude={"per_nfe"}),
         "teacher": settings,
+        "kept": "both ends" if recipe.distill.learn_grid else "all nodes",
     }
 
 
