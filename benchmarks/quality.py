@@ -6,7 +6,8 @@
 Reads what ``adasde bench`` chose (the best classical row of any kind and our table, at every budget), trains
 tables by the released loop (``released_loop.py``) from some random starts, draws the reported seeds again and
 judges all images by two extractors: the model's own, which our loss uses, and a second classifier of another
-width, trained here from another seed. Results: benchmarks/results/quality-MODEL.json.
+width, trained here from another seed. Released tables are kept beside the bench, in ``released``.
+Results: benchmarks/results/quality-MODEL.json.
 """
 
 from __future__ import annotations
@@ -115,6 +116,15 @@ def of_row(goal: ModelTarget, row: dict[str, Any]) -> Draw:
     return draw
 
 
+def released_table(goal: ModelTarget, nfe: int, seed: int, *, folder: Path) -> adasde.Coefficients:
+    """What the released loop learns; trained once."""
+    path = folder / f"{goal.name}-nfe{nfe}-{seed}.json"
+    if not path.exists():
+        *_, table = released(goal, nfe, seed=seed)
+        table.save(path)
+    return adasde.Coefficients.load(path)
+
+
 def compared(goal: ModelTarget, judge: Judge, rows: list[dict[str, Any]], cells: Path, starts: int) -> dict:
     """One budget: the three samplers, and ours over the others by both extractors."""
     nfe = rows[0]["nfe"]
@@ -128,7 +138,7 @@ def compared(goal: ModelTarget, judge: Judge, rows: list[dict[str, Any]], cells:
     }
     runs = []
     for seed in range(starts if nfe in PUBLISHED else 0):
-        *_, table = released(goal, nfe, seed=seed)
+        table = released_table(goal, nfe, seed, folder=cells.parent.parent / "released")
         runs.append(judge(of_table(goal, table)))
     if runs:
         found["released"] = {
