@@ -208,7 +208,7 @@ def main() -> None:
         settings = load_params("params.yaml").for_nfe(nfe).distill.settings()
         found[str(nfe)] = compared(goal, nfe, settings, options.repeat)
         print(nfe, json.dumps(found[str(nfe)]), flush=True)
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
