@@ -138,7 +138,7 @@ def main() -> None:
     )
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--repeat", type=int, default=9)
-    parser.add_argument("--trajectories", type=int, default=40_000, help="of the stage teacher")
+    parser.add_argument("--trajectories", type=int, default=120_000, help="of the stage teacher")
     options = parser.parse_args()
     torch.set_num_threads(1)
     result: dict[str, float] = {"from adasde import * / import torch": import_ratio(options.repeat)}
