@@ -121,7 +121,7 @@ class DistillParams(PerNfe):
     max_gradient: Positive = 1.0
 
     @model_validator(mode="after")
-    def _same_points_everywhere(self) -> Self:
+    def _same_states_everywhere(self) -> Self:
         for key in ("points", "solver", "learn_grid"):
             if any(key in override for override in self.per_nfe.values()):
                 raise ValueError(

@@ -105,8 +105,13 @@ def _steps(solver: str, nfe: int, *, afs: bool, points: int = 1) -> int | None:
 
 
 MULTISTEP_GRID = {"solver": MULTISTEP, "learn_grid": True, "gamma_max": 0.0}
-LEADING = {"pixel_weight": 0.3, "feature_weight": 1.0, "paired_final": 0.0}
-ENERGY = {"energy_weight": 3.0, **LEADING, "trajectories": 64_000}
+ENERGY = {
+    "energy_weight": 3.0,
+    "pixel_weight": 0.3,
+    "feature_weight": 1.0,
+    "paired_final": 0.0,
+    "trajectories": 64_000,
+}
 GRID_ONLY = {"learn_grid": True, "gamma_max": 0.0, "scale_dir": 0.0, "scale_time": 0.0}
 PLUG_IN = ("euler", "heun", "dpm2", "ipndm", "dpmpp-2m")
 
