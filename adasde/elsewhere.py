@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -12,7 +13,8 @@ from typing import Any, TypeVar
 
 from adasde.errors import AdaSDEError, DataError
 
-PATIENCE = "10s"
+PATIENCE = "5s"
+"""How long a scheduler may take to answer."""
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -83,12 +85,22 @@ def connected(address: str) -> Any:
     except ModuleNotFoundError as error:
         raise AdaSDEError("--dask needs Dask. Install it with: pip install 'adasde[dask]'.") from error
     try:
+        asyncio.run(_reach(address))
         return Client(address, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise AdaSDEError(
             f"no Dask scheduler answers at {address} ({error}). Start one with `dask scheduler` and workers "
-            "with `dask worker ADDRESS`, and name its address, for instance tcp://127.0.0.1:8786."
+            "with `dask worker`, and give the address that it prints, for instance --dask tcp://127.0.0.1:8786."
         ) from error
+
+
+async def _reach(address: str) -> None:
+    """Connect and go: a client that fails to is never closed, and can hang the process when collected."""
+    from distributed import Security
+    from distributed.comm import connect
+
+    answer = await connect(address, timeout=PATIENCE, **Security().get_connection_args("client"))
+    await answer.close()
 
 
 def one_thread() -> None:

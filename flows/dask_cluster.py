@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adasde.elsewhere import connected
 from adasde.errors import AdaSDEError
 
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
-PATIENCE = "5s"
-"""How long a scheduler may take to answer."""
+DELIVERY = 30.0
+"""Seconds that a worker may take to send Prefect its last events."""
 
 
 def require_cluster(address: str, project: Path) -> None:
@@ -27,16 +29,8 @@ def require_cluster(address: str, project: Path) -> None:
         raise AdaSDEError(
             "--dask needs prefect-dask, which is not installed. Install it with: pip install 'adasde[dask]'"
         )
-    from distributed import Client
-
-    try:
-        with Client(address, timeout=PATIENCE, set_as_default=False) as client:
-            seen = client.run(_sees, str(project))
-    except (OSError, ValueError, TypeError) as error:
-        raise AdaSDEError(
-            f"no Dask scheduler answers at {address} ({_reason(error)}). Start one with `dask scheduler` "
-            "and give the address that it prints, for instance --dask tcp://127.0.0.1:8786."
-        ) from error
+    with connected(address) as client:
+        seen = client.run(_sees, str(project))
     if not seen:
         raise AdaSDEError(
             f"the Dask scheduler at {address} has no workers. Start some in the environment of this project: "
@@ -57,10 +51,6 @@ def _sees(project: str) -> str:
     return "" if Path(project, "dvc.yaml").is_file() else f"there is no project in {project}"
 
 
-def _reason(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
 @contextmanager
 def cluster(address: str, project: Path) -> Iterator[TaskRunner[Any]]:
     """Prefect's task runner on the cluster.
@@ -75,4 +65,19 @@ def cluster(address: str, project: Path) -> Iterator[TaskRunner[Any]]:
 
     with DaskTaskRunner(address=address) as runner:
         listen(runner.client)
-        yield runner
+        try:
+            yield runner
+        finally:
+            runner.client.run(_deliver, on_error="ignore")
+
+
+async def _deliver() -> None:
+    """Send what this worker still has to tell Prefect while its server is there.
+
+    A worker that outlives the server of a sweep would try for minutes to reach it when it is to end.
+    """
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for service in (EventsWorker, APILogWorker):
+        await asyncio.to_thread(service.drain_all, timeout=DELIVERY, at_exit=False)

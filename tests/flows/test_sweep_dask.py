@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -47,6 +49,15 @@ def scheduler(project: Project) -> Iterator[str]:
         yield f"tcp://{HOST}:{port}"
 
 
+def telling_prefect(address: str) -> set[str]:
+    """The threads of workers that send Prefect events or logs."""
+    from distributed import Client
+
+    with Client(address, set_as_default=False) as client:
+        names = client.run(lambda: [thread.name for thread in threading.enumerate()])
+    return {name for found in names.values() for name in found} & {"EventsWorkerThread", "APILogWorkerThread"}
+
+
 def test_a_scheduler_that_does_not_answer_is_told_in_seconds(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(AdaSDEError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:.*`dask"):
@@ -58,6 +69,9 @@ def test_a_scheduler_that_does_not_answer_is_told_in_seconds(tmp_path: Path) -> 
 def test_an_address_that_is_none_is_told(address: str, tmp_path: Path) -> None:
     with pytest.raises(AdaSDEError, match="no Dask scheduler answers at"):
         dask_cluster.require_cluster(address, tmp_path)
+    assert not [thing for thing in gc.get_objects() if type(thing).__name__ == "Client"], (
+        "none waits to be closed"
+    )
 
 
 def test_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -86,6 +100,7 @@ def test_trials_run_on_a_cluster(make_toy) -> None:
             "sweep", "--json", "--set", "distill.lr=0.05,0.07", "--set", "nfe=5", "--dask", address
         )
         assert worker.poll() is None
+        assert not telling_prefect(address), "the server of the sweep has ended: nothing is to be told to it"
     summary = json.loads(ended.stdout)
     assert {score["trial"] for score in summary["scores"]} == {"lr=0.05 nfe=5", "lr=0.07 nfe=5"}
     assert "lr=0.05 nfe=5: distill@5: ran" in ended.stderr, "what workers do is told here"
