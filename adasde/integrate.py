@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -41,10 +42,10 @@ def integrate(
         network = AnalyticFirstStep(network)
     draw = noise or SeededNoise(range(len(x)))
     history: History = ()
-    steps = len(sigmas) - 1
+    nodes, last = sigmas.unbind(), len(sigmas) - 2
     yield x
-    for i in range(steps):
-        interval = Interval(i, sigmas[i], sigmas[i + 1], steps - 1 - i, partial(draw, i))
+    for i, (start, end) in enumerate(pairwise(nodes)):
+        interval = Interval(i, start, end, last - i, partial(draw, i))
         x, history = solver.step(network, x, interval, history)
         yield x
 

@@ -10,6 +10,7 @@ import difflib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -174,16 +175,12 @@ def checked(sigmas: Sequence[float] | Tensor) -> Tensor:
         raise SolverError(f"sigmas must be a row of numbers, got {sigmas!r}.") from error
     if grid.ndim != 1 or len(grid) < 2:
         raise SolverError(f"sigmas must be a row of at least two noise levels, got shape {list(grid.shape)}.")
-    next_node = torch.cat([grid[1:], grid.new_zeros(1)])
-    broken = (~(grid > next_node)).nonzero()
-    if len(broken):
-        i = int(broken[0])
-        where = (
-            f"sigmas[{i}] = {float(grid[i])!r} and {float(next_node[i])!r} after it"
-            if i + 1 < len(grid)
-            else (f"the last, {float(grid[i])!r}")
-        )
-        raise SolverError(f"sigmas must be positive and strictly decreasing; look at {where}.")
+    values = grid.tolist()
+    for i, (value, after) in enumerate(pairwise([*values, 0.0])):
+        if not value > after:
+            last = i == len(values) - 1
+            where = f"the last, {value!r}" if last else f"sigmas[{i}] = {value!r} and {after!r} after it"
+            raise SolverError(f"sigmas must be positive and strictly decreasing; look at {where}.")
     return grid
 
 

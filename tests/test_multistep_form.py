@@ -17,6 +17,7 @@ from adasde.coefficients import MULTISTEP
 from adasde.distill import DistillSettings, start_table
 from adasde.errors import CoefficientsError, ParamsError
 from adasde.schedules import schedule
+from adasde.solvers.base import plus
 
 
 @pytest.mark.parametrize("afs", [False, True])
@@ -120,3 +121,26 @@ def test_a_shorter_walk_folds_what_it_cannot_remember_into_the_oldest() -> None:
     short = table.interpolate(2)
     assert short.weights[0].tolist() == pytest.approx([1, 0, 0])
     assert short.weights[1].tolist() == pytest.approx([1.75, -0.75, 0])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rounding"), [(torch.float64, 1e-14), (torch.float32, 1e-6), (torch.bfloat16, 0.05)]
+)
+def test_a_sum_of_terms_has_the_same_bits_with_and_without_a_graph(
+    dtype: torch.dtype, rounding: float
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    x, *terms = torch.randn(4, 5, 7, generator=generator).to(dtype)
+    factors = torch.tensor([0.3, -1.7, 2.0, 0.0], dtype=torch.float64, requires_grad=True)
+    with_graph = plus(x, factors, terms)
+    with torch.no_grad():
+        assert torch.equal(plus(x, factors, terms), with_graph)
+    products = (factor * term.double() for factor, term in zip(factors, terms, strict=False))
+    torch.testing.assert_close(with_graph, (x.double() + sum(products)).to(dtype), rtol=0, atol=rounding)
+
+
+def test_gradients_of_a_sum_of_terms() -> None:
+    x, *terms = torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    factors = torch.tensor([0.3, -1.7, 2.0, 0.5], dtype=torch.float64)
+    given = [value.requires_grad_() for value in (x, factors, *terms)]
+    assert torch.autograd.gradcheck(lambda x, factors, *terms: plus(x, factors, terms), given)

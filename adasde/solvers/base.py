@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from adasde.errors import SolverError
 from adasde.schedules import unknown
@@ -89,6 +91,41 @@ def inject(x: Tensor, t: Tensor, gamma: Tensor, noise: Callable[[Tensor], Tensor
     if not float(gamma.detach()) > 0:
         return x, t
     return x + t * (gamma * (2 + gamma)).sqrt() * noise(x), (1 + gamma) * t
+
+
+def plus(x: Tensor, factors: Tensor, terms: Sequence[Tensor]) -> Tensor:
+    """``x + sum_j factors[j] terms[j]``: one operation a term, and the same bits with and without a graph.
+
+    ``factors`` [J] are float64 on the CPU; those beyond the last term are not read.
+    """
+    graph = torch.is_grad_enabled()
+    return _Plus.apply(x, factors, *terms) if graph else _plus(x, factors, terms)
+
+
+def _plus(x: Tensor, factors: Tensor, terms: Sequence[Tensor]) -> Tensor:
+    for factor, term in zip(factors.tolist(), terms, strict=False):
+        x = torch.add(x, term, alpha=factor)
+    return x
+
+
+class _Plus(torch.autograd.Function):
+    """``_plus`` with its first derivatives; asking for second ones is an error."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factors: Tensor, *terms: Tensor) -> Tensor:
+        ctx.save_for_backward(factors, *terms)
+        return _plus(x, factors, terms)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (factors, *terms) = gradients, ctx.saved_tensors
+        of_factors = None
+        if ctx.needs_input_grad[1]:
+            sums = torch.stack([(gradient * term).sum() for term in terms]).to(factors)
+            of_factors = torch.cat([sums, factors.new_zeros(len(factors) - len(terms))])
+        of_terms = [factor * gradient for factor in factors.tolist()[: len(terms)]]
+        return gradient, of_factors, *of_terms
 
 
 def check_order(name: str, order: int, highest: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from adasde.coefficients import Coefficients
 from adasde.errors import SolverError
-from adasde.solvers.base import History, Interval, Node, Solver, between, direction, inject
+from adasde.solvers.base import History, Interval, Node, Solver, between, direction, inject, plus
 from adasde.types import Denoiser
 
 
@@ -61,15 +62,20 @@ class Multistep:
     def step(
         self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
     ) -> tuple[Tensor, History]:
-        table, i = self.coefficients, interval.index
-        raised, t = inject(x, interval.start, table.gamma[i], interval.noise)
+        gamma, time_scale, weights = self._steps[interval.index]
+        raised, t = inject(x, interval.start, gamma, interval.noise)
         if raised is not x:
             history = carried(history, x, interval.start, raised, t)
-        node = Node(t, raised, denoise(raised, table.time_scale[i, 0] * t))
-        history = (node, *history)[: table.weights.shape[1]]
-        weights = table.direction_scale[i, 0] * table.weights[i]
-        total = sum(w * node.direction for w, node in zip(weights, history, strict=False))
-        return raised + (interval.end - t) * total, history
+        node = Node(t, raised, denoise(raised, time_scale * t))
+        history = (node, *history)[: len(weights)]
+        return plus(raised, (interval.end - t) * weights, [node.direction for node in history]), history
+
+    @cached_property
+    def _steps(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Gamma, time scale and scaled weights of every step, taken apart once: a step is microseconds."""
+        table = self.coefficients
+        rows = table.gamma, table.time_scale[:, 0], table.direction_scale * table.weights
+        return list(zip(*rows, strict=True))
 
 
 @dataclass(frozen=True)
