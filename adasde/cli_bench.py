@@ -19,6 +19,7 @@ Schedules = Annotated[
 Recipes = Annotated[str, typer.Option(help="Learned: all, none, or names such as adasde,plugin-ipndm.")]
 RecipeSchedules = Annotated[str, typer.Option(help="Tried for every learned sampler.")]
 Recipe = Annotated[str, typer.Option(help="Changes to every recipe: trajectories=4000:batch=32.")]
+Trajectories = Annotated[int, typer.Option(help="Of the teacher, for all recipes to learn from.")]
 Images = Annotated[int, typer.Option(help="Images in a seed range.")]
 Ranges = Annotated[int, typer.Option(help="Disjoint seed ranges: mean and spread.")]
 ChoiceImages = Annotated[int, typer.Option(help="Images that schedules are chosen by.")]
@@ -38,6 +39,7 @@ def bench(
     learned: Recipes = "all",
     learned_schedule: RecipeSchedules = "polynomial:7,time_uniform:1.5",
     recipe: Recipe = "",
+    trajectories: Trajectories = 8000,
     images: Images = 3000,
     ranges: Ranges = 3,
     choice_images: ChoiceImages = 1000,
@@ -67,6 +69,7 @@ def bench(
         grids=tuple(map(parse_grid, words(schedule))),
         learned=tuple(with_recipe(entry, recipe) for entry in chosen),
         learned_grids=tuple(map(parse_grid, words(learned_schedule))),
+        trajectories=trajectories,
         images=images,
         ranges=ranges,
         choice_images=choice_images,

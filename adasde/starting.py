@@ -21,7 +21,12 @@ BASELINES = {
     "iPNDM": {"solver": "ipndm", "schedule": "time_uniform", "rho": 1.0},
 }
 
-OTHERWISE = {"glyphs": {"pixel_weight": 0.01, "feature_weight": 0.03, "trajectories": 128_000}}
+OTHERWISE: dict[str, dict[str, dict[str, Any]]] = {
+    "glyphs": {
+        "teacher": {"trajectories": 16_000},
+        "distill": {"pixel_weight": 0.01, "feature_weight": 0.03, "trajectories": 128_000},
+    }
+}
 """What measured better than the recipe of digits: a network that errs more makes a worse teacher."""
 
 WHY = {
@@ -78,9 +83,19 @@ def starting_text(name: str, nfe: Sequence[int]) -> str:
 
 def _measured(name: str) -> dict[str, Any]:
     """Of the packaged models: what measured best on them (docs/quality.md)."""
-    teacher = TeacherParams(solver="ipndm", inserted=1, substeps=1, trajectories=16_000, shard=2000)
-    learned = DistillParams(**LEARNED["multistep-energy"].changes | OTHERWISE.get(name, {}))
-    sections = {"schedule": Grid(rho=1.5), "teacher": teacher, "distill": learned}
+    taught: dict[str, Any] = {
+        "solver": "ipndm",
+        "inserted": 1,
+        "substeps": 1,
+        "trajectories": 8000,
+        "shard": 2000,
+    }
+    own = OTHERWISE.get(name, {})
+    sections = {
+        "schedule": Grid(rho=1.5),
+        "teacher": TeacherParams(**taught | own.get("teacher", {})),
+        "distill": DistillParams(**LEARNED["multistep-energy"].changes | own.get("distill", {})),
+    }
     return {"afs": True} | {key: section.model_dump() for key, section in sections.items()}
 
 

@@ -248,7 +248,8 @@ def test_names_with_options_and_nodes() -> None:
         (lambda: BenchSettings(nfe=()), ParamsError, "at least one entry in nfe"),
         (lambda: BenchSettings(nfe=(0,)), ParamsError, "nfe must be at least 1, got 0"),
         (lambda: BenchSettings(images=1), ParamsError, "images must be at least 2, got 1"),
-        (lambda: BenchSettings(first_seed=10), ParamsError, "must lie between 16000 and"),
+        (lambda: BenchSettings(first_seed=10), ParamsError, "must lie between 8000 and"),
+        (lambda: BenchSettings(trajectories=0), ParamsError, "trajectories must be at least 1, got 0"),
         (
             lambda: sliced_wasserstein(torch.zeros(3, 2), torch.zeros(4, 2)),
             DataError,

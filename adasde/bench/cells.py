@@ -146,7 +146,7 @@ class Ends:
     """Both ends of ``count`` teacher trajectories: the target of every distillation on this model."""
 
     target: str
-    count: int = 16_000
+    count: int
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class BenchSettings:
         nfe: budgets; a row appears where its sampler can spend one exactly.
         classical, grids: every solver is tried on every grid, with and without AFS.
         learned, learned_grids: every recipe is distilled on every grid, with AFS where that fits.
+        trajectories: of the teacher, which all recipes learn from.
         images, ranges, first_seed: ``ranges`` disjoint seed ranges of ``images`` each are reported.
         choice_images: images that a schedule is chosen by.
         metric: the one that decides; empty: the first of the model's own.
@@ -42,6 +43,7 @@ class BenchSettings:
     grids: tuple[Grid, ...] = (Grid("polynomial", 7.0), Grid("logsnr"), Grid("time_uniform"))
     learned: tuple[Learned, ...] = tuple(LEARNED.values())
     learned_grids: tuple[Grid, ...] = (Grid("polynomial", 7.0), Grid("time_uniform", 1.5))
+    trajectories: int = 8000
     images: int = 3000
     ranges: int = 3
     first_seed: int = 2_000_000
@@ -60,11 +62,13 @@ class BenchSettings:
                 raise ParamsError(f"{name} must be at least 2, got {getattr(self, name)}.")
         if self.ranges < 1 or self.floor_steps < 1:
             raise ParamsError(f"ranges and floor_steps must be >= 1: {self.ranges}, {self.floor_steps}.")
+        if self.trajectories < 1:
+            raise ParamsError(f"trajectories must be at least 1, got {self.trajectories}.")
         last = self.first_seed + self.ranges * self.images
-        if not 2**32 > CHOICE_SEED >= last or self.first_seed < Ends("").count:
+        if not 2**32 > CHOICE_SEED >= last or self.first_seed < self.trajectories:
             raise ParamsError(
-                f"the reported seeds {self.first_seed} to {last - 1} must lie between {Ends('').count} and "
-                f"{CHOICE_SEED - 1}: training and the choice of schedules have the others."
+                f"the reported seeds {self.first_seed} to {last - 1} must lie between {self.trajectories} "
+                f"and {CHOICE_SEED - 1}: training and the choice of schedules have the others."
             )
 
 
@@ -96,7 +100,7 @@ class Plan:
         self.spec, self.settings, self.store = spec, settings, store
         self.goal = target(spec)
         self.metrics = deciding_first(self.goal.metrics, settings.metric)
-        self.ends = Ends(spec)
+        self.ends = Ends(spec, settings.trajectories)
         self.rows = list(self._rows())
 
     def _rows(self) -> Iterator[Row]:
