@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ from adasde.coefficients import Coefficients
 from adasde.distill import Progress, iterations
 from adasde.distill import distill as train
 from adasde.elsewhere import spread
-from adasde.errors import DataError
+from adasde.errors import CheckpointError, DataError
 from adasde.files import sha256_json, write_text
 from adasde.losses import Features
 from adasde.noise import latents
-from adasde.params import Params, check_params
+from adasde.params import Params
 from adasde.progress import track
 from adasde.resuming import fitted
 from adasde.resuming import origin as begun_with
@@ -60,7 +60,7 @@ def teacher(
     with track(recipe.teacher.trajectories, f"teacher@{nfe}", "trajectories") as advance:
 
         def elsewhere(pieces: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
-            job = partial(_shard, params.model_dump(), nfe, str(checkpoint.absolute()))
+            job = partial(_shard, params.model_dump_json(), nfe, str(checkpoint.absolute()), model.sha256)
             for seeds, states in spread(job, pieces, workers=workers, dask=dask):
                 advance(len(seeds))
                 yield seeds, torch.from_numpy(states)
@@ -78,10 +78,27 @@ def teacher(
     return {"out": str(out), "made": made, "reused": len(plan) - made}
 
 
-def _shard(values: dict[str, Any], nfe: int, checkpoint: str, seeds: range) -> np.ndarray:
+def _shard(params: str, nfe: int, checkpoint: str, sha256: str, seeds: range) -> np.ndarray:
     """The states of one shard in another process, which loads the model itself."""
-    params = check_params(values)
-    return _states(params.for_nfe(nfe), nfe, trained_model(params, Path(checkpoint)), seeds).numpy()
+    known, model = _loaded(params, checkpoint, sha256)
+    return _states(known.for_nfe(nfe), nfe, model, seeds).numpy()
+
+
+@lru_cache(maxsize=1)
+def _loaded(params: str, checkpoint: str, sha256: str) -> tuple[Params, Model]:
+    """Parameters (JSON) and their model, once for all shards of a process, again where the weights change.
+
+    Raises:
+        CheckpointError: the checkpoint has other weights than where the shards were asked for.
+    """
+    known = Params.model_validate_json(params)
+    model = trained_model(known, Path(checkpoint))
+    if model.sha256 != sha256:
+        raise CheckpointError(
+            f"{checkpoint} has weights of sha256 {model.sha256[:12]}… on this worker, and {sha256[:12]}… "
+            "where the shards were asked for: give all workers the same files."
+        )
+    return known, model
 
 
 def _states(
