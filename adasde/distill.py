@@ -226,7 +226,8 @@ def distill_coefficients(
     def states(piece: range) -> Tensor:
         start = latents(piece, shape, dtype=dtype, device=device)
         network = bind(piece) if bind else denoise
-        return (teacher or Teacher()).states(network, start, schedule=schedule, steps=steps, **ends)
+        walk = (teacher or Teacher()).states
+        return walk(network, start, schedule=schedule, steps=steps, inner=not recipe.learn_grid, **ends)
 
     seeds = range(seed << 32, (seed << 32) + pool)
     walked = in_chunks(seeds, chunk, states, dim=1)

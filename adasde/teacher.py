@@ -55,10 +55,12 @@ class Teacher:
         sigma_min: float,
         sigma_max: float,
         rho: float,
+        inner: bool = True,
     ) -> Tensor:
         """States [steps + 1, B, *shape] at the nodes of the student's grid, the first at sigma_max.
 
-        ``latents`` ~ N(0, I) [B, *shape]; the other arguments are those of ``adasde.schedule``.
+        Without ``inner`` [2, B, *shape], those at both ends, and no other is kept in memory. ``latents`` ~
+        N(0, I) [B, *shape]; the other arguments are those of ``adasde.schedule``.
         """
         pieces = self.inserted + 1
         student, coarse = (
@@ -70,4 +72,5 @@ class Teacher:
         fine = split(coarse, self.substeps)
         every = pieces * self.substeps
         walk = integrate(denoise, latents * fine[0], fine, make_solver(self.solver))
-        return torch.stack([state for i, state in enumerate(walk) if i % every == 0])
+        kept = range(0, len(fine), every if inner else len(fine) - 1)
+        return torch.stack([state for i, state in enumerate(walk) if i in kept])

@@ -138,7 +138,8 @@ def ours(goal: ModelTarget, nfe: int, settings: DistillSettings) -> Iterator[ada
 
     def states(piece: range) -> Tensor:
         start = adasde.latents(piece, goal.shape)
-        return teacher.states(goal.bind(piece), start, schedule=grid.name, steps=steps, **ends)
+        inner = not settings.learn_grid
+        return teacher.states(goal.bind(piece), start, schedule=grid.name, steps=steps, inner=inner, **ends)
 
     walked = in_chunks(seeds, taught.batch, states, dim=1)
     batches = batches_of(walked, seeds, settings.batch, seed=0, features=goal.features)

@@ -81,6 +81,8 @@ def test_teacher_states_lie_near_the_exact_trajectory(inserted: int, tolerance: 
     for state, sigma in zip(states, grid, strict=True):
         exact = gaussian.exact(80 * start, grid[0], sigma)
         torch.testing.assert_close(state, exact, rtol=tolerance, atol=tolerance)
+    ends = Teacher(inserted=inserted, substeps=2).states(gaussian, start, inner=False, **arguments)
+    assert torch.equal(ends, states[[0, -1]])
 
 
 @pytest.mark.parametrize(("field", "value"), [("inserted", -1), ("substeps", 0), ("solver", "dpm3")])

@@ -109,7 +109,7 @@ def _states(
     solver = Teacher(solver=settings.solver, inserted=settings.inserted, substeps=settings.substeps)
 
     def states(piece: range) -> Tensor:
-        walked = solver.states(
+        return solver.states(
             model.bind(piece),
             latents(piece, model.shape, device=model.device),
             schedule=grid.name,
@@ -117,8 +117,8 @@ def _states(
             sigma_min=grid.sigma_min,
             sigma_max=grid.sigma_max,
             rho=grid.rho,
-        )
-        return (walked[[0, -1]] if recipe.distill.learn_grid else walked).cpu()
+            inner=not recipe.distill.learn_grid,
+        ).cpu()
 
     return in_chunks(seeds, settings.batch, states, advance=advance, dim=1)
 
