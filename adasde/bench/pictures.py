@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adasde.bench.output import NAMES, best_rows, budgets_of, cell_text
+from adasde.bench.samplers import LEARNED
+from adasde.coefficients import OWN
 from adasde.errors import DataError
 from adasde.report.plots import ACCENT, FLOOR, PALETTE, new_figure, plain, plain_numbers, samples_figure
 from adasde.tensorfile import load_images
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STYLES = {"single-step": ":", "multistep": "-", "stochastic": "--", "learned": "-"}
+FIRST = ("multistep-energy", OWN)
+"""Recipes of which the first that was measured stands out."""
+
 SHOWN = 16
 """Seeds shown side by side."""
 
@@ -31,17 +36,22 @@ def draw(name: str, result: dict[str, Any], cells: Path) -> list[tuple[str, str,
 
 
 def quality_figure(result: dict[str, Any]) -> Figure:
-    """The metric over NFE, both logarithmic; dotted: single-step, dashed: stochastic, thick: learned."""
+    """The metric over NFE; dotted: single-step, dashed: stochastic, thick: learned, red: the recipe.
+
+    Without the recipe of params.yaml among the rows AdaSDE's own step is red.
+    """
     figure = new_figure(9.5, 6.2)
     axes = figure.subplots()
     metric, counts = result["metrics"][0], dict.fromkeys(STYLES, 0)
-    for label, cells in best_rows(result).items():
+    best = best_rows(result)
+    shown_off = next((LEARNED[name].label for name in FIRST if LEARNED[name].label in best), "")
+    for label, cells in best.items():
         points = [(nfe, cells[nfe]["metrics"][metric]) for nfe in sorted(cells) if "metrics" in cells[nfe]]
         if not points:
             continue
         family = next(iter(cells.values()))["family"]
-        colour = ACCENT if label == "AdaSDE" else PALETTE[counts[family] % len(PALETTE)]
-        counts[family] += label != "AdaSDE"
+        colour = ACCENT if label == shown_off else PALETTE[counts[family] % len(PALETTE)]
+        counts[family] += label != shown_off
         nfe, numbers = zip(*points, strict=True)
         axes.plot(
             nfe,
@@ -49,10 +59,10 @@ def quality_figure(result: dict[str, Any]) -> Figure:
             label=label,
             color=colour,
             linestyle=STYLES[family],
-            linewidth={"AdaSDE": 3.2}.get(label, 1.8 if family == "learned" else 1.0),
+            linewidth=3.2 if label == shown_off else 1.8 if family == "learned" else 1.0,
             marker="o" if family == "learned" else ".",
             markersize=4,
-            zorder=5 if label == "AdaSDE" else 2,
+            zorder=5 if label == shown_off else 2,
         )
     if "metrics" in result["floor"]:
         label = f"Heun, {result['floor']['steps']} steps"
