@@ -153,7 +153,7 @@ def main() -> None:
                 result[label] = sampling_ratio(name, table, **sizes)
     for name, batch in (("digits", 500), ("glyphs", 64)):
         label = f"trajectories / network, {name}, batch {batch}"
-        result[label] = trajectory_ratio(name, batch=batch, repeat=min(options.repeat, 3))
+        result[label] = trajectory_ratio(name, batch=batch, repeat=options.repeat)
     result["stage teacher, two processes / one"] = workers_ratio(options.trajectories)
     for name, value in result.items():
         print(f"{name:75s} {value:.3f}")
