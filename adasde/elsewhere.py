@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from adasde.errors import AdaSDEError, DataError
 
-PATIENCE = "5s"
-"""How long a scheduler may take to answer."""
+PATIENCE = 5.0
+"""Seconds that a scheduler may take to answer."""
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -85,22 +85,31 @@ def connected(address: str) -> Any:
     except ModuleNotFoundError as error:
         raise AdaSDEError("--dask needs Dask. Install it with: pip install 'adasde[dask]'.") from error
     try:
-        asyncio.run(_reach(address))
+        with ThreadPoolExecutor(1) as aside:  # the caller may be in an event loop of its own
+            aside.submit(lambda: asyncio.run(_reach(address))).result()
         return Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
+        reason = str(error) or f"nothing in {PATIENCE:g} seconds"
         raise AdaSDEError(
-            f"no Dask scheduler answers at {address} ({error}). Start one with `dask scheduler` and workers "
+            f"no Dask scheduler answers at {address} ({reason}). Start one with `dask scheduler` and workers "
             "with `dask worker`, and give the address that it prints, for instance --dask tcp://127.0.0.1:8786."
         ) from error
 
 
 async def _reach(address: str) -> None:
-    """Connect and go: a client that fails to is never closed, and can hang the process when collected."""
-    from distributed import Security
-    from distributed.comm import connect
+    """Connect and go.
 
-    answer = await connect(address, timeout=PATIENCE, **Security().get_connection_args("client"))
-    await answer.close()
+    A client that is not in an event loop waits for a silent port for ever; one that fails to connect is not
+    closed, and can hang the process when it is collected.
+    """
+    from distributed import Client
+
+    client = Client(address, timeout=PATIENCE, set_as_default=False, asynchronous=True)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await client
+    finally:
+        await client.close(timeout=1)
 
 
 def one_thread() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,19 +65,16 @@ def cluster(address: str, project: Path) -> Iterator[TaskRunner[Any]]:
 
     with DaskTaskRunner(address=address) as runner:
         listen(runner.client)
-        try:
-            yield runner
-        finally:
+        yield runner
+        with suppress(Exception):  # the trials are done: a cluster that has gone since then spoils nothing
             runner.client.run(_deliver, on_error="ignore")
 
 
 async def _deliver() -> None:
-    """Send what this worker still has to tell Prefect while its server is there.
+    """Send what this worker still has to tell Prefect, events and logs, while its server is there.
 
     A worker that outlives the server of a sweep would try for minutes to reach it when it is to end.
     """
     from prefect.events.worker import EventsWorker
-    from prefect.logging.handlers import APILogWorker
 
-    for service in (EventsWorker, APILogWorker):
-        await asyncio.to_thread(service.drain_all, timeout=DELIVERY, at_exit=False)
+    await asyncio.to_thread(EventsWorker.drain_all, timeout=DELIVERY, at_exit=False)  # the logs' worker too

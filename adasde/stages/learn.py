@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def teacher(
 
     Raises:
         SolverError: ``nfe`` does not fit the student.
-        CheckpointError: the model cannot be loaded.
+        CheckpointError: the model cannot be loaded, or a worker finds other weights.
         DataError: ``out`` cannot be written, or holds files of somebody else.
         AdaSDEError: no Dask scheduler answers.
     """
@@ -78,9 +79,13 @@ def teacher(
     return {"out": str(out), "made": made, "reused": len(plan) - made}
 
 
+_loading = Lock()
+
+
 def _shard(params: str, nfe: int, checkpoint: str, sha256: str, seeds: range) -> np.ndarray:
     """The states of one shard in another process, which loads the model itself."""
-    known, model = _loaded(params, checkpoint, sha256)
+    with _loading:  # a worker of Dask may have several threads
+        known, model = _loaded(params, checkpoint, sha256)
     return _states(known.for_nfe(nfe), nfe, model, seeds).numpy()
 
 

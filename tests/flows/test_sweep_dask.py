@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from importlib import util
 from pathlib import Path
 
+import distributed
 import pytest
 from projects import Project
 from waiting import eventually
@@ -51,9 +54,7 @@ def scheduler(project: Project) -> Iterator[str]:
 
 def telling_prefect(address: str) -> set[str]:
     """The threads of workers that send Prefect events or logs."""
-    from distributed import Client
-
-    with Client(address, set_as_default=False) as client:
+    with distributed.Client(address, set_as_default=False) as client:
         names = client.run(lambda: [thread.name for thread in threading.enumerate()])
     return {name for found in names.values() for name in found} & {"EventsWorkerThread", "APILogWorkerThread"}
 
@@ -69,9 +70,25 @@ def test_a_scheduler_that_does_not_answer_is_told_in_seconds(tmp_path: Path) -> 
 def test_an_address_that_is_none_is_told(address: str, tmp_path: Path) -> None:
     with pytest.raises(AdaSDEError, match="no Dask scheduler answers at"):
         dask_cluster.require_cluster(address, tmp_path)
-    assert not [thing for thing in gc.get_objects() if type(thing).__name__ == "Client"], (
-        "none waits to be closed"
-    )
+    gc.collect()
+    assert all(thing.status == "closed" for thing in gc.get_objects() if type(thing) is distributed.Client)
+
+
+def test_a_port_that_says_nothing_is_told_in_seconds(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as silent:
+        address = "tcp://{}:{}".format(*silent.getsockname())
+        with pytest.raises(
+            AdaSDEError, match=f"no Dask scheduler answers at {address} .nothing in 5 seconds"
+        ):
+            dask_cluster.require_cluster(address, tmp_path)
+
+
+def test_a_caller_may_be_in_an_event_loop(tmp_path: Path) -> None:
+    async def ask() -> None:
+        dask_cluster.require_cluster("nonsense", tmp_path)
+
+    with pytest.raises(AdaSDEError, match="no Dask scheduler answers at nonsense"):
+        asyncio.run(ask())
 
 
 def test_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
