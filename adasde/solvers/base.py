@@ -96,7 +96,8 @@ def inject(x: Tensor, t: Tensor, gamma: Tensor, noise: Callable[[Tensor], Tensor
 def plus(x: Tensor, factors: Tensor, terms: Sequence[Tensor]) -> Tensor:
     """``x + sum_j factors[j] terms[j]``: one operation a term, and the same bits with and without a graph.
 
-    ``factors`` [J] are float64 on the CPU; those beyond the last term are not read.
+    ``x`` and at most J ``terms`` are [B, *shape]; ``factors`` [J] are float64 on the CPU, and those beyond
+    the last term are not read. First derivatives only; ``torch.func`` and second ones are refused by torch.
     """
     graph = torch.is_grad_enabled()
     return _Plus.apply(x, factors, *terms) if graph else _plus(x, factors, terms)
@@ -124,8 +125,8 @@ class _Plus(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             sums = torch.stack([(gradient * term).sum() for term in terms]).to(factors)
             of_factors = torch.cat([sums, factors.new_zeros(len(factors) - len(terms))])
-        of_terms = [factor * gradient for factor in factors.tolist()[: len(terms)]]
-        return gradient, of_factors, *of_terms
+        asked = zip(factors.tolist(), ctx.needs_input_grad[2:], strict=False)
+        return gradient, of_factors, *(factor * gradient if needed else None for factor, needed in asked)
 
 
 def check_order(name: str, order: int, highest: int) -> None:

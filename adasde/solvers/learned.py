@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -50,7 +49,8 @@ class Multistep:
 
     ``x' = x^ + (s - t^) lambda sum_j w_j d_j`` with d_0 = (x^ - D(x^, mu t^)) / t^ at the raised level and
     d_1, d_2 ... the directions of the steps before, which new noise turns too (see ``carried``). Fixed
-    weights give iPNDM (Zhang and Chen, 2204.13902); here every step has its own.
+    weights give iPNDM (Zhang and Chen, 2204.13902); here every step has its own. Gradients are first
+    derivatives by ``backward`` or ``torch.autograd.grad`` (see ``plus``).
     """
 
     coefficients: Coefficients
@@ -62,20 +62,14 @@ class Multistep:
     def step(
         self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
     ) -> tuple[Tensor, History]:
-        gamma, time_scale, weights = self._steps[interval.index]
-        raised, t = inject(x, interval.start, gamma, interval.noise)
+        table, i = self.coefficients, interval.index
+        raised, t = inject(x, interval.start, table.gamma[i], interval.noise)
         if raised is not x:
             history = carried(history, x, interval.start, raised, t)
-        node = Node(t, raised, denoise(raised, time_scale * t))
-        history = (node, *history)[: len(weights)]
-        return plus(raised, (interval.end - t) * weights, [node.direction for node in history]), history
-
-    @cached_property
-    def _steps(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Gamma, time scale and scaled weights of every step, taken apart once: a step is microseconds."""
-        table = self.coefficients
-        rows = table.gamma, table.time_scale[:, 0], table.direction_scale * table.weights
-        return list(zip(*rows, strict=True))
+        node = Node(t, raised, denoise(raised, table.time_scale[i, 0] * t))
+        history = (node, *history)[: table.weights.shape[1]]
+        factors = (interval.end - t) * table.direction_scale[i] * table.weights[i]
+        return plus(raised, factors, [node.direction for node in history]), history
 
 
 @dataclass(frozen=True)
