@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 import adasde
 from adasde.batching import chunks
 from adasde.cli import app
-from adasde.errors import ParamsError
+from adasde.errors import CoefficientsError, ParamsError
 from adasde.images import Request, draw_seeds, parse_seeds
 from adasde.images.places import Bucket, Folder, file_of
 from adasde.models import load_model
@@ -204,6 +204,13 @@ def test_a_bucket_is_a_place_too(coefficients: Path, tmp_path: Path) -> None:
         place.add([3, 4], images)
         assert place.finished([4, 3, 5]) == {3, 4}
     assert list(places[0].read([3, 4])) == list(places[1].read([3, 4]))
+
+
+def test_a_worker_that_holds_other_weights_refuses_to_draw(coefficients: Path) -> None:
+    document = adasde.Coefficients.load(coefficients).to_document()
+    others = document | {"model": {"name": "digits", "sha256": "0" * 64}}
+    with pytest.raises(CoefficientsError, match="distilled for 'digits' with sha256 000000000000…"):
+        draw_seeds(Request("digits", others), [3])
 
 
 def test_pieces() -> None:

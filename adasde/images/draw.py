@@ -97,6 +97,7 @@ def draw_seeds(request: Request, seeds: Sequence[int], *, asked: Asked | None = 
     """
     model = loaded(request.model, request.device)
     table = Coefficients.from_document(dict(request.coefficients))
+    table.check_model(model.sha256)  # a worker may have loaded what was at that place before
     start = latents(seeds, model.shape, device=request.device)
     if asked is None and request.chosen:
         asked = turns(request.chosen, seeds)
