@@ -19,7 +19,9 @@ Schedules = Annotated[
 Recipes = Annotated[str, typer.Option(help="Learned: all, none, or names such as adasde,plugin-ipndm.")]
 RecipeSchedules = Annotated[str, typer.Option(help="Tried for every learned sampler.")]
 Recipe = Annotated[str, typer.Option(help="Changes to every recipe: trajectories=4000:batch=32.")]
-Trajectories = Annotated[int, typer.Option(help="Of the teacher, for all recipes to learn from.")]
+Trajectories = Annotated[
+    int, typer.Option(help="Of the teacher, for all recipes; --recipe trajectories= counts repeats.")
+]
 Images = Annotated[int, typer.Option(help="Images in a seed range.")]
 Ranges = Annotated[int, typer.Option(help="Disjoint seed ranges: mean and spread.")]
 ChoiceImages = Annotated[int, typer.Option(help="Images that schedules are chosen by.")]

@@ -36,9 +36,9 @@ def draw(name: str, result: dict[str, Any], cells: Path) -> list[tuple[str, str,
 
 
 def quality_figure(result: dict[str, Any]) -> Figure:
-    """The metric over NFE; dotted: single-step, dashed: stochastic, thick: learned, red: the recipe.
+    """The metric, logarithmic, over NFE; dotted: single-step, dashed: stochastic, thick: learned.
 
-    Without the recipe of params.yaml among the rows AdaSDE's own step is red.
+    The recipe of params.yaml is red; without it among the rows, AdaSDE's own step.
     """
     figure = new_figure(9.5, 6.2)
     axes = figure.subplots()
