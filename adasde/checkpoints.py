@@ -24,10 +24,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from adasde.errors import CheckpointError, DataError
-from adasde.files import atomic, sha256_file, write_json
-from adasde.progress import track
 from adasde.store import local_copy
 from adasde.store.opening import local_path, scheme
+from adasde.utils.atomic_io import atomic, sha256_file, write_json
+from adasde.utils.progress import track
 
 CARD = "card.json"
 VERSION = 1

@@ -65,7 +65,7 @@ def distill(
     """
     values = params_of(params)
     from adasde import stages
-    from adasde.devices import rank_of
+    from adasde.utils.devices import rank_of
 
     source = teacher or DATA / f"teacher/nfe{nfe}"
     target = out or DATA / f"distill/nfe{nfe}"

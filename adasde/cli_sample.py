@@ -76,9 +76,9 @@ def sample(
     Both carry on where they were stopped. Several GPUs: torchrun --nproc-per-node 4 -m adasde sample ...
     """
     if seeds is not None:
-        from adasde.devices import default_device
         from adasde.images.seeds import parse_seeds
         from adasde.images.session import Wanted, run
+        from adasde.utils.devices import default_device
 
         if coefficients is None or out is None:
             raise typer.BadParameter("--seeds needs --coefficients and --out as well.")

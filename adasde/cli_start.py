@@ -27,11 +27,11 @@ def init(
     except ValueError as error:
         raise typer.BadParameter(f"{nfe!r} is no list of numbers like 3,5", param_hint="--nfe") from error
     from adasde.estimate import hours
-    from adasde.files import write_text
     from adasde.listing import beginning, description
     from adasde.params import check_params
-    from adasde.params_io import read_yaml
     from adasde.starting import starting_text
+    from adasde.utils.atomic_io import write_text
+    from adasde.utils.yaml_schema import read_yaml
 
     text = starting_text(model, budgets)
     facts = description(model, batch=64)

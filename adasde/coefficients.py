@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from adasde.errors import CoefficientsError
-from adasde.files import write_json
 from adasde.interpolation import blended, resampled
 from adasde.store import read_pointed
+from adasde.utils.atomic_io import write_json
 
 SCHEMA_VERSION = 3
 """The newest. Version 1 is AdaSDE's own step; 2 adds the plug-in form, 3 the multistep form."""

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adasde.batching import in_chunks
 from adasde.coefficients import MULTISTEP, OWN, Coefficients
 from adasde.errors import CoefficientsError, DivergenceError
 from adasde.losses import Batch, Errors, Features, Losses, flat, in_parts
@@ -21,8 +20,9 @@ from adasde.resuming import check_start, fitted, origin
 from adasde.schedules import schedule as make_schedule
 from adasde.solvers import adams_bashforth, evaluations_of, steps_for_nfe
 from adasde.teacher import Teacher
-from adasde.together import ALONE, Group
 from adasde.types import Denoiser
+from adasde.utils.batching import in_chunks
+from adasde.utils.distributed import ALONE, Group
 
 
 @dataclass(frozen=True)

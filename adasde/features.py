@@ -15,7 +15,7 @@ from adasde.checkpoints import Card, cards, find, read_card, read_weights
 from adasde.errors import CheckpointError
 from adasde.models import build
 from adasde.models.data import to_float
-from adasde.vision import usable_torchvision
+from adasde.utils.torchvision_compat import usable_torchvision
 
 LAYER = "features"
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from adasde.errors import DataError
-from adasde.files import sha256_json
+from adasde.utils.atomic_io import sha256_json
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 LARGEST = 1 << 28  # bytes of one file

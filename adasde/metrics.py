@@ -19,11 +19,11 @@ from torch import Tensor
 
 from adasde.errors import DataError
 from adasde.features import fidelity
-from adasde.files import atomic, sha256_file, sha256_json
 from adasde.frechet import distance, factor
 from adasde.models.data import to_float
 from adasde.models.data import to_uint8 as to_uint8
 from adasde.types import FeatureExtractor
+from adasde.utils.atomic_io import atomic, sha256_file, sha256_json
 
 KID_SEED = 2020  # of the random subsets; torch-fidelity's default
 

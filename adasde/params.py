@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from adasde.errors import CheckpointError, ParamsError, SolverError
-from adasde.params_io import explain, read_yaml
 from adasde.params_sections import (
     EvaluateParams,
     NetworkParams,
@@ -27,6 +26,7 @@ from adasde.params_sections import (
     StorageParams,
     Weight,
 )
+from adasde.utils.yaml_schema import explain, read_yaml
 
 if TYPE_CHECKING:
     from adasde.distill import DistillSettings

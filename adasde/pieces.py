@@ -10,12 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from adasde.batching import attempt, halved
 from adasde.errors import ParamsError
 from adasde.losses import Batch, Errors, Losses, Walked
 from adasde.parametrisation import Parametrisation
-from adasde.together import ALONE, Group
 from adasde.types import Denoiser
+from adasde.utils.batching import attempt, halved
+from adasde.utils.distributed import ALONE, Group
 
 Bind = Callable[[Sequence[int]], Denoiser]
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from adasde.coefficients import Coefficients
 from adasde.errors import CoefficientsError
-from adasde.files import sha256_json
 from adasde.parametrisation import Parametrisation
+from adasde.utils.atomic_io import sha256_json
 
 REMEDY = "Name a table that fits in distill.start, or leave it at null."
 

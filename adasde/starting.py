@@ -12,8 +12,8 @@ from adasde.catalogue import ModelCard, Recipe, card_of
 from adasde.checkpoints import cards
 from adasde.errors import ParamsError
 from adasde.params import DistillParams, Grid, TeacherParams, check_params
-from adasde.params_io import parse_yaml
 from adasde.params_sections import NetworkParams
+from adasde.utils.yaml_schema import parse_yaml
 
 BASELINES = {
     "DDIM (Euler)": {"solver": "euler", "schedule": "time_uniform", "rho": 1.0},

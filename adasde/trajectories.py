@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from adasde.errors import DataError
-from adasde.files import sha256_json
 from adasde.losses import Batch, Features, in_parts
-from adasde.parts import Parts
-from adasde.tensorfile import load_tensors
+from adasde.utils.atomic_io import sha256_json
+from adasde.utils.manifest import Parts
+from adasde.utils.safetensors_io import load_tensors
 
 
 def shards(seeds: range, size: int) -> dict[str, range]:

@@ -38,8 +38,8 @@ from adasde.losses import Batch
 from adasde.models.edm import Preconditioned
 from adasde.models.unet import UNet
 from adasde.recipe import DistillSettings
-from adasde.together import ALONE, joined
 from adasde.types import Denoiser
+from adasde.utils.distributed import ALONE, joined
 
 HERE = Path(__file__).parent
 BATCH = 64

@@ -24,7 +24,6 @@ from released_loop import PUBLISHED, released
 from torch import Tensor
 
 import adasde
-from adasde.batching import in_chunks
 from adasde.bench.targets import ModelTarget
 from adasde.metrics import Statistics, fid, image_features
 from adasde.models import train_digits, train_glyphs
@@ -32,6 +31,7 @@ from adasde.models.classifier import Classifier
 from adasde.models.data import digits, real_images
 from adasde.models.training import descend_classifier, deterministic
 from adasde.noise import SeededNoise
+from adasde.utils.batching import in_chunks
 
 HERE = Path(__file__).parent
 OURS = "AdaSDE multistep"

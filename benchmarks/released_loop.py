@@ -27,7 +27,6 @@ import torch
 from torch import Tensor, nn
 
 import adasde
-from adasde.batching import in_chunks
 from adasde.bench.targets import ModelTarget
 from adasde.denoisers import AnalyticFirstStep, Edge
 from adasde.distill import batches_of, distill
@@ -36,6 +35,7 @@ from adasde.losses import Batch, Losses
 from adasde.params import load_params
 from adasde.recipe import DistillSettings
 from adasde.solvers import AdaSDE, Interval
+from adasde.utils.batching import in_chunks
 
 HERE = Path(__file__).parent
 HELD_OUT = range(500_000_000, 500_001_000)

@@ -24,9 +24,9 @@ from pathlib import Path
 
 import boto3
 
-from adasde.files import sha256_file
 from adasde.store.base import WORKERS
 from adasde.store.s3 import S3Store
+from adasde.utils.atomic_io import sha256_file
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))

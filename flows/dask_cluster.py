@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adasde.elsewhere import connected
 from adasde.errors import AdaSDEError
+from adasde.utils.parallel import connected
 
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner

@@ -14,7 +14,7 @@ import yaml
 
 from adasde.errors import ParamsError
 from adasde.params import check_params
-from adasde.params_io import parse_yaml
+from adasde.utils.yaml_schema import parse_yaml
 from flows.labels import short_names
 
 if TYPE_CHECKING:

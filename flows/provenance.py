@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adasde.files import sha256_file
+from adasde.utils.atomic_io import sha256_file
 from flows import machine
 from flows.git import GitError, WorkTree
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from adasde.errors import DataError
-from adasde.files import sha256_file
+from adasde.utils.atomic_io import sha256_file
 from flows import graph
 from flows.labels import solver_label
 from flows.mlflow_model import write_model

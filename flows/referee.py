@@ -56,9 +56,9 @@ class Referee:
         Raises:
             CoefficientsError: it does not fit the checkpoint.
         """
-        from adasde.parts import Parts
         from adasde.stages import sample
-        from adasde.tensorfile import load_images
+        from adasde.utils.manifest import Parts
+        from adasde.utils.safetensors_io import load_images
 
         alone = self.params.model_copy(update={"baselines": {}})
         with tempfile.TemporaryDirectory(prefix="adasde-") as name:

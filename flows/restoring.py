@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from adasde.errors import AdaSDEError, StoreError
-from adasde.files import write_json, write_text
+from adasde.utils.atomic_io import write_json, write_text
 from flows.environment import find_project
 from flows.git import GitError, git, text
 from flows.provenance import PATCH

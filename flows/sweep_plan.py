@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from adasde.files import sha256_file, sha256_json
 from adasde.params import check_params, load_params
-from adasde.params_io import read_yaml
+from adasde.utils.atomic_io import sha256_file, sha256_json
+from adasde.utils.yaml_schema import read_yaml
 from flows import graph
 from flows.graph import Stage
 from flows.grid import Settings, Trial, make_trials, require_effect, touched

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from adasde.files import sha256_json
+from adasde.utils.atomic_io import sha256_json
 from flows import graph
 from flows.labels import differences, solver_label
 from flows.mlflow_home import experiment_id, open_client

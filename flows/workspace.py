@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from adasde.errors import AdaSDEError, DataError
-from adasde.files import write_text
+from adasde.utils.atomic_io import write_text
 from flows import environment
 from flows.processes import Crew
 

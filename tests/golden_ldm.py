@@ -21,7 +21,7 @@ from golden_edm_nets import DATA, named, named_weights
 from golden_openai import TIMES, shapes
 from torch import Tensor, nn
 
-from adasde.vision import usable_torchvision
+from adasde.utils.torchvision_compat import usable_torchvision
 
 OUTPUTS = DATA / "ldm_nets.npz"
 LOSS = {"target": "torch.nn.Identity"}

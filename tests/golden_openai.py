@@ -22,7 +22,7 @@ import torch
 from golden_edm_nets import DATA, named, named_weights
 from torch import Tensor, nn
 
-from adasde.vision import usable_torchvision
+from adasde.utils.torchvision_compat import usable_torchvision
 
 COMMITS = {
     "openai/guided-diffusion": "22e0df8183507e13a7813f8d38d51b072ca1e67c",

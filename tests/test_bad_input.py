@@ -14,9 +14,9 @@ from command import adasde, explained, tree
 from tiny import STAGES, tiny_values, write_params
 
 from adasde.coefficients import neutral
-from adasde.files import sha256_file
 from adasde.schedules import schedule
-from adasde.tensorfile import load_tensors, save_tensors
+from adasde.utils.atomic_io import sha256_file
+from adasde.utils.safetensors_io import load_tensors, save_tensors
 
 COEFFICIENTS = "data/distill/nfe3/coefficients.json"
 SAMPLE = [*STAGES["sample"], "--out", "elsewhere"]

@@ -11,8 +11,8 @@ from adasde import checkpoints
 from adasde.checkpoints import CARD, cards, fetch, find, read_card, verified, weights_folder
 from adasde.errors import AdaSDEError, CheckpointError, DataError
 from adasde.features import load_features
-from adasde.files import sha256_file
 from adasde.models import load_model
+from adasde.utils.atomic_io import sha256_file
 
 NAMES = sorted(cards())
 

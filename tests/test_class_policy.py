@@ -14,7 +14,7 @@ from adasde.metrics import Protocol
 from adasde.models import load_model
 from adasde.models.conditional import drawn, with_random_classes
 from adasde.stages.judge import class_policy
-from adasde.tensorfile import load_tensors
+from adasde.utils.safetensors_io import load_tensors
 
 KNOWN = "e5cef695017f0cbfd6ec954f0faa65e10ba0dd46290e88301c8956053623b3d3"
 

@@ -20,7 +20,7 @@ from adasde.errors import AdaSDEError
 from adasde.images.rows import prepare
 from adasde.integrations.k_diffusion import sample_adasde
 from adasde.models import load_model
-from adasde.vision import usable_torchvision
+from adasde.utils.torchvision_compat import usable_torchvision
 
 Door = Callable[[str], None]
 

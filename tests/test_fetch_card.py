@@ -22,11 +22,11 @@ from adasde import catalogue, checkpoints
 from adasde.catalogue import ModelCard, card_of
 from adasde.checkpoints import read_card, read_weights
 from adasde.errors import CheckpointError, StoreError
-from adasde.files import sha256_file
 from adasde.models import fetching, load_model
 from adasde.models.convert import CONVERTERS, Converted, Opened
 from adasde.models.edm_nets.family import describe
 from adasde.models.trust import LOCK, Lock
+from adasde.utils.atomic_io import sha256_file
 
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "tied": torch.ones(2, 2).t()}
 

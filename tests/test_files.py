@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from adasde.files import atomic, write_text
+from adasde.utils.atomic_io import atomic, write_text
 
 KILLED = """
 import os, sys
@@ -15,7 +15,7 @@ with atomic(sys.argv[1]) as temporary:
     temporary.touch()
     os.kill(os.getpid(), 9)
 """
-WRITES = "import sys; from adasde.files import write_text; write_text(sys.argv[1], 'second')"
+WRITES = "import sys; from adasde.utils.atomic_io import write_text; write_text(sys.argv[1], 'second')"
 
 
 def python(code: str, path: Path) -> int:

@@ -14,11 +14,11 @@ from adasde.catalogue import ExtractorCard, card_of, extractor_of
 from adasde.checkpoints import read_card
 from adasde.errors import CheckpointError, DataError
 from adasde.features import Features, fidelity, load_features
-from adasde.files import sha256_file
 from adasde.metrics import image_features, inception_score
 from adasde.models import fetching
 from adasde.models.convert import CONVERTERS, Converted, Opened, converted
 from adasde.models.inception import FAMILY, Inception
+from adasde.utils.atomic_io import sha256_file
 
 NAME = "inception-2015-12-05"
 

@@ -86,7 +86,7 @@ def test_a_file_lies_where_the_folder_should_be(stage: str, project: Path) -> No
 
 def at_progress() -> None:
     """Ctrl-C in the middle of the work."""
-    from adasde import progress
+    from adasde.utils import progress
 
     def advance(self: object, units: int = 1, /, note: str = "") -> None:
         os.kill(os.getpid(), signal.SIGINT)

@@ -20,7 +20,6 @@ from tiny_judges import CLIP, DINO, clip, use_judges, write_tokenizer
 from adasde.catalogue import judge_of
 from adasde.checkpoints import PROMPTS, read_card
 from adasde.errors import CheckpointError, ParamsError
-from adasde.files import sha256_file
 from adasde.foreign import Opened, open_checkpoint
 from adasde.metrics import Statistics, fid, image_features
 from adasde.models import FAMILIES, judges
@@ -31,6 +30,7 @@ from adasde.models.libraries import transformers
 from adasde.models.tokens import Tokens
 from adasde.params import check_params
 from adasde.stages.further import further_of
+from adasde.utils.atomic_io import sha256_file
 
 
 def built(family: str, tensors: dict[str, torch.Tensor]) -> Any:

@@ -19,7 +19,7 @@ import adasde
 from adasde.coefficients import neutral
 from adasde.errors import CoefficientsError, SolverError
 from adasde.integrations.k_diffusion import sample_adasde
-from adasde.vision import usable_torchvision
+from adasde.utils.torchvision_compat import usable_torchvision
 
 ROOT = Path(__file__).parent.parent
 

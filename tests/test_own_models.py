@@ -11,8 +11,8 @@ import torch
 
 from adasde.checkpoints import read_card, weights_folder
 from adasde.errors import CheckpointError
-from adasde.files import sha256_file
 from adasde.models import load_model
+from adasde.utils.atomic_io import sha256_file
 
 CODE = """
 import torch

@@ -18,7 +18,7 @@ from adasde.losses import Batch, Errors, Losses
 from adasde.parametrisation import Parametrisation
 from adasde.pieces import Pieces, pieces_of
 from adasde.recipe import DistillSettings
-from adasde.together import Group
+from adasde.utils.distributed import Group
 
 GRID = adasde.schedule("time_uniform", 3)
 RECIPES: list[dict[str, Any]] = [

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from adasde.progress import VARIABLE, track
+from adasde.utils.progress import VARIABLE, track
 
 
 def test_plain_lines_at_most_every_tenth(
@@ -80,7 +80,7 @@ def test_images_have_a_rate_of_what_was_made(
     """Not of what was there before: five images in two seconds."""
     now = iter([100.0, 102.0])
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr("adasde.progress.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("adasde.utils.progress.time.monotonic", lambda: next(now))
     with track(20, "sample", "images", done=10) as advance:
         advance(5)
     assert capsys.readouterr().err == "sample: 15/20 images (2 s, about 2 s left), 2.5 images/s\n"

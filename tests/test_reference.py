@@ -20,13 +20,13 @@ from adasde import catalogue
 from adasde.catalogue import card_of
 from adasde.errors import CheckpointError, DataError
 from adasde.features import load_features
-from adasde.files import sha256_file
 from adasde.imagefiles import ImageFiles
 from adasde.metrics import Statistics, image_features
 from adasde.models import fetching
 from adasde.models.data import real_images
 from adasde.models.trust import Lock
 from adasde.stages import reference_of
+from adasde.utils.atomic_io import sha256_file
 
 DIGITS = (1, 8, 8)
 

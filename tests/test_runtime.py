@@ -21,7 +21,7 @@ from adasde.models.memory import estimate_memory, peak_bytes
 from adasde.models.runtime import Runtime
 from adasde.params import check_params
 from adasde.stages.common import trained_model
-from adasde.tensorfile import load_tensors
+from adasde.utils.safetensors_io import load_tensors
 
 SIGMA = torch.tensor(1.0)
 

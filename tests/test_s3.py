@@ -14,10 +14,10 @@ from store_contract import CONTENT, MB, StoreContract, large_file, refused
 from tables import random_table
 
 from adasde.errors import StoreError
-from adasde.files import sha256_file
 from adasde.models import load_model
 from adasde.store.base import Patience
 from adasde.store.s3 import PART, S3Store
+from adasde.utils.atomic_io import sha256_file
 
 pytestmark = pytest.mark.integration
 

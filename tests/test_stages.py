@@ -16,7 +16,6 @@ from command import tree
 from tiny import OUTPUTS, STAGES, tiny_values, write_params
 
 import adasde
-from adasde.batching import chunks
 from adasde.checkpoints import find
 from adasde.coefficients import MULTISTEP, Coefficients
 from adasde.denoisers import Counting
@@ -25,10 +24,11 @@ from adasde.metrics import to_uint8
 from adasde.models import load_model
 from adasde.noise import SeededNoise, latents
 from adasde.params import Params, check_params
-from adasde.parts import Parts
 from adasde.stages.common import judged_model, student_grid, trained_model
 from adasde.stages.learn import teacher_origin
-from adasde.tensorfile import load_tensors, save_tensors
+from adasde.utils.batching import chunks
+from adasde.utils.manifest import Parts
+from adasde.utils.safetensors_io import load_tensors, save_tensors
 
 
 def test_every_output_has_the_same_bytes_when_made_again(finished_project: Path, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_files_made_by_other_code_are_made_again(project: Path) -> None:
     def before() -> None:
         from adasde.stages import common
 
-        common.CODE = (*common.CODE, "files.py")
+        common.CODE = (*common.CODE, "utils/atomic_io.py")
 
     ended = command([*STAGES["teacher"], "--json"], project, before=before)
     assert json.loads(ended.out)["made"] == 3

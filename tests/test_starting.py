@@ -26,9 +26,9 @@ from adasde.estimate import estimate, per_image, random_model, work
 from adasde.models import load_model
 from adasde.models.convert import Converted
 from adasde.params import check_params, load_params
-from adasde.params_io import parse_yaml
 from adasde.starting import starting_text
 from adasde.types import Model
+from adasde.utils.yaml_schema import parse_yaml
 
 
 @pytest.mark.parametrize("name", [*catalogue(), *cards()])

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from adasde.errors import DataError
-from adasde.parts import MANIFEST
-from adasde.tensorfile import load_tensors
 from adasde.trajectories import Trajectories, shards, write_trajectories
+from adasde.utils.manifest import MANIFEST
+from adasde.utils.safetensors_io import load_tensors
 
 SEEDS = range(100, 150)
 PLAN = shards(SEEDS, 20)

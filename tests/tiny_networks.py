@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-from adasde.vision import usable_torchvision
+from adasde.utils.torchvision_compat import usable_torchvision
 
 usable_torchvision()
 

@@ -36,10 +36,10 @@ from adasde.models.edm import Preconditioned, training_loss
 from adasde.models.mlp import ResidualMLP
 from adasde.models.training import descend, deterministic, sample_sigmas
 from adasde.noise import SeededNoise, latents
-from adasde.progress import track
 from adasde.schedules import schedule
 from adasde.solvers import Heun, PlugIn, Solver
 from adasde.types import Denoiser
+from adasde.utils.progress import track
 
 PAIRS = {"total": ("learned", "data"), "gradient": ("learned", "exact"), "discretisation": ("exact", "data")}
 """kind of error -> between which clouds."""

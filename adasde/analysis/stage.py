@@ -11,8 +11,8 @@ from adasde.analysis.page import page
 from adasde.analysis.pictures import TITLES, clouds_figure, error_figure
 from adasde.analysis.results import analysis, document
 from adasde.analysis.settings import Settings
-from adasde.files import atomic, write_json, write_text
 from adasde.report.plots import save_figure
+from adasde.utils.atomic_io import atomic, write_json, write_text
 
 CAPTION = (
     "Bands: 95 % over the groups (above); simultaneous 95 % of the paired differences (below). Dotted: "

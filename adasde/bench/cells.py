@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 import adasde
-from adasde.batching import in_chunks
 from adasde.bench.samplers import Classical, Learned
 from adasde.bench.store import Store
 from adasde.bench.targets import target
@@ -23,6 +22,7 @@ from adasde.errors import AdaSDEError
 from adasde.noise import SeededNoise, latents
 from adasde.stages.common import code_hash
 from adasde.types import Denoiser
+from adasde.utils.batching import in_chunks
 
 BATCH = 1000
 SHOWN = 24

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adasde.bench.results import Row, best_rows
-from adasde.files import write_json, write_text
 from adasde.report.page import STYLE, figure_html
 from adasde.report.plots import save_figure
 from adasde.report.table import MISSING, number_text
+from adasde.utils.atomic_io import write_json, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -10,7 +10,7 @@ from adasde.bench.samplers import LEARNED
 from adasde.coefficients import OWN
 from adasde.errors import DataError
 from adasde.report.plots import ACCENT, FLOOR, PALETTE, new_figure, plain, plain_numbers, samples_figure
-from adasde.tensorfile import load_images
+from adasde.utils.safetensors_io import load_images
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

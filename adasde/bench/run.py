@@ -13,8 +13,8 @@ from adasde.bench.cells import Cell
 from adasde.bench.plan import BenchSettings, Plan
 from adasde.bench.results import document
 from adasde.bench.store import Store
-from adasde.elsewhere import one_thread, processes
-from adasde.progress import Advance, track
+from adasde.utils.parallel import one_thread, processes
+from adasde.utils.progress import Advance, track
 
 
 def bench(settings: BenchSettings, out: Path, *, workers: int = 1) -> dict[str, Any]:

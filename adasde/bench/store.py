@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from adasde.errors import DataError
-from adasde.files import sha256_json, write_json
-from adasde.tensorfile import load_tensors, save_tensors
+from adasde.utils.atomic_io import sha256_json, write_json
+from adasde.utils.safetensors_io import load_tensors, save_tensors
 
 
 class Store:

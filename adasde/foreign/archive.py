@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from adasde.errors import CheckpointError
-from adasde.files import atomic
 from adasde.foreign.machine import load
 from adasde.foreign.names import storage_of
 from adasde.foreign.things import Name, refuse
+from adasde.utils.atomic_io import atomic
 
 MOST_FILES = 100_000
 RATIO = 200

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from adasde.errors import ParamsError
-from adasde.files import sha256_json
 from adasde.images.seeds import numbers
 from adasde.models.prompts import Prompted, read_prompts
 from adasde.types import Denoiser, Model
+from adasde.utils.atomic_io import sha256_json
 
 Asked = Sequence[int] | Sequence[str]
 """Classes or prompts: of every image, or those that take turns."""

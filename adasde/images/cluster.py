@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from adasde.elsewhere import connected, in_cluster
 from adasde.images.draw import Submit, draw_piece
+from adasde.utils.parallel import connected, in_cluster
 
 
 def on_dask(address: str) -> Submit:

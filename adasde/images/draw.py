@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 import adasde
-from adasde.batching import chunks, in_chunks
 from adasde.coefficients import Coefficients
-from adasde.devices import rank_of
 from adasde.errors import DataError
-from adasde.files import sha256_json
 from adasde.images.chosen import Asked, bound, check, recorded, turns
 from adasde.images.places import Place, open_place
 from adasde.metrics import to_uint8
 from adasde.models import load_model
 from adasde.noise import SeededNoise, latents
-from adasde.progress import track
 from adasde.types import Model
+from adasde.utils.atomic_io import sha256_json
+from adasde.utils.batching import chunks, in_chunks
+from adasde.utils.devices import rank_of
+from adasde.utils.progress import track
 
 Submit = Callable[[Sequence[tuple[Any, ...]]], Iterable[int]]
 """Runs ``draw_piece(*arguments)`` for all arguments somewhere and yields the results as they come."""

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from adasde.errors import DataError
-from adasde.files import atomic
 from adasde.images.places import Place, file_of
+from adasde.utils.atomic_io import atomic
 
 OLDEST = (1980, 1, 1, 0, 0, 0)
 """The time of every entry of an archive, so that equal images give equal archives."""

@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-from adasde.batching import chunks
 from adasde.coefficients import Coefficients
-from adasde.devices import default_device
 from adasde.errors import CheckpointError, CoefficientsError, ParamsError
 from adasde.images.draw import Asked, Request, draw_seeds, loaded
 from adasde.images.places import png
 from adasde.images.seeds import HIGHEST
 from adasde.models.prompts import Prompted
 from adasde.types import Model
+from adasde.utils.batching import chunks
+from adasde.utils.devices import default_device
 
 SEED, CLASS, PROMPT = "seed", "class", "prompt"
 MODEL = "ADASDE_MODEL"

@@ -16,7 +16,6 @@ from torch import Tensor
 
 import adasde
 from adasde.coefficients import Coefficients
-from adasde.devices import rank_of
 from adasde.errors import DataError, SolverError
 from adasde.images.chosen import bound, turns
 from adasde.images.cluster import on_dask
@@ -28,6 +27,7 @@ from adasde.noise import SeededNoise, latents
 from adasde.schedules import schedule
 from adasde.solvers import steps_for_nfe
 from adasde.store.opening import scheme
+from adasde.utils.devices import rank_of
 
 ALIASES = {"ddim": "euler"}
 COLUMNS = 8

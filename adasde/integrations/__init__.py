@@ -1,5 +1,5 @@
 """Coefficients in other people's programs; each module needs the library that it is named after."""
 
-from adasde.vision import usable_torchvision
+from adasde.utils.torchvision_compat import usable_torchvision
 
 usable_torchvision()

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adasde.errors import CheckpointError, StoreError
-from adasde.files import sha256_file
 from adasde.models.trust import Lock
 from adasde.store import local_copy
 from adasde.store.download import download
 from adasde.store.opening import scheme
+from adasde.utils.atomic_io import sha256_file
 
 if TYPE_CHECKING:
     from adasde.catalogue import CardFile, ExtractorCard, ModelCard

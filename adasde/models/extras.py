@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from adasde import checkpoints
 from adasde.checkpoints import CARD, PROMPTS, ROLES
 from adasde.errors import CheckpointError
-from adasde.files import write_text
 from adasde.models.prompts import read_prompts
 from adasde.models.tokens import FAMILY, Tokens
 from adasde.store import local_copy
+from adasde.utils.atomic_io import write_text
 
 if TYPE_CHECKING:
     from adasde.catalogue import ExtractorCard

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from adasde.foreign import Opened
 from adasde.models.convert import Converted
-from adasde.vision import usable_torchvision
+from adasde.utils.torchvision_compat import usable_torchvision
 
 FAMILY = "inception-v3"
 SIDE = 299  # pixels that the network sees

@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 from adasde.errors import CheckpointError
-from adasde.vision import usable_torchvision
+from adasde.utils.torchvision_compat import usable_torchvision
 
 LONGEST = 400  # characters of another library's message within ours
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from adasde.checkpoints import CARD, VERSION, Card, verified
 from adasde.errors import CheckpointError
-from adasde.files import sha256_file, write_json
 from adasde.types import Model
+from adasde.utils.atomic_io import sha256_file, write_json
 
 FAMILY = "linked"
 LINK = "link.json"

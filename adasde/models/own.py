@@ -16,8 +16,8 @@ from torch import Tensor
 
 from adasde.checkpoints import Card, Part
 from adasde.errors import AdaSDEError, CheckpointError
-from adasde.files import sha256_file
 from adasde.types import Model
+from adasde.utils.atomic_io import sha256_file
 
 PIPELINE, FILE = "diffusers:", "file:"
 FUNCTION = re.compile(r"(?!diffusers:|file:)[A-Za-z_][\w.]*:[A-Za-z_]\w*")

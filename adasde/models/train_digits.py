@@ -30,7 +30,7 @@ from adasde.models.training import (
     deterministic,
     sample_sigmas,
 )
-from adasde.tensorfile import save_tensors
+from adasde.utils.safetensors_io import save_tensors
 
 HEAD = {
     "name": "digits",

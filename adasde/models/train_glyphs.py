@@ -31,7 +31,7 @@ from adasde.models.training import (
     sample_sigmas,
 )
 from adasde.models.unet import UNet
-from adasde.tensorfile import save_tensors
+from adasde.utils.safetensors_io import save_tensors
 
 HEAD = {
     "name": "glyphs",

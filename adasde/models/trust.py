@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adasde.errors import CheckpointError
-from adasde.files import write_json
+from adasde.utils.atomic_io import write_json
 
 LOCK = "checkpoints.lock"
 """In the project folder, to be committed: ``files`` has "MODEL/FILE" -> ``{"sha256", "bytes", "url"}``."""

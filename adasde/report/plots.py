@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from adasde.coefficients import Coefficients
-from adasde.files import atomic
 from adasde.params import STUDENT
 from adasde.report.results import Results
+from adasde.utils.atomic_io import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,15 +12,15 @@ import numpy as np
 
 from adasde.coefficients import Coefficients
 from adasde.errors import DataError
-from adasde.files import write_json, write_text
 from adasde.params import Params
-from adasde.parts import Parts
-from adasde.progress import track
 from adasde.report.page import page
 from adasde.report.plots import coefficients_figure, fid_figure, losses_figure, samples_figure, save_figure
 from adasde.report.results import Results, collect
 from adasde.report.table import cell_text
-from adasde.tensorfile import load_images
+from adasde.utils.atomic_io import write_json, write_text
+from adasde.utils.manifest import Parts
+from adasde.utils.progress import track
+from adasde.utils.safetensors_io import load_images
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 import adasde
-from adasde.devices import default_device
 from adasde.features import Features, load_features
-from adasde.files import sha256_file, sha256_json
 from adasde.models import load_model
 from adasde.models.conditional import with_random_classes
 from adasde.models.runtime import Runtime
@@ -21,6 +19,8 @@ from adasde.params import Params
 from adasde.params_sections import NetworkParams
 from adasde.schedules import schedule
 from adasde.types import Model
+from adasde.utils.atomic_io import sha256_file, sha256_json
+from adasde.utils.devices import default_device
 
 CODE = ("integrate.py", "noise.py", "schedules.py", "solvers/*.py", "models/**/*.py")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from adasde.errors import DataError
-from adasde.files import write_json
 from adasde.models import load_model
 from adasde.params import STUDENT, Params, row_file
-from adasde.parts import Parts
-from adasde.progress import track
 from adasde.stages.common import Summary
 from adasde.stages.judge import Judge
-from adasde.tensorfile import load_images
+from adasde.utils.atomic_io import write_json
+from adasde.utils.manifest import Parts
+from adasde.utils.progress import track
+from adasde.utils.safetensors_io import load_images
 
 
 def evaluate(

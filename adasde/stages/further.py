@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 
 from adasde.checkpoints import Card, Part, find, read_card, read_weights, verified
-from adasde.devices import default_device
 from adasde.errors import CheckpointError, DataError
 from adasde.features import Features
-from adasde.files import sha256_file
 from adasde.metrics import Statistics, fid, image_features
 from adasde.models import build
 from adasde.models.conditional import drawn
@@ -22,6 +20,8 @@ from adasde.models.data import to_float
 from adasde.models.judges import Clip
 from adasde.models.prompts import read_prompts
 from adasde.models.tokens import Tokens
+from adasde.utils.atomic_io import sha256_file
+from adasde.utils.devices import default_device
 
 DINO_STATISTICS = "dinov2.npz"
 PART = 1000  # images or prompts at once

@@ -16,12 +16,12 @@ from adasde.metrics import Statistics, image_features
 from adasde.models.data import SOURCES, real_images
 from adasde.models.fetching import reference_file
 from adasde.params import Params
-from adasde.progress import track
 from adasde.stages.common import extractor_of
 from adasde.stages.moments import BATCH, image_shape
 from adasde.store import local_copy
 from adasde.store.opening import local_path, scheme
 from adasde.types import Model
+from adasde.utils.progress import track
 
 Given = tuple[Tensor | None, Statistics]
 """Real images uint8 [n, C, H, W], or None where statistics alone are known; their statistics."""

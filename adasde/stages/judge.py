@@ -11,14 +11,14 @@ from torch import Tensor
 
 from adasde.checkpoints import Card, find, read_card
 from adasde.errors import DataError
-from adasde.files import sha256_file
 from adasde.metrics import Protocol, Statistics, evaluate, fid, image_features, inception_score
 from adasde.params import Params
 from adasde.params_sections import EvaluateParams
 from adasde.stages.common import extractor_of
 from adasde.stages.further import Further, further_of
-from adasde.tensorfile import load_images
 from adasde.types import FeatureExtractor
+from adasde.utils.atomic_io import sha256_file
+from adasde.utils.safetensors_io import load_images
 
 STATISTICS = "statistics.npz"
 REAL = "images.safetensors"

@@ -16,26 +16,26 @@ import torch
 from torch import Tensor
 
 import adasde
-from adasde.batching import in_chunks
 from adasde.coefficients import Coefficients
 from adasde.distill import Progress, iterations
 from adasde.distill import distill as train
-from adasde.elsewhere import spread
 from adasde.errors import CheckpointError, DataError
-from adasde.files import sha256_json, write_text
 from adasde.losses import Features
 from adasde.noise import latents
 from adasde.params import Params
-from adasde.progress import track
 from adasde.resuming import fitted
 from adasde.resuming import origin as begun_with
 from adasde.stages.common import Summary, made_with, student_grid, trained_model
 from adasde.stages.judge import FEATURES
 from adasde.teacher import Teacher
-from adasde.tensorfile import load_tensors
-from adasde.together import Group, joined
 from adasde.trajectories import Trajectories, shards, write_trajectories
 from adasde.types import Model
+from adasde.utils.atomic_io import sha256_json, write_text
+from adasde.utils.batching import in_chunks
+from adasde.utils.distributed import Group, joined
+from adasde.utils.parallel import spread
+from adasde.utils.progress import track
+from adasde.utils.safetensors_io import load_tensors
 
 
 def teacher(

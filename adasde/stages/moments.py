@@ -14,13 +14,13 @@ from torch import Tensor
 
 from adasde.checkpoints import find, read_card
 from adasde.errors import DataError
-from adasde.files import atomic, sha256_json
 from adasde.imagefiles import ImageFiles
 from adasde.metrics import Statistics, image_features
 from adasde.models import linked, load_model
 from adasde.models.ldm import stable
-from adasde.progress import track
 from adasde.stages.common import Summary, extractor_of
+from adasde.utils.atomic_io import atomic, sha256_json
+from adasde.utils.progress import track
 
 BATCH = 64  # images that are read and shown together
 KEEP = 16  # batches after which the sums are written down

@@ -8,22 +8,22 @@ import torch
 from torch import Tensor
 
 import adasde
-from adasde.batching import in_chunks
 from adasde.denoisers import Counting
 from adasde.energy import thinned
-from adasde.files import write_json
 from adasde.metrics import image_features, to_uint8
 from adasde.models import fetching
 from adasde.noise import latents
 from adasde.params import Params
-from adasde.progress import track
 from adasde.schedules import schedule
 from adasde.stages.common import Summary, extractor_of, judged_model
 from adasde.stages.further import check_further, save_further
 from adasde.stages.given import real_or_moments
 from adasde.stages.judge import FEATURES, FLOOR, REAL, STATISTICS, Judge
-from adasde.tensorfile import save_tensors
 from adasde.types import Model
+from adasde.utils.atomic_io import write_json
+from adasde.utils.batching import in_chunks
+from adasde.utils.progress import track
+from adasde.utils.safetensors_io import save_tensors
 
 FLOOR_SOLVER, FLOOR_SCHEDULE, FLOOR_RHO = "heun", "polynomial", 7.0
 """The many-step sampler: EDM's deterministic one (Karras et al., 2206.00364)."""

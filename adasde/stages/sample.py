@@ -12,19 +12,19 @@ from typing import Any
 from torch import Tensor
 
 import adasde
-from adasde.batching import in_chunks
 from adasde.coefficients import TABLE, Coefficients
 from adasde.denoisers import Counting
 from adasde.errors import CoefficientsError
-from adasde.files import sha256_json, write_json
 from adasde.metrics import to_uint8
 from adasde.noise import SeededNoise, latents
 from adasde.params import STUDENT, Baseline, Params, row_file
-from adasde.parts import Parts
-from adasde.progress import Advance, track
 from adasde.schedules import schedule
 from adasde.stages.common import Summary, judged_model, made_with
 from adasde.types import Denoiser, Model
+from adasde.utils.atomic_io import sha256_json, write_json
+from adasde.utils.batching import in_chunks
+from adasde.utils.manifest import Parts
+from adasde.utils.progress import Advance, track
 
 
 @dataclass(frozen=True)

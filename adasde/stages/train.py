@@ -9,8 +9,8 @@ from typing import Any
 
 from adasde.models import train_digits as digits
 from adasde.models import train_glyphs as glyphs
-from adasde.progress import track
 from adasde.stages.common import Summary
+from adasde.utils.progress import track
 
 Job = tuple[Callable[..., None], Any]
 """A training and its settings."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from adasde.errors import StoreError
-from adasde.files import sha256_file
-from adasde.progress import Advance
+from adasde.utils.atomic_io import sha256_file
+from adasde.utils.progress import Advance
 
 WORKERS = 4
 """Files of ``put_many`` and ``get_many`` that are under way at once."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote, unquote, urlsplit
 
 from adasde.errors import StoreError
-from adasde.progress import Advance, track
 from adasde.store.base import CHUNK, altered, checked_key, of_this_machine
 from adasde.store.part import Origin, Part
+from adasde.utils.progress import Advance, track
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse

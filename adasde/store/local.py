@@ -12,8 +12,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from adasde.errors import DataError
-from adasde.files import atomic, write_text
-from adasde.progress import Advance
 from adasde.store.base import (
     SEALS,
     Entry,
@@ -25,6 +23,8 @@ from adasde.store.base import (
     of_this_machine,
     unsealed,
 )
+from adasde.utils.atomic_io import atomic, write_text
+from adasde.utils.progress import Advance
 
 TRIES, PAUSE = 5, 0.05
 """Readings of an object that somebody else replaces at the same time, and seconds between them."""

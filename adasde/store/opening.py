@@ -93,7 +93,7 @@ def _s3_store(url: str, patience: Patience) -> Store:
 def _from_params(path: Path) -> str | None:
     if not path.is_file():
         return None
-    from adasde.params_io import read_yaml
+    from adasde.utils.yaml_schema import read_yaml
 
     section = read_yaml(path).get("storage")
     url = section.get("url") if isinstance(section, dict) else None

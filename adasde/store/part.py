@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from adasde.errors import StoreError
-from adasde.files import write_text
+from adasde.utils.atomic_io import write_text
 
 SPARE = 16 << 20
 """Bytes of the disk that are left free."""

@@ -15,8 +15,6 @@ from botocore import exceptions as boto
 from botocore.config import Config
 
 from adasde.errors import StoreError
-from adasde.files import atomic, sha256_file
-from adasde.progress import Advance
 from adasde.store.base import (
     CHUNK,
     PATIENT,
@@ -30,6 +28,8 @@ from adasde.store.base import (
 )
 from adasde.store.failures import explained
 from adasde.store.opening import checked_url
+from adasde.utils.atomic_io import atomic, sha256_file
+from adasde.utils.progress import Advance
 
 PART = 32 << 20
 """Bytes of a part; what is larger goes up in parts, several at once, and comes down in smaller ones."""

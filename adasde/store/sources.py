@@ -16,11 +16,11 @@ from typing import Any
 from urllib.parse import quote
 
 from adasde.errors import StoreError
-from adasde.progress import Advance
 from adasde.store.base import altered, checked_key, missing, require
 from adasde.store.download import download, require_online
 from adasde.store.hub import hub_copy
 from adasde.store.opening import local_path, open_store, scheme
+from adasde.utils.progress import Advance
 
 COEFFICIENTS = "coefficients.json"
 """The file that is meant where a registered version is named."""

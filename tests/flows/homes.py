@@ -97,8 +97,8 @@ class RealHome(Home):
     ) -> str:
         """Register as the challenger what a run would have made; the version."""
         from adasde.coefficients import Coefficients, neutral
-        from adasde.files import sha256_file
         from adasde.schedules import schedule
+        from adasde.utils.atomic_io import sha256_file
         from flows.mlflow_home import experiment_id
 
         plain = neutral(schedule("time_uniform", steps), afs=True)

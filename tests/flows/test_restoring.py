@@ -15,7 +15,7 @@ from projects import Project
 from repositories import commit_all, git, under_git
 
 from adasde.errors import AdaSDEError
-from adasde.files import sha256_file
+from adasde.utils.atomic_io import sha256_file
 from flows import environment
 from flows.git import WorkTree
 from flows.recorded import Recorded

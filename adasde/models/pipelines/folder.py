@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from adasde.errors import CheckpointError
-from adasde.files import sha256_file, sha256_json
 from adasde.models.libraries import short
-from adasde.progress import track
+from adasde.utils.atomic_io import sha256_file, sha256_json
+from adasde.utils.progress import track
 
 INDEX = "model_index.json"
 LIBRARIES = ("diffusers", "transformers")

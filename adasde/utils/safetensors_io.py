@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from adasde.errors import DataError
-from adasde.files import atomic
+from adasde.utils.atomic_io import atomic
 
 
 def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from adasde.devices import rank_of
+from adasde.utils.devices import rank_of
 
 Item = TypeVar("Item")
 

@@ -15,8 +15,8 @@ from typing import Any
 from torch import Tensor
 
 from adasde.errors import DataError
-from adasde.files import sha256_file, write_json
-from adasde.tensorfile import save_tensors
+from adasde.utils.atomic_io import sha256_file, write_json
+from adasde.utils.safetensors_io import save_tensors
 
 MANIFEST = "manifest.json"
 VERSION = 1
