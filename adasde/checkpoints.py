@@ -24,8 +24,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from adasde.errors import CheckpointError, DataError
-from adasde.store import local_copy
-from adasde.store.opening import local_path, scheme
+from adasde.storage import local_copy
+from adasde.storage.resolve import local_path, scheme
 from adasde.utils.atomic_io import atomic, sha256_file, write_json
 from adasde.utils.progress import track
 

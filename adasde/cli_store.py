@@ -34,8 +34,8 @@ def check(
 ) -> None:
     """Try whether endpoint, credentials, bucket, write, read, list and delete work; what to do where not."""
     from adasde.errors import StoreError
-    from adasde.store.check import check as steps_of
-    from adasde.store.opening import DEFAULT, VARIABLE, configured_url
+    from adasde.storage.check import check as steps_of
+    from adasde.storage.resolve import DEFAULT, VARIABLE, configured_url
 
     where = url or os.environ.get(VARIABLE) or configured_url() or DEFAULT
     steps = []

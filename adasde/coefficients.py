@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adasde.errors import CoefficientsError
 from adasde.interpolation import blended, resampled
-from adasde.store import read_pointed
+from adasde.storage import read_pointed
 from adasde.utils.atomic_io import write_json
 
 SCHEMA_VERSION = 3
@@ -216,7 +216,7 @@ class Coefficients:
 
     @classmethod
     def load(cls, source: str | os.PathLike[str]) -> Coefficients:
-        """Read a file written by ``save``: a path, or an address that ``adasde.store.local_copy`` takes.
+        """Read a file written by ``save``: a path, or an address that ``adasde.storage.local_copy`` takes.
 
         So ``s3://bucket/registry/digits/champion.json``, ``https://...`` and
         ``models:/adasde-digits-nfe5@champion`` are read as well. A pointer such as champion.json is

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from adasde.errors import StoreError
-from adasde.store.opening import checked_url
+from adasde.storage.resolve import checked_url
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**48)]
@@ -85,7 +85,7 @@ def _address(url: str | None) -> str | None:
 
 
 class StorageParams(Section):
-    """Where bytes are kept that machines share (see ``adasde.store``); None: the project's own folders."""
+    """Where bytes are kept that machines share (see ``adasde.storage``); None: the project's own folders."""
 
     url: Annotated[str | None, AfterValidator(_address)] = None
 

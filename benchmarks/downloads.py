@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from faulty_server import Fault, Site, serving
 
-from adasde.store import download as module
-from adasde.store.download import download
+from adasde.storage import download as module
+from adasde.storage.download import download
 
 HERE = Path(__file__).parent
 SIZE, CHUNK, PAIRS = 4_000_000, 1 << 16, 10

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import boto3
 
-from adasde.store.base import WORKERS
-from adasde.store.s3 import S3Store
+from adasde.storage.base import WORKERS
+from adasde.storage.s3 import S3Store
 from adasde.utils.atomic_io import sha256_file
 
 HERE = Path(__file__).parent

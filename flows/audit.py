@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adasde.errors import StoreError
-from adasde.store import Store
+from adasde.storage import Store
 
 State = Literal["intended", "done", "kept", "withdrawn", "abandoned"]
 """``kept``: the champion stays; ``withdrawn``: refused after the intention; ``abandoned``: interrupted."""

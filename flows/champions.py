@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from adasde.errors import DataError, StoreError
-from adasde.store import Store
+from adasde.storage import Store
 
 SCHEMA_VERSION = 1
 REMEMBERED = 50
@@ -78,7 +78,7 @@ class Pointer:
         return Pointer(self.name, replace(back, decision=decision, at=at, by=by), tuple(rest), rejected)
 
     def to_json(self) -> dict[str, Any]:
-        """What is stored; ``bundle`` and ``sha256`` are what ``adasde.store.resolve_pointer`` follows."""
+        """What is stored; ``bundle`` and ``sha256`` are what ``adasde.storage.resolve_pointer`` follows."""
         rest = {"previous": [asdict(one) for one in self.previous], "rejected": list(self.rejected)}
         head = {"schema_version": SCHEMA_VERSION, "name": self.name}
         return head | asdict(self.champion) | rest

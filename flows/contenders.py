@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from adasde.errors import AdaSDEError, DataError, StoreError
 from adasde.params import STUDENT
-from adasde.store.sources import one_line, registered_file
+from adasde.storage.fetch import one_line, registered_file
 from flows.champions import COEFFICIENTS, METRICS, PROVENANCE, Champions, Promoted
 from flows.promotion import Candidate, read_row
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from adasde.errors import AdaSDEError
 from adasde.params import Params, load_params
-from adasde.store import open_store
+from adasde.storage import open_store
 from flows import registry
 from flows.audit import Audit
 from flows.champions import Champions, Pointer

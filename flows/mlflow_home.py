@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adasde.errors import AdaSDEError
-from adasde.store.base import of_this_machine
-from adasde.store.sources import explained_s3, one_line
+from adasde.storage.base import of_this_machine
+from adasde.storage.fetch import explained_s3, one_line
 from flows.databases import MLFLOW
 from flows.storage import mlflow_url
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from adasde import __version__
-from adasde.store.sources import COEFFICIENTS
+from adasde.storage.fetch import COEFFICIENTS
 from flows.machine import PINNED, installed
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from adasde.errors import StoreError
-from adasde.store import Store, configured_url, open_store
-from adasde.store.base import Patience
-from adasde.store.check import require_working
-from adasde.store.opening import scheme
+from adasde.storage import Store, configured_url, open_store
+from adasde.storage.base import Patience
+from adasde.storage.check import require_working
+from adasde.storage.resolve import scheme
 
 REMOTE = "adasde"
 """The name of DVC's remote there."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from adasde.errors import StoreError
-from adasde.store.check import require_working
+from adasde.storage.check import require_working
 from flows.processes import Child
 from flows.storage import REMOTE, dvc_url, open_briefly
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from adasde.errors import StoreError
-from adasde.store import Entry, Store
+from adasde.storage import Entry, Store
 
 CONTENT = b"bytes \x00 of an object"
 KEYS = [

@@ -13,9 +13,9 @@ import pytest
 from faulty_server import Fault, Site, serving
 
 from adasde.errors import StoreError
-from adasde.store import download as module
-from adasde.store import part as part_module
-from adasde.store.download import ATTEMPTS, download
+from adasde.storage import download as module
+from adasde.storage import partial_download as part_module
+from adasde.storage.download import ATTEMPTS, download
 
 CONTENT = random.Random(0).randbytes(100_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

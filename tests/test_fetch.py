@@ -15,7 +15,7 @@ from tiny import tiny_values, write_params
 
 from adasde.checkpoints import CARD, fetch, read_card, weights_folder
 from adasde.errors import CheckpointError, DataError, StoreError
-from adasde.store import download
+from adasde.storage import download
 from adasde.utils.atomic_io import sha256_file
 
 PACKAGED = weights_folder() / "digits"

@@ -11,7 +11,7 @@ from command import adasde, explained
 from tiny import tiny_values, write_params
 
 from adasde.checkpoints import weights_folder
-from adasde.store.s3 import S3Store
+from adasde.storage.s3 import S3Store
 from adasde.utils.atomic_io import sha256_file
 
 pytestmark = pytest.mark.integration

@@ -21,7 +21,7 @@ from adasde.errors import CoefficientsError, ParamsError
 from adasde.images import Request, draw_seeds, parse_seeds
 from adasde.images.places import Bucket, Folder, file_of
 from adasde.models import load_model
-from adasde.store import LocalStore
+from adasde.storage import LocalStore
 from adasde.utils.batching import chunks
 
 Draw = Callable[..., Result]

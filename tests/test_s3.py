@@ -15,8 +15,8 @@ from tables import random_table
 
 from adasde.errors import StoreError
 from adasde.models import load_model
-from adasde.store.base import Patience
-from adasde.store.s3 import PART, S3Store
+from adasde.storage.base import Patience
+from adasde.storage.s3 import PART, S3Store
 from adasde.utils.atomic_io import sha256_file
 
 pytestmark = pytest.mark.integration

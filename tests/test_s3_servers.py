@@ -16,8 +16,8 @@ from s3_server import S3Server
 from store_contract import CONTENT, MB, large_file, refused
 from tcp_proxy import Proxy, own_authority, proxy_to
 
-from adasde.store.base import Patience
-from adasde.store.s3 import S3Store
+from adasde.storage.base import Patience
+from adasde.storage.s3 import S3Store
 from adasde.utils.atomic_io import sha256_file
 
 pytestmark = pytest.mark.integration

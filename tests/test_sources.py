@@ -19,8 +19,8 @@ import adasde
 from adasde.coefficients import neutral
 from adasde.errors import CoefficientsError, StoreError
 from adasde.schedules import schedule
-from adasde.store import LocalStore, download, local_copy, resolve_pointer
-from adasde.store.part import Part
+from adasde.storage import LocalStore, download, local_copy, resolve_pointer
+from adasde.storage.partial_download import Part
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -216,7 +216,7 @@ def test_without_mlflow_or_boto3_the_message_says_what_to_install(monkeypatch: p
     with pytest.raises(StoreError, match=r"models:/x@y needs mlflow.*pip install 'adasde\[pipeline\]'"):
         adasde.Coefficients.load("models:/x@y")
     monkeypatch.setitem(sys.modules, "boto3", None)
-    for name in ("adasde.store.s3", "adasde.store.failures"):
+    for name in ("adasde.storage.s3", "adasde.storage.s3_errors"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "boto3.s3.transfer", None)
     monkeypatch.setitem(sys.modules, "boto3.exceptions", None)

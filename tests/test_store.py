@@ -13,7 +13,7 @@ import pytest
 from store_contract import CONTENT, StoreContract
 
 from adasde.errors import ParamsError, StoreError
-from adasde.store import LocalStore, base, configured_url, local, open_store
+from adasde.storage import LocalStore, base, configured_url, local, open_store
 
 
 @pytest.fixture

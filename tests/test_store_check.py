@@ -10,8 +10,8 @@ from command import adasde, explained
 from tiny import tiny_values, write_params
 
 from adasde.errors import StoreError
-from adasde.store import LocalStore
-from adasde.store import check as checking
+from adasde.storage import LocalStore
+from adasde.storage import check as checking
 
 
 def outcomes(steps: list[checking.Step]) -> dict[str, str]:

@@ -18,8 +18,8 @@ import numpy as np
 from torch import Tensor
 
 from adasde.errors import DataError, StoreError
-from adasde.store import Store, open_store
-from adasde.store.opening import scheme
+from adasde.storage import Store, open_store
+from adasde.storage.resolve import scheme
 from adasde.utils.atomic_io import atomic, sha256_file, sha256_json, write_json
 
 RECORDS = ".records"

@@ -26,7 +26,7 @@ from adasde.metrics import to_uint8
 from adasde.noise import SeededNoise, latents
 from adasde.schedules import schedule
 from adasde.solvers import steps_for_nfe
-from adasde.store.opening import scheme
+from adasde.storage.resolve import scheme
 from adasde.utils.devices import rank_of
 
 ALIASES = {"ddim": "euler"}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from adasde.errors import CheckpointError, StoreError
 from adasde.models.trust import Lock
-from adasde.store import local_copy
-from adasde.store.download import download
-from adasde.store.opening import scheme
+from adasde.storage import local_copy
+from adasde.storage.download import download
+from adasde.storage.resolve import scheme
 from adasde.utils.atomic_io import sha256_file
 
 if TYPE_CHECKING:

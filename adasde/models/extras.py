@@ -14,7 +14,7 @@ from adasde.checkpoints import CARD, PROMPTS, ROLES
 from adasde.errors import CheckpointError
 from adasde.models.prompts import read_prompts
 from adasde.models.tokens import FAMILY, Tokens
-from adasde.store import local_copy
+from adasde.storage import local_copy
 from adasde.utils.atomic_io import write_text
 
 if TYPE_CHECKING:

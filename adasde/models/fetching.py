@@ -26,7 +26,7 @@ from adasde.models.extras import (
 from adasde.models.linked import write_link
 from adasde.models.own import FILE, file_with_card, is_file, is_own
 from adasde.models.trust import Lock
-from adasde.store.opening import scheme
+from adasde.storage.resolve import scheme
 
 if TYPE_CHECKING:
     from adasde.catalogue import CardFile, ExtractorCard, ModelCard

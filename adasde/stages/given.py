@@ -18,8 +18,8 @@ from adasde.models.fetching import reference_file
 from adasde.params import Params
 from adasde.stages.common import extractor_of
 from adasde.stages.moments import BATCH, image_shape
-from adasde.store import local_copy
-from adasde.store.opening import local_path, scheme
+from adasde.storage import local_copy
+from adasde.storage.resolve import local_path, scheme
 from adasde.types import Model
 from adasde.utils.progress import track
 

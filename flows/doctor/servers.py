@@ -147,8 +147,8 @@ def mlflow(project: Path) -> Iterator[Finding]:
 
 def store(project: Path) -> Iterator[Finding]:
     """Whether the store of coefficients and data works, by writing and deleting a small object."""
-    from adasde.store.check import check
-    from adasde.store.opening import DEFAULT, configured_url
+    from adasde.storage.check import check
+    from adasde.storage.resolve import DEFAULT, configured_url
 
     steps = list(check())
     failed = [step for step in steps if step.outcome == "failed"]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tiny import tiny_values, write_params
 
-from adasde.store import LocalStore, read_pointed
+from adasde.storage import LocalStore, read_pointed
 from flows import desk, promoting
 from flows.audit import Audit
 from flows.champions import Champions

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from adasde.errors import DataError, StoreError
-from adasde.store import LocalStore, read_pointed
+from adasde.storage import LocalStore, read_pointed
 from flows import audit
 from flows.audit import GRACE, Audit
 from flows.champions import Champions, Pointer, Promoted

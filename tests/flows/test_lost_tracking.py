@@ -11,7 +11,7 @@ import pytest
 from projects import Project
 from waiting import eventually
 
-from adasde.store.opening import local_path
+from adasde.storage.resolve import local_path
 from flows.service import free_port
 from flows.up import Together, start_mlflow
 

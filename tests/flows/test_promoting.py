@@ -233,7 +233,7 @@ def test_a_damaged_bundle(home: QuickHome) -> None:
 def test_a_store_that_cannot_be_reached(
     home: QuickHome, monkeypatch: pytest.MonkeyPatch, action: Any
 ) -> None:
-    from adasde.store.s3 import Patience, S3Store
+    from adasde.storage.s3 import Patience, S3Store
 
     home.add(MODEL, 1.0)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):

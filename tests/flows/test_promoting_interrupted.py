@@ -14,7 +14,7 @@ from homes import MODEL, Memory, QuickHome, promoted, rolled_back
 
 from adasde.errors import AdaSDEError, StoreError
 from adasde.params import check_params
-from adasde.store import LocalStore
+from adasde.storage import LocalStore
 from flows import promoting
 from flows.audit import GRACE, Audit
 from flows.champions import Champions, Pointer

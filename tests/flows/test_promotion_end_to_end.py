@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 from projects import ROOT, Project, make_project
 
-from adasde.store import open_store
+from adasde.storage import open_store
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

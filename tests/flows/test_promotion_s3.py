@@ -11,8 +11,8 @@ import pytest
 from homes import MODEL, QuickHome, promoted, rolled_back
 
 from adasde.errors import AdaSDEError, StoreError
-from adasde.store import open_store, read_pointed
-from adasde.store.s3 import S3Store
+from adasde.storage import open_store, read_pointed
+from adasde.storage.s3 import S3Store
 from flows.audit import Audit
 from flows.champions import Champions
 

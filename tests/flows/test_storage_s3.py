@@ -17,7 +17,7 @@ from tcp_proxy import own_authority, proxy_to
 from waiting import eventually
 
 from adasde.errors import StoreError
-from adasde.store import local_copy, open_store
+from adasde.storage import local_copy, open_store
 
 pytestmark = pytest.mark.integration
 

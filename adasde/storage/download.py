@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote, unquote, urlsplit
 
 from adasde.errors import StoreError
-from adasde.store.base import CHUNK, altered, checked_key, of_this_machine
-from adasde.store.part import Origin, Part
+from adasde.storage.base import CHUNK, altered, checked_key, of_this_machine
+from adasde.storage.partial_download import Origin, Part
 from adasde.utils.progress import Advance, track
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from s3transfer.exceptions import RetriesExceededError
 
 from adasde.errors import DataError, StoreError
-from adasde.store.base import of_this_machine
+from adasde.storage.base import of_this_machine
 
 OF_BOTO: tuple[type[Exception], ...] = (BotoCoreError, ClientError, Boto3Error, RetriesExceededError)
 """What boto raises."""

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from adasde.errors import DataError
-from adasde.store.base import (
+from adasde.storage.base import (
     SEALS,
     Entry,
     Store,

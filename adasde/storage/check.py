@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from adasde.errors import AdaSDEError, StoreError
-from adasde.store.base import Patience, Store
-from adasde.store.opening import open_store
+from adasde.storage.base import Patience, Store
+from adasde.storage.resolve import open_store
 
 CONTENT = b"written by adasde store check; it may be deleted\n"
 HASTY = Patience(attempts=2, connect=3.0, read=5.0)

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from adasde.errors import StoreError
-from adasde.store.base import checked_key
-from adasde.store.download import offline_by, require_online
+from adasde.storage.base import checked_key
+from adasde.storage.download import offline_by, require_online
 
 ID = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:/([^@]+))?(?:@(.+))?")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from adasde.errors import StoreError
-from adasde.store.base import PATIENT, Patience, Store
-from adasde.store.local import LocalStore
+from adasde.storage.base import PATIENT, Patience, Store
+from adasde.storage.local import LocalStore
 
 VARIABLE = "ADASDE_STORAGE_URL"
 """The address of the store; it wins over ``storage.url`` in params.yaml."""
@@ -81,7 +81,7 @@ def local_path(spec: str) -> Path:
 
 def _s3_store(url: str, patience: Patience) -> Store:
     try:
-        from adasde.store.s3 import S3Store
+        from adasde.storage.s3 import S3Store
     except ModuleNotFoundError as error:
         raise StoreError(
             f"{url} needs {error.name}, which the plain package does not bring. Install it with: "

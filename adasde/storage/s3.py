@@ -15,7 +15,7 @@ from botocore import exceptions as boto
 from botocore.config import Config
 
 from adasde.errors import StoreError
-from adasde.store.base import (
+from adasde.storage.base import (
     CHUNK,
     PATIENT,
     WORKERS,
@@ -26,8 +26,8 @@ from adasde.store.base import (
     checked_key,
     unsealed,
 )
-from adasde.store.failures import explained
-from adasde.store.opening import checked_url
+from adasde.storage.resolve import checked_url
+from adasde.storage.s3_errors import explained
 from adasde.utils.atomic_io import atomic, sha256_file
 from adasde.utils.progress import Advance
 

@@ -1,9 +1,9 @@
 """Bytes at rest, shared between machines: a folder or an S3-compatible bucket, and files from anywhere."""
 
-from adasde.store.base import Entry, Store
-from adasde.store.local import LocalStore
-from adasde.store.opening import configured_url, open_store
-from adasde.store.sources import local_copy, read_pointed, resolve_pointer
+from adasde.storage.base import Entry, Store
+from adasde.storage.fetch import local_copy, read_pointed, resolve_pointer
+from adasde.storage.local import LocalStore
+from adasde.storage.resolve import configured_url, open_store
 
 __all__ = [
     "Entry",

@@ -16,10 +16,10 @@ from typing import Any
 from urllib.parse import quote
 
 from adasde.errors import StoreError
-from adasde.store.base import altered, checked_key, missing, require
-from adasde.store.download import download, require_online
-from adasde.store.hub import hub_copy
-from adasde.store.opening import local_path, open_store, scheme
+from adasde.storage.base import altered, checked_key, missing, require
+from adasde.storage.download import download, require_online
+from adasde.storage.hub import hub_copy
+from adasde.storage.resolve import local_path, open_store, scheme
 from adasde.utils.progress import Advance
 
 COEFFICIENTS = "coefficients.json"
@@ -217,7 +217,7 @@ def explained_s3(doing: str) -> Iterator[None]:
     try:
         yield
     except _boto() as error:
-        from adasde.store.failures import explanation
+        from adasde.storage.s3_errors import explanation
 
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "the server"
         raise explanation(error, doing, endpoint=endpoint) from error
@@ -227,6 +227,6 @@ def _boto() -> tuple[type[Exception], ...]:
     """Its exceptions; none where nobody has imported it."""
     if "boto3" not in sys.modules:
         return ()
-    from adasde.store.failures import OF_BOTO
+    from adasde.storage.s3_errors import OF_BOTO
 
     return OF_BOTO
