@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adasde import released as released
-    from adasde.coefficients import Coefficients as Coefficients
-    from adasde.coefficients import neutral as neutral
     from adasde.distill import DistillSettings as DistillSettings
     from adasde.distill import distill_coefficients as distill_coefficients
-    from adasde.integrate import sample as sample
-    from adasde.integrate import solve as solve
-    from adasde.noise import SeededNoise as SeededNoise
-    from adasde.noise import latents as latents
-    from adasde.schedules import SCHEDULES as SCHEDULES
-    from adasde.schedules import schedule as schedule
-    from adasde.solvers import SOLVERS as SOLVERS
-    from adasde.solvers import steps_for_nfe as steps_for_nfe
+    from adasde.sampling.coefficients import Coefficients as Coefficients
+    from adasde.sampling.coefficients import neutral as neutral
+    from adasde.sampling.integrate import sample as sample
+    from adasde.sampling.integrate import solve as solve
+    from adasde.sampling.noise import SeededNoise as SeededNoise
+    from adasde.sampling.noise import latents as latents
+    from adasde.sampling.schedules import SCHEDULES as SCHEDULES
+    from adasde.sampling.schedules import schedule as schedule
+    from adasde.sampling.solvers import SOLVERS as SOLVERS
+    from adasde.sampling.solvers import steps_for_nfe as steps_for_nfe
     from adasde.teacher import Teacher as Teacher
 
 __version__ = "0.1.0"

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adasde.coefficients import MULTISTEP, OWN, Coefficients
 from adasde.errors import CoefficientsError, DivergenceError
 from adasde.losses import Batch, Errors, Features, Losses, flat, in_parts
-from adasde.noise import latents
 from adasde.parametrisation import Parametrisation
 from adasde.pieces import Bind, Pieces
 from adasde.recipe import DistillSettings, cosine, recipe_from
 from adasde.resuming import check_start, fitted, origin
-from adasde.schedules import schedule as make_schedule
-from adasde.solvers import adams_bashforth, evaluations_of, steps_for_nfe
+from adasde.sampling.coefficients import MULTISTEP, OWN, Coefficients
+from adasde.sampling.noise import latents
+from adasde.sampling.schedules import schedule as make_schedule
+from adasde.sampling.solvers import adams_bashforth, evaluations_of, steps_for_nfe
 from adasde.teacher import Teacher
 from adasde.types import Denoiser
 from adasde.utils.batching import in_chunks

@@ -23,7 +23,7 @@ from adasde.models.ldm import stable
 from adasde.models.openai.classifier import guided_by
 from adasde.models.prompts import Encode, Prompted
 from adasde.params import Params
-from adasde.solvers import evaluations_of
+from adasde.sampling.solvers import evaluations_of
 from adasde.types import Denoiser, Model
 
 BUDGET = 4.0  # seconds of a measurement, of which there are two

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from adasde.coefficients import Coefficients
 from adasde.energy import Reference, energy_distance
 from adasde.errors import ParamsError
-from adasde.integrate import integrate
-from adasde.noise import SeededNoise
 from adasde.recipe import DistillSettings
-from adasde.solvers import sampler_of
+from adasde.sampling.coefficients import Coefficients
+from adasde.sampling.integrate import integrate
+from adasde.sampling.noise import SeededNoise
+from adasde.sampling.solvers import sampler_of
 from adasde.types import Denoiser
 
 Features = Callable[[Tensor], Tensor]

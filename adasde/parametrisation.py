@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adasde.coefficients import MULTISTEP, OWN, Coefficients
 from adasde.errors import CoefficientsError
+from adasde.sampling.coefficients import MULTISTEP, OWN, Coefficients
 
 OUTER_MIDPOINT, INNER_MIDPOINT = 0.2, 0.45
 """Where distillation starts: r of the first and last interval, and of those between."""

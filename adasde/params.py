@@ -36,7 +36,7 @@ STUDENT = "AdaSDE"
 
 
 def _known_schedule(name: str) -> str:
-    from adasde.schedules import SCHEDULES, unknown
+    from adasde.sampling.schedules import SCHEDULES, unknown
 
     if name not in SCHEDULES:
         raise ValueError(unknown("schedule", name, SCHEDULES))
@@ -44,7 +44,7 @@ def _known_schedule(name: str) -> str:
 
 
 def _known_solver(name: str) -> str:
-    from adasde.solvers import make_solver
+    from adasde.sampling.solvers import make_solver
 
     try:
         make_solver(name)
@@ -155,7 +155,7 @@ class Baseline(PerNfe):
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:
-        from adasde.solvers import make_solver, steps_for_nfe
+        from adasde.sampling.solvers import make_solver, steps_for_nfe
 
         try:
             make_solver(self.solver, self.options)
@@ -167,7 +167,7 @@ class Baseline(PerNfe):
 
     def steps(self, nfe: int) -> int | None:
         """Intervals that spend ``nfe`` evaluations, or None where this solver cannot spend just that."""
-        from adasde.solvers import steps_for_nfe
+        from adasde.sampling.solvers import steps_for_nfe
 
         try:
             return steps_for_nfe(self.solver, nfe, afs=self.for_nfe(nfe).afs)
@@ -264,7 +264,7 @@ class Params(Section):
         Raises:
             SolverError: no number of intervals does; names the nearest NFE that are possible.
         """
-        from adasde.solvers import steps_for_nfe
+        from adasde.sampling.solvers import steps_for_nfe
 
         return steps_for_nfe(self.distill.solver, nfe, afs=self.afs, points=self.distill.points)
 

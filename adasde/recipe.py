@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from adasde.coefficients import MULTISTEP, OWN
 from adasde.errors import ParamsError
-from adasde.schedules import unknown
-from adasde.solvers import make_solver
+from adasde.sampling.coefficients import MULTISTEP, OWN
+from adasde.sampling.schedules import unknown
+from adasde.sampling.solvers import make_solver
 
 
 @dataclass(frozen=True)

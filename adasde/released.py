@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adasde.coefficients import Coefficients
 from adasde.errors import AdaSDEError, CheckpointError
 from adasde.foreign import Instance, load_pickle
-from adasde.schedules import schedule
+from adasde.sampling.coefficients import Coefficients
+from adasde.sampling.schedules import schedule
 
 RAW = ("r_params", "scale_dir_params", "scale_time_params", "weight_s")
 CONFIG = ("num_steps", "schedule_type", "schedule_rho", "afs", "scale_dir", "scale_time")

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adasde.coefficients import Coefficients
 from adasde.errors import CoefficientsError
 from adasde.parametrisation import Parametrisation
+from adasde.sampling.coefficients import Coefficients
 from adasde.utils.atomic_io import sha256_json
 
 REMEDY = "Name a table that fits in distill.start, or leave it at null."

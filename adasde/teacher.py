@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from adasde.errors import SolverError
-from adasde.integrate import integrate
-from adasde.schedules import schedule as make_schedule
-from adasde.solvers import make_solver
+from adasde.sampling.integrate import integrate
+from adasde.sampling.schedules import schedule as make_schedule
+from adasde.sampling.solvers import make_solver
 from adasde.types import Denoiser
 
 SUBGRID_RHO = 7.0

@@ -14,10 +14,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from adasde.coefficients import Coefficients
-from adasde.denoisers import AnalyticFirstStep
 from adasde.errors import SolverError
-from adasde.solvers import History, Interval, sampler_of
+from adasde.sampling.coefficients import Coefficients
+from adasde.sampling.solvers import History, Interval, sampler_of
+from adasde.sampling.wrappers import AnalyticFirstStep
 
 NEGLIGIBLE = 1e-13
 """Coefficients below this share of a row's largest are rounding."""

@@ -55,9 +55,9 @@ def timed(coefficients: Path) -> dict[str, float]:
 
 
 def write_coefficients(path: Path) -> None:
-    from adasde.coefficients import neutral
     from adasde.models import load_model
-    from adasde.schedules import schedule
+    from adasde.sampling.coefficients import neutral
+    from adasde.sampling.schedules import schedule
 
     model = load_model("digits")
     table = neutral(schedule("time_uniform", 3, rho=1.0), afs=True)

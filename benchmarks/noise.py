@@ -30,10 +30,10 @@ from tqdm import tqdm
 import adasde
 from adasde.bench.samplers import Classical, parse_grid
 from adasde.bench.targets import MixtureTarget, target
-from adasde.coefficients import MULTISTEP, OWN, Coefficients
 from adasde.distill import batches_of, distill
-from adasde.noise import SeededNoise, latents
 from adasde.recipe import DistillSettings
+from adasde.sampling.coefficients import MULTISTEP, OWN, Coefficients
+from adasde.sampling.noise import SeededNoise, latents
 from adasde.types import Denoiser
 
 HERE = Path(__file__).parent

@@ -30,7 +30,7 @@ import adasde
 from adasde.distill import start_table
 from adasde.models import load_model
 from adasde.params import load_params
-from adasde.solvers import evaluations_of
+from adasde.sampling.solvers import evaluations_of
 from adasde.stages import fetch
 from adasde.stages import teacher as teacher_stage
 

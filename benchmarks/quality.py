@@ -30,7 +30,7 @@ from adasde.models import train_digits, train_glyphs
 from adasde.models.classifier import Classifier
 from adasde.models.data import digits, real_images
 from adasde.models.training import descend_classifier, deterministic
-from adasde.noise import SeededNoise
+from adasde.sampling.noise import SeededNoise
 from adasde.utils.batching import in_chunks
 
 HERE = Path(__file__).parent

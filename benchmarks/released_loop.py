@@ -28,13 +28,13 @@ from torch import Tensor, nn
 
 import adasde
 from adasde.bench.targets import ModelTarget
-from adasde.denoisers import AnalyticFirstStep, Edge
 from adasde.distill import batches_of, distill
 from adasde.features import load_features
 from adasde.losses import Batch, Losses
 from adasde.params import load_params
 from adasde.recipe import DistillSettings
-from adasde.solvers import AdaSDE, Interval
+from adasde.sampling.solvers import AdaSDE, Interval
+from adasde.sampling.wrappers import AnalyticFirstStep, Edge
 from adasde.utils.batching import in_chunks
 
 HERE = Path(__file__).parent

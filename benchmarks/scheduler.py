@@ -19,9 +19,9 @@ import diffusers
 import torch
 from diffusers import DPMSolverMultistepScheduler
 
-from adasde.coefficients import neutral
 from adasde.integrations.diffusers import AdaSDEScheduler
-from adasde.schedules import schedule
+from adasde.sampling.coefficients import neutral
+from adasde.sampling.schedules import schedule
 
 SHAPE = (1, 4, 64, 64)
 LIMIT = 1.0

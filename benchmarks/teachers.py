@@ -19,8 +19,8 @@ from torch import Tensor
 
 import adasde
 from adasde.bench.targets import ModelTarget
-from adasde.denoisers import Counting
 from adasde.params import load_params
+from adasde.sampling.wrappers import Counting
 
 HERE = Path(__file__).parent
 FIRST = 700_000_000

@@ -138,8 +138,8 @@ def _bring(client: MlflowClient, version: ModelVersion, folder: Path, where: str
 
 
 def _check_table(path: Path, nfe: int, where: str) -> None:
-    from adasde.coefficients import Coefficients
     from adasde.errors import CoefficientsError
+    from adasde.sampling.coefficients import Coefficients
 
     try:
         spent = Coefficients.load(path).nfe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from adasde.closed_form import Mixture
+from adasde.sampling.analytic import Mixture
 
 
 def small_mixture() -> Mixture:

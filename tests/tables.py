@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from adasde.coefficients import MULTISTEP, OWN, Coefficients
-from adasde.schedules import schedule
-from adasde.solvers import SOLVERS, evaluations_of, make_solver
+from adasde.sampling.coefficients import MULTISTEP, OWN, Coefficients
+from adasde.sampling.schedules import schedule
+from adasde.sampling.solvers import SOLVERS, evaluations_of, make_solver
 
 FORMS = [OWN, MULTISTEP, *(name for name in SOLVERS if not make_solver(name).stochastic)]
 """Every solver that coefficients can be of."""

@@ -17,10 +17,10 @@ from adasde.analysis import QUICK, Settings, analyse
 from adasde.analysis.circles import Circles, ExactFlow
 from adasde.analysis.distances import assignment_distance, estimate, line_distance
 from adasde.analysis.experiment import Sampler, measure, seeds_of
-from adasde.closed_form import Mixture
 from adasde.errors import ParamsError
-from adasde.integrate import solve
-from adasde.schedules import schedule
+from adasde.sampling.analytic import Mixture
+from adasde.sampling.integrate import solve
+from adasde.sampling.schedules import schedule
 
 TINY = Settings(
     steps=(2, 4), gammas=(0.05,), points=50, samples=60, groups=3, block=15, iterations=3, batch=8

@@ -13,8 +13,8 @@ import pytest
 from command import adasde, explained, tree
 from tiny import STAGES, tiny_values, write_params
 
-from adasde.coefficients import neutral
-from adasde.schedules import schedule
+from adasde.sampling.coefficients import neutral
+from adasde.sampling.schedules import schedule
 from adasde.utils.atomic_io import sha256_file
 from adasde.utils.safetensors_io import load_tensors, save_tensors
 

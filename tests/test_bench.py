@@ -30,7 +30,7 @@ from adasde.bench.samplers import (
 from adasde.bench.store import Store
 from adasde.bench.targets import target
 from adasde.errors import AdaSDEError, DataError, ParamsError, SolverError
-from adasde.solvers import SOLVERS
+from adasde.sampling.solvers import SOLVERS
 
 TINY = BenchSettings(
     targets=("mixture:0.05",),
@@ -192,7 +192,7 @@ def test_sliced_wasserstein_in_closed_form() -> None:
 
 
 def test_score_error_has_the_size_it_says_and_is_seeded() -> None:
-    from adasde.closed_form import ScoreError
+    from adasde.sampling.analytic import ScoreError
 
     exact = target("mixture").bind([0])
     x = torch.randn(4000, 16, dtype=torch.float64)

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adasde.coefficients import Coefficients, neutral
 from adasde.errors import CoefficientsError, DataError
 from adasde.parametrisation import Parametrisation
-from adasde.schedules import schedule
+from adasde.sampling.coefficients import Coefficients, neutral
+from adasde.sampling.schedules import schedule
 
 TABLE = ("sigmas", "gamma", "midpoint", "direction_scale", "time_scale", "weights")
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from adasde.denoisers import Counting
 from adasde.errors import SolverError
 from adasde.models.conditional import Conditional, labels_of
 from adasde.models.edm import Preconditioned
 from adasde.models.unet import UNet
+from adasde.sampling.wrappers import Counting
 from adasde.types import Model
 
 NULL = 3

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from adasde.closed_form import Gaussian
-from adasde.coefficients import Coefficients
-from adasde.denoisers import AnalyticFirstStep, Counting, Edge, Finite
 from adasde.errors import SolverError
-from adasde.integrate import integrate, sample, solve
-from adasde.schedules import schedule
-from adasde.solvers import SOLVERS, Euler, make_solver
+from adasde.sampling.analytic import Gaussian
+from adasde.sampling.coefficients import Coefficients
+from adasde.sampling.integrate import integrate, sample, solve
+from adasde.sampling.schedules import schedule
+from adasde.sampling.solvers import SOLVERS, Euler, make_solver
+from adasde.sampling.wrappers import AnalyticFirstStep, Counting, Edge, Finite
 
 
 @pytest.mark.parametrize("afs", [False, True])

@@ -14,8 +14,8 @@ from closed_form import small_mixture
 from torch import Tensor
 from walk import last
 
-from adasde.schedules import schedule
-from adasde.solvers import SA, AdamsBashforth, Ancestral, DPMpp, DPMppSDE, Euler, Heun, Solver, UniPC
+from adasde.sampling.schedules import schedule
+from adasde.sampling.solvers import SA, AdamsBashforth, Ancestral, DPMpp, DPMppSDE, Euler, Heun, Solver, UniPC
 
 diffusers = pytest.importorskip("diffusers")
 pytestmark = pytest.mark.filterwarnings(r"ignore:::diffusers\..*")

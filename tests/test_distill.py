@@ -8,11 +8,11 @@ from closed_form import small_mixture
 from torch import Tensor
 
 import adasde
-from adasde.closed_form import Gaussian
 from adasde.distill import DistillSettings, Parametrisation, batches_of, distill, start_table
 from adasde.errors import DivergenceError, ParamsError, SolverError
 from adasde.losses import Batch, Losses
-from adasde.schedules import schedule
+from adasde.sampling.analytic import Gaussian
+from adasde.sampling.schedules import schedule
 
 QUICK = {"trajectories": 1920, "batch": 32, "pool": 128}
 

@@ -8,12 +8,12 @@ from closed_form import small_mixture
 
 import adasde
 from adasde.bench.targets import MixtureTarget
-from adasde.closed_form import Gaussian
-from adasde.coefficients import MULTISTEP
 from adasde.distill import DistillSettings
 from adasde.energy import LIMIT, Reference, energy_distance
 from adasde.errors import ParamsError
 from adasde.losses import Losses
+from adasde.sampling.analytic import Gaussian
+from adasde.sampling.coefficients import MULTISTEP
 
 
 def normal(count: int, seed: int) -> torch.Tensor:

@@ -19,10 +19,10 @@ from tables import FORMS, random_table
 from tiny import tiny_values, write_params
 
 import adasde
-from adasde.coefficients import OWN, TABLE, Coefficients
 from adasde.distill import DistillSettings, batches_of, distill, start_table
 from adasde.errors import CoefficientsError
-from adasde.schedules import schedule
+from adasde.sampling.coefficients import OWN, TABLE, Coefficients
+from adasde.sampling.schedules import schedule
 
 WIDE: dict[str, Any] = {"gamma_max": 0.5, "scale_dir": 0.9, "scale_time": 0.9}
 

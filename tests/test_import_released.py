@@ -14,12 +14,12 @@ from released_files import ENTRY, PREDICTORS, write_predictor
 from typer.testing import CliRunner
 
 from adasde.cli import app
-from adasde.closed_form import Mixture
-from adasde.coefficients import Coefficients
 from adasde.errors import CheckpointError
-from adasde.integrate import integrate
 from adasde.released import load_predictor
-from adasde.solvers import AdaSDE
+from adasde.sampling.analytic import Mixture
+from adasde.sampling.coefficients import Coefficients
+from adasde.sampling.integrate import integrate
+from adasde.sampling.solvers import AdaSDE
 
 GOLDEN = Path(__file__).parent / "data" / "released_sampler_golden.npz"
 GAMMAS = ("gamma", "gamma_min")

@@ -8,13 +8,13 @@ import pytest
 import torch
 from closed_form import small_mixture
 
-from adasde.closed_form import Gaussian
-from adasde.coefficients import Coefficients, neutral
 from adasde.errors import SolverError
-from adasde.integrate import integrate, sample, solve
-from adasde.noise import SeededNoise, latents
-from adasde.schedules import schedule
-from adasde.solvers import AdaSDE, Euler
+from adasde.sampling.analytic import Gaussian
+from adasde.sampling.coefficients import Coefficients, neutral
+from adasde.sampling.integrate import integrate, sample, solve
+from adasde.sampling.noise import SeededNoise, latents
+from adasde.sampling.schedules import schedule
+from adasde.sampling.solvers import AdaSDE, Euler
 
 
 def stochastic_table(dtype_grid: str = "time_uniform") -> Coefficients:

@@ -10,9 +10,9 @@ from closed_form import small_mixture
 from tables import FORMS, random_table
 
 import adasde
-from adasde.coefficients import TABLE, neutral
 from adasde.errors import CoefficientsError
-from adasde.schedules import schedule
+from adasde.sampling.coefficients import TABLE, neutral
+from adasde.sampling.schedules import schedule
 
 
 def same(one: adasde.Coefficients, other: adasde.Coefficients) -> None:

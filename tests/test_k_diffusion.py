@@ -16,9 +16,9 @@ from tables import FORMS, random_table
 from torch import Tensor
 
 import adasde
-from adasde.coefficients import neutral
 from adasde.errors import CoefficientsError, SolverError
 from adasde.integrations.k_diffusion import sample_adasde
+from adasde.sampling.coefficients import neutral
 from adasde.utils.torchvision_compat import usable_torchvision
 
 ROOT = Path(__file__).parent.parent

@@ -16,12 +16,12 @@ from golden_openai import TIMES, read_shapes
 from torch import Tensor, nn
 
 from adasde.checkpoints import write_part
-from adasde.denoisers import Counting
 from adasde.errors import CheckpointError, SolverError
 from adasde.models import FAMILIES, load_model
 from adasde.models.convert import Converted, Opened, converted
 from adasde.models.ldm.autoencoder import Decoder, decoder_of
 from adasde.models.libraries import transformers
+from adasde.sampling.wrappers import Counting
 from adasde.types import Model
 
 TOLERANCE = 1e-4  # of the largest value

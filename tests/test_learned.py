@@ -9,8 +9,8 @@ from closed_form import small_mixture
 import adasde
 from adasde.distill import DistillSettings, start_table
 from adasde.errors import CoefficientsError, ParamsError, SolverError
-from adasde.schedules import schedule
-from adasde.solvers import SOLVERS, make_solver, sampler_of
+from adasde.sampling.schedules import schedule
+from adasde.sampling.solvers import SOLVERS, make_solver, sampler_of
 
 QUICK = {"trajectories": 1920, "batch": 32, "pool": 128}
 INNER = [name for name in SOLVERS if not make_solver(name).stochastic]

@@ -22,13 +22,13 @@ from tiny_networks import save_text_to_image, save_unconditional
 
 from adasde import checkpoints
 from adasde.checkpoints import find, read_card, weights_folder
-from adasde.coefficients import Coefficients
 from adasde.errors import CheckpointError
 from adasde.features import load_features
 from adasde.models import load_model
 from adasde.models.classifier import Classifier
 from adasde.models.prompts import read_prompts
 from adasde.params import check_params
+from adasde.sampling.coefficients import Coefficients
 from adasde.stages.common import made_with, trained_model
 
 CODE = """

@@ -9,11 +9,22 @@ import torch
 from closed_form import small_mixture
 from walk import last
 
-from adasde.closed_form import Gaussian
 from adasde.errors import SolverError
-from adasde.schedules import schedule
-from adasde.solvers import IPNDM, SA, AdamsBashforth, DPMpp, Euler, Interval, Node, Solver, UniPC, make_solver
-from adasde.solvers.weights import VARIABLES, adams_weights, preserving_time
+from adasde.sampling.analytic import Gaussian
+from adasde.sampling.schedules import schedule
+from adasde.sampling.solvers import (
+    IPNDM,
+    SA,
+    AdamsBashforth,
+    DPMpp,
+    Euler,
+    Interval,
+    Node,
+    Solver,
+    UniPC,
+    make_solver,
+)
+from adasde.sampling.solvers.quadrature import VARIABLES, adams_weights, preserving_time
 
 MULTISTEP: list[tuple[Solver, int]] = [
     # the published third order takes half the second derivative: see DPMpp

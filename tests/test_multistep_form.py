@@ -13,11 +13,11 @@ from tables import random_table
 from test_learned import FIXED, end_error, fresh
 
 import adasde
-from adasde.coefficients import MULTISTEP
 from adasde.distill import DistillSettings, start_table
 from adasde.errors import CoefficientsError, ParamsError
-from adasde.schedules import schedule
-from adasde.solvers.base import plus
+from adasde.sampling.coefficients import MULTISTEP
+from adasde.sampling.schedules import schedule
+from adasde.sampling.solvers.base import plus
 
 
 @pytest.mark.parametrize("afs", [False, True])
@@ -52,8 +52,8 @@ def test_gradients_reach_every_weight_of_an_evaluation_that_there_is() -> None:
         schedule("time_uniform", 4), settings=DistillSettings(solver=MULTISTEP, learn_grid=True), afs=True
     )
     table = module()
-    walk = adasde.integrate.integrate(
-        small_mixture(), fresh() * 80, table.sigmas, adasde.solvers.sampler_of(table), afs=True
+    walk = adasde.sampling.integrate.integrate(
+        small_mixture(), fresh() * 80, table.sigmas, adasde.sampling.solvers.sampler_of(table), afs=True
     )
     (*_, end) = walk
     end.square().mean().backward()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adasde.noise import SeededNoise, latents
+from adasde.sampling.noise import SeededNoise, latents
 
 
 def test_row_depends_on_its_seed_alone() -> None:

@@ -11,13 +11,13 @@ from closed_form import small_mixture
 from torch import Tensor
 
 import adasde
-from adasde.coefficients import MULTISTEP
 from adasde.distill import start_table
 from adasde.errors import ParamsError
 from adasde.losses import Batch, Errors, Losses
 from adasde.parametrisation import Parametrisation
 from adasde.pieces import Pieces, pieces_of
 from adasde.recipe import DistillSettings
+from adasde.sampling.coefficients import MULTISTEP
 from adasde.utils.distributed import Group
 
 GRID = adasde.schedule("time_uniform", 3)

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 import adasde
-from adasde.denoisers import Counting
 from adasde.errors import CheckpointError, SolverError
 from adasde.models import load_model
 from adasde.models.pipelines.networks import FluxAdapter, TextUNetAdapter
 from adasde.models.predicted import Predicted
 from adasde.models.process import Process
 from adasde.models.prompts import Prompted, read_prompts
+from adasde.sampling.wrappers import Counting
 from adasde.types import Model
 
 PROMPTS = ["a cat", "cat"]

@@ -11,13 +11,13 @@ from closed_form import small_mixture
 from torch import Tensor
 from walk import last, rate, spread
 
-from adasde.closed_form import Gaussian, Mixture
-from adasde.coefficients import Coefficients
 from adasde.errors import SolverError
-from adasde.integrate import integrate, sample
-from adasde.noise import SeededNoise, latents
-from adasde.schedules import schedule
-from adasde.solvers import SOLVERS, Heun, PlugIn, make_solver, noiseless, sampler_of
+from adasde.sampling.analytic import Gaussian, Mixture
+from adasde.sampling.coefficients import Coefficients
+from adasde.sampling.integrate import integrate, sample
+from adasde.sampling.noise import SeededNoise, latents
+from adasde.sampling.schedules import schedule
+from adasde.sampling.solvers import SOLVERS, Heun, PlugIn, make_solver, noiseless, sampler_of
 
 DETERMINISTIC = [name for name in SOLVERS if not make_solver(name).stochastic]
 

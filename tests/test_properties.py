@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from walk import last
 
-from adasde.closed_form import Gaussian
-from adasde.coefficients import OWN, TABLE, Coefficients
-from adasde.integrate import solve
-from adasde.noise import SeededNoise, latents
-from adasde.schedules import schedule
-from adasde.solvers import SOLVERS, make_solver
+from adasde.sampling.analytic import Gaussian
+from adasde.sampling.coefficients import OWN, TABLE, Coefficients
+from adasde.sampling.integrate import solve
+from adasde.sampling.noise import SeededNoise, latents
+from adasde.sampling.schedules import schedule
+from adasde.sampling.solvers import SOLVERS, make_solver
 
 DETERMINISTIC = [name for name in SOLVERS if not make_solver(name).stochastic]
 QUICK = settings(max_examples=15, deadline=None)

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from adasde.closed_form import Gaussian, Mixture
 from adasde.errors import SolverError
-from adasde.integrate import integrate
 from adasde.released import from_raw
-from adasde.schedules import schedule
-from adasde.solvers import AdaSDE, make_solver
+from adasde.sampling.analytic import Gaussian, Mixture
+from adasde.sampling.integrate import integrate
+from adasde.sampling.schedules import schedule
+from adasde.sampling.solvers import AdaSDE, make_solver
 from adasde.teacher import Teacher, split
 
 DATA = Path(__file__).parent / "data"

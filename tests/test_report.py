@@ -18,13 +18,13 @@ from rich.console import Console
 from tables import random_table
 from tiny import STAGES, write_params
 
-from adasde.coefficients import MULTISTEP, neutral
 from adasde.errors import DataError
 from adasde.report import Results, collect, results_table
 from adasde.report.page import page
 from adasde.report.plots import coefficients_figure, contact_sheet, fid_figure, losses_figure, samples_figure
 from adasde.report.table import cell_text, cells_of
-from adasde.schedules import schedule
+from adasde.sampling.coefficients import MULTISTEP, neutral
+from adasde.sampling.schedules import schedule
 
 
 def row(mean: float, spread: float = 0.01, nfe: int = 3) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adasde.errors import SolverError
-from adasde.schedules import SCHEDULES, schedule, training_sigmas
+from adasde.sampling.schedules import SCHEDULES, schedule, training_sigmas
 
 GOLDEN = Path(__file__).parent / "data" / "released_sampler_golden.npz"
 

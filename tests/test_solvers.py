@@ -10,12 +10,12 @@ from closed_form import small_mixture
 from torch import Tensor
 from walk import last, observed_order, starts
 
-from adasde.closed_form import Gaussian
-from adasde.coefficients import neutral
 from adasde.errors import SolverError
-from adasde.integrate import solve
-from adasde.schedules import schedule
-from adasde.solvers import DPM2, SOLVERS, AdaSDE, make_solver, noiseless, steps_for_nfe
+from adasde.sampling.analytic import Gaussian
+from adasde.sampling.coefficients import neutral
+from adasde.sampling.integrate import solve
+from adasde.sampling.schedules import schedule
+from adasde.sampling.solvers import DPM2, SOLVERS, AdaSDE, make_solver, noiseless, steps_for_nfe
 
 TOP, BOTTOM = torch.tensor(10.0, dtype=torch.float64), torch.tensor(0.1, dtype=torch.float64)
 

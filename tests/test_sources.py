@@ -16,9 +16,9 @@ from site_server import Quiet, served, served_folder
 from tcp_proxy import own_authority, proxy_to
 
 import adasde
-from adasde.coefficients import neutral
 from adasde.errors import CoefficientsError, StoreError
-from adasde.schedules import schedule
+from adasde.sampling.coefficients import neutral
+from adasde.sampling.schedules import schedule
 from adasde.storage import LocalStore, download, local_copy, resolve_pointer
 from adasde.storage.partial_download import Part
 

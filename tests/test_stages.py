@@ -17,13 +17,13 @@ from tiny import OUTPUTS, STAGES, tiny_values, write_params
 
 import adasde
 from adasde.checkpoints import find
-from adasde.coefficients import MULTISTEP, Coefficients
-from adasde.denoisers import Counting
 from adasde.errors import DataError, SolverError
 from adasde.metrics import to_uint8
 from adasde.models import load_model
-from adasde.noise import SeededNoise, latents
 from adasde.params import Params, check_params
+from adasde.sampling.coefficients import MULTISTEP, Coefficients
+from adasde.sampling.noise import SeededNoise, latents
+from adasde.sampling.wrappers import Counting
 from adasde.stages.common import judged_model, student_grid, trained_model
 from adasde.stages.learn import teacher_origin
 from adasde.utils.batching import chunks

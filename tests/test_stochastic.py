@@ -11,10 +11,10 @@ from closed_form import small_mixture
 from torch import Tensor
 from walk import last, rate, spread
 
-from adasde.closed_form import Gaussian
 from adasde.errors import SolverError
-from adasde.schedules import schedule
-from adasde.solvers import (
+from adasde.sampling.analytic import Gaussian
+from adasde.sampling.schedules import schedule
+from adasde.sampling.solvers import (
     EDM,
     SA,
     SOLVERS,

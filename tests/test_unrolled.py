@@ -10,9 +10,9 @@ from closed_form import small_mixture
 from tables import FORMS, random_table
 
 import adasde
-from adasde.coefficients import Coefficients
 from adasde.errors import SolverError
-from adasde.noise import SeededNoise
+from adasde.sampling.coefficients import Coefficients
+from adasde.sampling.noise import SeededNoise
 from adasde.unrolled import Progress, Row, unroll
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from adasde.closed_form import Gaussian
-from adasde.integrate import integrate
-from adasde.schedules import schedule
-from adasde.solvers import Solver
+from adasde.sampling.analytic import Gaussian
+from adasde.sampling.integrate import integrate
+from adasde.sampling.schedules import schedule
+from adasde.sampling.solvers import Solver
 from adasde.types import Denoiser, Noise
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adasde.solvers import History, Interval
+from adasde.sampling.solvers import History, Interval
 from adasde.types import Denoiser
 
 

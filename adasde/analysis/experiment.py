@@ -31,13 +31,13 @@ from torch import Tensor, nn
 from adasde.analysis.circles import ExactFlow
 from adasde.analysis.distances import assignment_distance, line_distance
 from adasde.analysis.settings import Settings
-from adasde.integrate import integrate
 from adasde.models.edm import Preconditioned, training_loss
 from adasde.models.mlp import ResidualMLP
 from adasde.models.training import descend, deterministic, sample_sigmas
-from adasde.noise import SeededNoise, latents
-from adasde.schedules import schedule
-from adasde.solvers import Heun, PlugIn, Solver
+from adasde.sampling.integrate import integrate
+from adasde.sampling.noise import SeededNoise, latents
+from adasde.sampling.schedules import schedule
+from adasde.sampling.solvers import Heun, PlugIn, Solver
 from adasde.types import Denoiser
 from adasde.utils.progress import track
 

@@ -15,11 +15,11 @@ import adasde
 from adasde.bench.samplers import Classical, Learned
 from adasde.bench.store import Store
 from adasde.bench.targets import target
-from adasde.coefficients import Coefficients
-from adasde.denoisers import Counting
 from adasde.distill import batches_of, distill
 from adasde.errors import AdaSDEError
-from adasde.noise import SeededNoise, latents
+from adasde.sampling.coefficients import Coefficients
+from adasde.sampling.noise import SeededNoise, latents
+from adasde.sampling.wrappers import Counting
 from adasde.stages.common import code_hash
 from adasde.types import Denoiser
 from adasde.utils.batching import in_chunks
@@ -86,7 +86,11 @@ class Sampler:
 @cache
 def made_by(spec: str) -> dict[str, Any]:
     """What every number on this target depends on: the target, torch's arithmetic, our code."""
-    return {**target(spec).identity, "torch": torch.__version__, "code": code_hash("coefficients.py")}
+    return {
+        **target(spec).identity,
+        "torch": torch.__version__,
+        "code": code_hash("sampling/coefficients.py"),
+    }
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from adasde.bench.samplers import LEARNED, Classical, Grid, Learned, all_classic
 from adasde.bench.store import Store
 from adasde.bench.targets import target
 from adasde.errors import ParamsError
-from adasde.schedules import unknown
+from adasde.sampling.schedules import unknown
 
 CHOICE_SEED = 900_000_000
 """The first of the seeds that schedules are chosen on; they are never reported."""

@@ -10,12 +10,12 @@ import torch
 import yaml
 from torch import Tensor
 
-from adasde.coefficients import MULTISTEP, OWN
 from adasde.distill import DistillSettings, recipe_from
 from adasde.errors import ParamsError, SolverError
-from adasde.integrate import checked
-from adasde.schedules import SCHEDULES, schedule, unknown
-from adasde.solvers import SOLVERS, make_solver, steps_for_nfe
+from adasde.sampling.coefficients import MULTISTEP, OWN
+from adasde.sampling.integrate import checked
+from adasde.sampling.schedules import SCHEDULES, schedule, unknown
+from adasde.sampling.solvers import SOLVERS, make_solver, steps_for_nfe
 
 USUAL_RHO = {"polynomial": 7.0}
 """Where a schedule is named without its rho; 1 for the others."""

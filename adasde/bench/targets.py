@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from adasde.bench.distances import sliced_wasserstein
-from adasde.closed_form import Mixture, ScoreError
 from adasde.energy import LIMIT
 from adasde.errors import ParamsError
+from adasde.sampling.analytic import Mixture, ScoreError
 from adasde.types import Denoiser
 
 MIXTURE = "mixture"

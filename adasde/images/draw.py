@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 import adasde
-from adasde.coefficients import Coefficients
 from adasde.errors import DataError
 from adasde.images.chosen import Asked, bound, check, recorded, turns
 from adasde.images.places import Place, open_place
 from adasde.metrics import to_uint8
 from adasde.models import load_model
-from adasde.noise import SeededNoise, latents
+from adasde.sampling.coefficients import Coefficients
+from adasde.sampling.noise import SeededNoise, latents
 from adasde.types import Model
 from adasde.utils.atomic_io import sha256_json
 from adasde.utils.batching import chunks, in_chunks

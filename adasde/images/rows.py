@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from adasde.coefficients import Coefficients
 from adasde.errors import CheckpointError, CoefficientsError, ParamsError
 from adasde.images.draw import Asked, Request, draw_seeds, loaded
 from adasde.images.places import png
 from adasde.images.seeds import HIGHEST
 from adasde.models.prompts import Prompted
+from adasde.sampling.coefficients import Coefficients
 from adasde.types import Model
 from adasde.utils.batching import chunks
 from adasde.utils.devices import default_device

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 import adasde
-from adasde.coefficients import Coefficients
 from adasde.errors import DataError, SolverError
 from adasde.images.chosen import bound, turns
 from adasde.images.cluster import on_dask
@@ -23,9 +22,10 @@ from adasde.images.draw import Request, draw_images, draw_seeds, here, loaded
 from adasde.images.pack import GRID, PACKERS, as_comparison, as_grid, packed, unpacked
 from adasde.images.places import Place, open_place, other_settings
 from adasde.metrics import to_uint8
-from adasde.noise import SeededNoise, latents
-from adasde.schedules import schedule
-from adasde.solvers import steps_for_nfe
+from adasde.sampling.coefficients import Coefficients
+from adasde.sampling.noise import SeededNoise, latents
+from adasde.sampling.schedules import schedule
+from adasde.sampling.solvers import steps_for_nfe
 from adasde.storage.resolve import scheme
 from adasde.utils.devices import rank_of
 

@@ -17,11 +17,11 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from adasde.coefficients import Coefficients
 from adasde.errors import CoefficientsError, SolverError
 from adasde.integrations import fitting
 from adasde.integrations.guidance import check_guidance
 from adasde.models.process import FLOW, Process, is_flow
+from adasde.sampling.coefficients import Coefficients
 from adasde.unrolled import Progress, unroll
 
 SHARED = (

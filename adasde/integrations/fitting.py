@@ -11,9 +11,9 @@ import numpy as np
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
-from adasde.coefficients import Coefficients
 from adasde.errors import CoefficientsError
 from adasde.models.pipelines.folder import INDEX, weights_hash
+from adasde.sampling.coefficients import Coefficients
 
 Trained = Mapping[str, Any] | DiffusionPipeline
 """The settings of a scheduler, which say how a network was trained, or the pipeline that has it."""

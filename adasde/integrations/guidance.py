@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from adasde.coefficients import Coefficients
 from adasde.errors import CoefficientsError
+from adasde.sampling.coefficients import Coefficients
 
 
 def check_guidance(table: Coefficients, given: float | None) -> None:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from adasde.coefficients import Coefficients
-from adasde.denoisers import AnalyticFirstStep
 from adasde.errors import SolverError
-from adasde.integrate import integrate
 from adasde.integrations.guidance import check_guidance
-from adasde.solvers import sampler_of
+from adasde.sampling.coefficients import Coefficients
+from adasde.sampling.integrate import integrate
+from adasde.sampling.solvers import sampler_of
+from adasde.sampling.wrappers import AnalyticFirstStep
 from adasde.types import Denoiser
 
 Callback = Callable[[dict[str, Any]], None]

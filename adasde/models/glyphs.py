@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adasde.noise import draw
+from adasde.sampling.noise import draw
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 FACES = (

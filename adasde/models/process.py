@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from adasde.errors import CheckpointError
-from adasde.schedules import unknown
+from adasde.sampling.schedules import unknown
 
 FLOW = "flow_prediction"
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from adasde.coefficients import Coefficients
 from adasde.params import STUDENT
 from adasde.report.results import Results
+from adasde.sampling.coefficients import Coefficients
 from adasde.utils.atomic_io import atomic
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adasde.coefficients import Coefficients
 from adasde.errors import DataError
 from adasde.params import Params
 from adasde.report.page import page
 from adasde.report.plots import coefficients_figure, fid_figure, losses_figure, samples_figure, save_figure
 from adasde.report.results import Results, collect
 from adasde.report.table import cell_text
+from adasde.sampling.coefficients import Coefficients
 from adasde.utils.atomic_io import write_json, write_text
 from adasde.utils.manifest import Parts
 from adasde.utils.progress import track

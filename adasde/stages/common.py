@@ -17,12 +17,18 @@ from adasde.models.conditional import with_random_classes
 from adasde.models.runtime import Runtime
 from adasde.params import Params
 from adasde.params_sections import NetworkParams
-from adasde.schedules import schedule
+from adasde.sampling.schedules import schedule
 from adasde.types import Model
 from adasde.utils.atomic_io import sha256_file, sha256_json
 from adasde.utils.devices import default_device
 
-CODE = ("integrate.py", "noise.py", "schedules.py", "solvers/*.py", "models/**/*.py")
+CODE = (
+    "sampling/integrate.py",
+    "sampling/noise.py",
+    "sampling/schedules.py",
+    "sampling/solvers/*.py",
+    "models/**/*.py",
+)
 
 Summary = dict[str, Any]
 """What a stage did, as JSON values; ``out`` is what it wrote."""

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 import adasde
-from adasde.coefficients import Coefficients
 from adasde.distill import Progress, iterations
 from adasde.distill import distill as train
 from adasde.errors import CheckpointError, DataError
 from adasde.losses import Features
-from adasde.noise import latents
 from adasde.params import Params
 from adasde.resuming import fitted
 from adasde.resuming import origin as begun_with
+from adasde.sampling.coefficients import Coefficients
+from adasde.sampling.noise import latents
 from adasde.stages.common import Summary, made_with, student_grid, trained_model
 from adasde.stages.judge import FEATURES
 from adasde.teacher import Teacher

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 import adasde
-from adasde.denoisers import Counting
 from adasde.energy import thinned
 from adasde.metrics import image_features, to_uint8
 from adasde.models import fetching
-from adasde.noise import latents
 from adasde.params import Params
-from adasde.schedules import schedule
+from adasde.sampling.noise import latents
+from adasde.sampling.schedules import schedule
+from adasde.sampling.wrappers import Counting
 from adasde.stages.common import Summary, extractor_of, judged_model
 from adasde.stages.further import check_further, save_further
 from adasde.stages.given import real_or_moments

@@ -12,13 +12,13 @@ from typing import Any
 from torch import Tensor
 
 import adasde
-from adasde.coefficients import TABLE, Coefficients
-from adasde.denoisers import Counting
 from adasde.errors import CoefficientsError
 from adasde.metrics import to_uint8
-from adasde.noise import SeededNoise, latents
 from adasde.params import STUDENT, Baseline, Params, row_file
-from adasde.schedules import schedule
+from adasde.sampling.coefficients import TABLE, Coefficients
+from adasde.sampling.noise import SeededNoise, latents
+from adasde.sampling.schedules import schedule
+from adasde.sampling.wrappers import Counting
 from adasde.stages.common import Summary, judged_model, made_with
 from adasde.types import Denoiser, Model
 from adasde.utils.atomic_io import sha256_json, write_json
@@ -72,7 +72,7 @@ def sample(
     rows += [_baseline(label, row, recipe, nfe=nfe) for label, row in recipe.baselines.items()]
     settings = recipe.sample
     about = {
-        **made_with(params, model, "coefficients.py", "denoisers.py"),
+        **made_with(params, model, "sampling/coefficients.py", "sampling/wrappers.py"),
         "seeds": [settings.first_seed, settings.seeds.stop],
         "batch": settings.batch,
         **chosen_classes(recipe),

@@ -7,10 +7,10 @@ from functools import partial
 import comfy.model_sampling
 import comfy.samplers
 
-from adasde.coefficients import Coefficients
 from adasde.errors import SolverError
 from adasde.integrations.guidance import check_guidance
 from adasde.integrations.k_diffusion import sample_adasde
+from adasde.sampling.coefficients import Coefficients
 
 
 class LoadAdaSDE:

@@ -96,8 +96,8 @@ class RealHome(Home):
         self, model: str, fid: float, *, steps: int = 3, without: str = "", protocol: str = PROTOCOL
     ) -> str:
         """Register as the challenger what a run would have made; the version."""
-        from adasde.coefficients import Coefficients, neutral
-        from adasde.schedules import schedule
+        from adasde.sampling.coefficients import Coefficients, neutral
+        from adasde.sampling.schedules import schedule
         from adasde.utils.atomic_io import sha256_file
         from flows.mlflow_home import experiment_id
 

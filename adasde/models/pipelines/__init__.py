@@ -18,7 +18,7 @@ from adasde.models.pipelines.networks import ADAPTERS, Adapter
 from adasde.models.predicted import Predicted
 from adasde.models.process import Process
 from adasde.models.prompts import Prompted, Source, read_prompts
-from adasde.schedules import unknown
+from adasde.sampling.schedules import unknown
 from adasde.types import Model
 
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")  # components that no D needs

@@ -7,10 +7,10 @@ next step. Noise levels are float64 scalars on the CPU; states keep their dtype,
 tensor does not promote them.
 """
 
-from adasde.solvers.base import History, Interval, Node, Solver, direction, inject
-from adasde.solvers.learned import AdaSDE, Multistep, PlugIn
-from adasde.solvers.multistep import IPNDM, AdamsBashforth, DPMpp, adams_bashforth
-from adasde.solvers.registry import (
+from adasde.sampling.solvers.base import History, Interval, Node, Solver, direction, inject
+from adasde.sampling.solvers.learned import AdaSDE, Multistep, PlugIn
+from adasde.sampling.solvers.multistep import IPNDM, AdamsBashforth, DPMpp, adams_bashforth
+from adasde.sampling.solvers.registry import (
     SOLVERS,
     Entry,
     evaluations_of,
@@ -19,9 +19,9 @@ from adasde.solvers.registry import (
     sampler_of,
     steps_for_nfe,
 )
-from adasde.solvers.singlestep import DPM2, Euler, Heun
-from adasde.solvers.stochastic import EDM, SA, Ancestral, DPMppSDE
-from adasde.solvers.unipc import UniPC
+from adasde.sampling.solvers.singlestep import DPM2, Euler, Heun
+from adasde.sampling.solvers.stochastic import EDM, SA, Ancestral, DPMppSDE
+from adasde.sampling.solvers.unipc import UniPC
 
 __all__ = [
     "DPM2", "EDM", "IPNDM", "SA", "SOLVERS", "AdaSDE", "AdamsBashforth", "Ancestral", "DPMpp", "DPMppSDE",

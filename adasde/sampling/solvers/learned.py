@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from adasde.coefficients import Coefficients
 from adasde.errors import SolverError
-from adasde.solvers.base import History, Interval, Node, Solver, between, direction, inject, plus
+from adasde.sampling.coefficients import Coefficients
+from adasde.sampling.solvers.base import History, Interval, Node, Solver, between, direction, inject, plus
 from adasde.types import Denoiser
 
 

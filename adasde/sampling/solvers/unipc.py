@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from adasde.solvers.base import History, Interval, Node, check_choice, check_order, newest
+from adasde.sampling.solvers.base import History, Interval, Node, check_choice, check_order, newest
 from adasde.types import Denoiser
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adasde.coefficients import Coefficients
-from adasde.denoisers import AnalyticFirstStep, Edge, Finite
-from adasde.noise import SeededNoise
-from adasde.schedules import checked
-from adasde.solvers import History, Interval, Solver, make_solver, sampler_of
+from adasde.sampling.coefficients import Coefficients
+from adasde.sampling.noise import SeededNoise
+from adasde.sampling.schedules import checked
+from adasde.sampling.solvers import History, Interval, Solver, make_solver, sampler_of
+from adasde.sampling.wrappers import AnalyticFirstStep, Edge, Finite
 from adasde.types import Denoiser, Noise
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from adasde.errors import SolverError
-from adasde.solvers.base import History, Interval, between, direction
+from adasde.sampling.solvers.base import History, Interval, between, direction
 from adasde.types import Denoiser
 
 

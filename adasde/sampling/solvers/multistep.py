@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from adasde.solvers.base import History, Interval, check_choice, check_order, newest, remember
-from adasde.solvers.weights import VARIABLES, adams_weights, divided_differences
+from adasde.sampling.solvers.base import History, Interval, check_choice, check_order, newest, remember
+from adasde.sampling.solvers.quadrature import VARIABLES, adams_weights, divided_differences
 from adasde.types import Denoiser
 
 

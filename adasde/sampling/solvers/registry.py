@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from adasde.coefficients import MULTISTEP, OWN, Coefficients
 from adasde.errors import SolverError
-from adasde.schedules import unknown
-from adasde.solvers.base import Solver
-from adasde.solvers.learned import AdaSDE, Multistep, PlugIn
-from adasde.solvers.multistep import IPNDM, AdamsBashforth, DPMpp
-from adasde.solvers.singlestep import DPM2, Euler, Heun
-from adasde.solvers.stochastic import EDM, SA, Ancestral, DPMppSDE
-from adasde.solvers.unipc import UniPC
+from adasde.sampling.coefficients import MULTISTEP, OWN, Coefficients
+from adasde.sampling.schedules import unknown
+from adasde.sampling.solvers.base import Solver
+from adasde.sampling.solvers.learned import AdaSDE, Multistep, PlugIn
+from adasde.sampling.solvers.multistep import IPNDM, AdamsBashforth, DPMpp
+from adasde.sampling.solvers.singlestep import DPM2, Euler, Heun
+from adasde.sampling.solvers.stochastic import EDM, SA, Ancestral, DPMppSDE
+from adasde.sampling.solvers.unipc import UniPC
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from adasde.errors import SolverError
-from adasde.schedules import unknown
+from adasde.sampling.schedules import unknown
 from adasde.types import Denoiser
 
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from adasde.errors import SolverError
-from adasde.solvers.base import History, Interval, Node, check_range, inject, newest, remember
-from adasde.solvers.multistep import exponential_sum
-from adasde.solvers.singlestep import Heun
-from adasde.solvers.weights import adams_weights, lagrange
+from adasde.sampling.solvers.base import History, Interval, Node, check_range, inject, newest, remember
+from adasde.sampling.solvers.multistep import exponential_sum
+from adasde.sampling.solvers.quadrature import adams_weights, lagrange
+from adasde.sampling.solvers.singlestep import Heun
 from adasde.types import Denoiser
 
 HIGHEST_CHURN = math.sqrt(2) - 1
