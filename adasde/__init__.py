@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adasde import released as released
-    from adasde.distill import DistillSettings as DistillSettings
-    from adasde.distill import distill_coefficients as distill_coefficients
+    from adasde.distillation.distill import DistillSettings as DistillSettings
+    from adasde.distillation.distill import distill_coefficients as distill_coefficients
+    from adasde.distillation.teacher import Teacher as Teacher
     from adasde.sampling.coefficients import Coefficients as Coefficients
     from adasde.sampling.coefficients import neutral as neutral
     from adasde.sampling.integrate import sample as sample
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from adasde.sampling.schedules import schedule as schedule
     from adasde.sampling.solvers import SOLVERS as SOLVERS
     from adasde.sampling.solvers import steps_for_nfe as steps_for_nfe
-    from adasde.teacher import Teacher as Teacher
 
 __version__ = "0.1.0"
 _HOME = {

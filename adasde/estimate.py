@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adasde.catalogue import catalogue
 from adasde.checkpoints import Card, downloadable, read_card
-from adasde.distill import iterations
+from adasde.distillation.distill import iterations
 from adasde.errors import CheckpointError
 from adasde.listing import as_built
 from adasde.models import FAMILIES, load_model

@@ -29,7 +29,7 @@ from adasde.params_sections import (
 from adasde.utils.yaml_schema import explain, read_yaml
 
 if TYPE_CHECKING:
-    from adasde.distill import DistillSettings
+    from adasde.distillation.distill import DistillSettings
 
 STUDENT = "AdaSDE"
 """The label of the distilled sampler's row."""
@@ -94,7 +94,7 @@ class TeacherParams(PerNfe):
 
 
 class DistillParams(PerNfe):
-    """The recipe, field by field that of ``adasde.distill.DistillSettings``, and what it starts from.
+    """The recipe, field by field that of ``adasde.distillation.distill.DistillSettings``, and what it starts from.
 
     ``start``: a coefficient file, a path or an address, interpolated to the budget where its NFE differs.
     """
@@ -135,8 +135,8 @@ class DistillParams(PerNfe):
         return self
 
     def settings(self) -> DistillSettings:
-        """The same numbers for ``adasde.distill``."""
-        from adasde.distill import DistillSettings
+        """The same numbers for ``adasde.distillation.distill``."""
+        from adasde.distillation.distill import DistillSettings
 
         try:
             return DistillSettings(**self.model_dump(exclude={"per_nfe", "start"}))

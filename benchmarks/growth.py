@@ -32,11 +32,11 @@ import torch
 from overhead import ratio, seconds, table_of
 
 import adasde
-from adasde.distill import distill
-from adasde.losses import Batch
+from adasde.distillation.config import DistillSettings
+from adasde.distillation.distill import distill
+from adasde.distillation.losses import Batch
 from adasde.models.edm import Preconditioned
 from adasde.models.unet import UNet
-from adasde.recipe import DistillSettings
 from adasde.sampling.coefficients import MULTISTEP
 from adasde.types import Denoiser
 from adasde.utils.distributed import ALONE, joined

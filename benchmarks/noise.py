@@ -30,8 +30,8 @@ from tqdm import tqdm
 import adasde
 from adasde.bench.samplers import Classical, parse_grid
 from adasde.bench.targets import MixtureTarget, target
-from adasde.distill import batches_of, distill
-from adasde.recipe import DistillSettings
+from adasde.distillation.config import DistillSettings
+from adasde.distillation.distill import batches_of, distill
 from adasde.sampling.coefficients import MULTISTEP, OWN, Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.types import Denoiser

@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 
 import adasde
-from adasde.distill import start_table
+from adasde.distillation.distill import start_table
 from adasde.models import load_model
 from adasde.params import load_params
 from adasde.sampling.solvers import evaluations_of

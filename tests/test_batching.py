@@ -11,9 +11,9 @@ from closed_form import small_mixture
 from torch import Tensor
 
 import adasde
-from adasde.distill import batches_of, distill
+from adasde.distillation.config import DistillSettings
+from adasde.distillation.distill import batches_of, distill
 from adasde.errors import ParamsError
-from adasde.recipe import DistillSettings
 from adasde.sampling.coefficients import MULTISTEP
 from adasde.utils.batching import in_chunks
 from adasde.utils.distributed import Group

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adasde.distillation.student import Parametrisation
 from adasde.errors import CoefficientsError, DataError
-from adasde.parametrisation import Parametrisation
 from adasde.sampling.coefficients import Coefficients, neutral
 from adasde.sampling.schedules import schedule
 

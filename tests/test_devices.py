@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 import adasde
-from adasde.distill import start_table
+from adasde.distillation.config import DistillSettings
+from adasde.distillation.distill import start_table
+from adasde.distillation.losses import Batch, Losses
 from adasde.errors import AdaSDEError
 from adasde.features import load_features
-from adasde.losses import Batch, Losses
 from adasde.models import load_model
-from adasde.recipe import DistillSettings
 from adasde.utils.devices import default_device
 
 META = "meta"

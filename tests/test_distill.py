@@ -8,9 +8,9 @@ from closed_form import small_mixture
 from torch import Tensor
 
 import adasde
-from adasde.distill import DistillSettings, Parametrisation, batches_of, distill, start_table
+from adasde.distillation.distill import DistillSettings, Parametrisation, batches_of, distill, start_table
+from adasde.distillation.losses import Batch, Losses
 from adasde.errors import DivergenceError, ParamsError, SolverError
-from adasde.losses import Batch, Losses
 from adasde.sampling.analytic import Gaussian
 from adasde.sampling.schedules import schedule
 

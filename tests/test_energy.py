@@ -8,10 +8,10 @@ from closed_form import small_mixture
 
 import adasde
 from adasde.bench.targets import MixtureTarget
-from adasde.distill import DistillSettings
-from adasde.energy import LIMIT, Reference, energy_distance
+from adasde.distillation.distill import DistillSettings
+from adasde.distillation.energy import LIMIT, Reference, energy_distance
+from adasde.distillation.losses import Losses
 from adasde.errors import ParamsError
-from adasde.losses import Losses
 from adasde.sampling.analytic import Gaussian
 from adasde.sampling.coefficients import MULTISTEP
 

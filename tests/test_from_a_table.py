@@ -19,7 +19,7 @@ from tables import FORMS, random_table
 from tiny import tiny_values, write_params
 
 import adasde
-from adasde.distill import DistillSettings, batches_of, distill, start_table
+from adasde.distillation.distill import DistillSettings, batches_of, distill, start_table
 from adasde.errors import CoefficientsError
 from adasde.sampling.coefficients import OWN, TABLE, Coefficients
 from adasde.sampling.schedules import schedule

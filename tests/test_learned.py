@@ -7,7 +7,7 @@ import torch
 from closed_form import small_mixture
 
 import adasde
-from adasde.distill import DistillSettings, start_table
+from adasde.distillation.distill import DistillSettings, start_table
 from adasde.errors import CoefficientsError, ParamsError, SolverError
 from adasde.sampling.schedules import schedule
 from adasde.sampling.solvers import SOLVERS, make_solver, sampler_of

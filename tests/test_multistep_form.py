@@ -13,7 +13,7 @@ from tables import random_table
 from test_learned import FIXED, end_error, fresh
 
 import adasde
-from adasde.distill import DistillSettings, start_table
+from adasde.distillation.distill import DistillSettings, start_table
 from adasde.errors import CoefficientsError, ParamsError
 from adasde.sampling.coefficients import MULTISTEP
 from adasde.sampling.schedules import schedule

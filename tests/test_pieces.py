@@ -11,12 +11,12 @@ from closed_form import small_mixture
 from torch import Tensor
 
 import adasde
-from adasde.distill import start_table
+from adasde.distillation.config import DistillSettings
+from adasde.distillation.distill import start_table
+from adasde.distillation.losses import Batch, Errors, Losses
+from adasde.distillation.micro_batches import Pieces, pieces_of
+from adasde.distillation.student import Parametrisation
 from adasde.errors import ParamsError
-from adasde.losses import Batch, Errors, Losses
-from adasde.parametrisation import Parametrisation
-from adasde.pieces import Pieces, pieces_of
-from adasde.recipe import DistillSettings
 from adasde.sampling.coefficients import MULTISTEP
 from adasde.utils.distributed import Group
 

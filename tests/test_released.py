@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import torch
 
+from adasde.distillation.teacher import Teacher, split
 from adasde.errors import SolverError
 from adasde.released import from_raw
 from adasde.sampling.analytic import Gaussian, Mixture
 from adasde.sampling.integrate import integrate
 from adasde.sampling.schedules import schedule
 from adasde.sampling.solvers import AdaSDE, make_solver
-from adasde.teacher import Teacher, split
 
 DATA = Path(__file__).parent / "data"
 PREDICTORS = json.loads((DATA / "released_predictors.json").read_text())

@@ -15,7 +15,7 @@ import adasde
 from adasde.bench.samplers import Classical, Learned
 from adasde.bench.store import Store
 from adasde.bench.targets import target
-from adasde.distill import batches_of, distill
+from adasde.distillation.distill import batches_of, distill
 from adasde.errors import AdaSDEError
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import SeededNoise, latents
@@ -202,7 +202,7 @@ class Train:
     def identity(self) -> dict[str, Any]:
         """Recipe, grid and teacher."""
         recipe = {"recipe": self.learned.identity(), "sigmas": list(self.sigmas), "afs": self.afs}
-        code = code_hash("distill.py", "losses.py", "energy.py", "parametrisation.py")
+        code = code_hash(*(f"distillation/{name}.py" for name in ("distill", "losses", "energy", "student")))
         return {"kind": "train", "ends": self.ends.identity, **recipe, "training code": code}
 
     @property

@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from adasde.distill import DistillSettings, recipe_from
+from adasde.distillation.distill import DistillSettings, recipe_from
 from adasde.errors import ParamsError, SolverError
 from adasde.sampling.coefficients import MULTISTEP, OWN
 from adasde.sampling.integrate import checked

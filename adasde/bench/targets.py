@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adasde.bench.distances import sliced_wasserstein
-from adasde.energy import LIMIT
+from adasde.distillation.energy import LIMIT
 from adasde.errors import ParamsError
 from adasde.sampling.analytic import Mixture, ScoreError
 from adasde.types import Denoiser

@@ -16,19 +16,19 @@ import torch
 from torch import Tensor
 
 import adasde
-from adasde.distill import Progress, iterations
-from adasde.distill import distill as train
+from adasde.distillation.distill import Progress, iterations
+from adasde.distillation.distill import distill as train
+from adasde.distillation.losses import Features
+from adasde.distillation.teacher import Teacher
+from adasde.distillation.trajectories import Trajectories, shards, write_trajectories
+from adasde.distillation.warm_start import fitted
+from adasde.distillation.warm_start import origin as begun_with
 from adasde.errors import CheckpointError, DataError
-from adasde.losses import Features
 from adasde.params import Params
-from adasde.resuming import fitted
-from adasde.resuming import origin as begun_with
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import latents
 from adasde.stages.common import Summary, made_with, student_grid, trained_model
 from adasde.stages.judge import FEATURES
-from adasde.teacher import Teacher
-from adasde.trajectories import Trajectories, shards, write_trajectories
 from adasde.types import Model
 from adasde.utils.atomic_io import sha256_json, write_text
 from adasde.utils.batching import in_chunks
@@ -133,7 +133,7 @@ def teacher_origin(params: Params, nfe: int, *, model: Model) -> dict[str, Any]:
     recipe = params.for_nfe(nfe)
     settings = recipe.teacher.model_dump(include={"solver", "inserted", "substeps", "batch"})
     return {
-        **made_with(params, model, "teacher.py"),
+        **made_with(params, model, "distillation/teacher.py"),
         "steps": recipe.steps(nfe),
         "schedule": recipe.schedule.model_dump(exclude={"per_nfe"}),
         "teacher": settings,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import adasde
-from adasde.energy import thinned
+from adasde.distillation.energy import thinned
 from adasde.metrics import image_features, to_uint8
 from adasde.models import fetching
 from adasde.params import Params

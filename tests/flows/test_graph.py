@@ -30,7 +30,7 @@ def test_stages_say_what_they_read_and_write() -> None:
     teacher, report = (graph.read_stages(ROOT)[name] for name in ("teacher@5", "report"))
     assert {"seed", "teacher", "distill.points"} <= set(teacher.params)
     assert teacher.outs == ("data/teacher/nfe5",)
-    assert "adasde/teacher.py" in teacher.files and "data/checkpoint" not in teacher.files
+    assert "adasde/distillation/teacher.py" in teacher.files and "data/checkpoint" not in teacher.files
     assert report.files == ("adasde/report",), "folders that stages write into are no files of the project"
 
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from adasde.distillation.losses import Batch, Errors, Losses, Walked
+from adasde.distillation.student import Parametrisation
 from adasde.errors import ParamsError
-from adasde.losses import Batch, Errors, Losses, Walked
-from adasde.parametrisation import Parametrisation
 from adasde.types import Denoiser
 from adasde.utils.batching import attempt, halved
 from adasde.utils.distributed import ALONE, Group

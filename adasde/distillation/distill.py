@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adasde.distillation.config import DistillSettings, cosine, recipe_from
+from adasde.distillation.losses import Batch, Errors, Features, Losses, flat, in_parts
+from adasde.distillation.micro_batches import Bind, Pieces
+from adasde.distillation.student import Parametrisation
+from adasde.distillation.teacher import Teacher
+from adasde.distillation.warm_start import check_start, fitted, origin
 from adasde.errors import CoefficientsError, DivergenceError
-from adasde.losses import Batch, Errors, Features, Losses, flat, in_parts
-from adasde.parametrisation import Parametrisation
-from adasde.pieces import Bind, Pieces
-from adasde.recipe import DistillSettings, cosine, recipe_from
-from adasde.resuming import check_start, fitted, origin
 from adasde.sampling.coefficients import MULTISTEP, OWN, Coefficients
 from adasde.sampling.noise import latents
 from adasde.sampling.schedules import schedule as make_schedule
 from adasde.sampling.solvers import adams_bashforth, evaluations_of, steps_for_nfe
-from adasde.teacher import Teacher
 from adasde.types import Denoiser
 from adasde.utils.batching import in_chunks
 from adasde.utils.distributed import ALONE, Group

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from adasde.energy import Reference, energy_distance
+from adasde.distillation.config import DistillSettings
+from adasde.distillation.energy import Reference, energy_distance
 from adasde.errors import ParamsError
-from adasde.recipe import DistillSettings
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.integrate import integrate
 from adasde.sampling.noise import SeededNoise

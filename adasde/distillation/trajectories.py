@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adasde.distillation.losses import Batch, Features, in_parts
 from adasde.errors import DataError
-from adasde.losses import Batch, Features, in_parts
 from adasde.utils.atomic_io import sha256_json
 from adasde.utils.manifest import Parts
 from adasde.utils.safetensors_io import load_tensors

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adasde.distillation.student import Parametrisation
 from adasde.errors import CoefficientsError
-from adasde.parametrisation import Parametrisation
 from adasde.sampling.coefficients import Coefficients
 from adasde.utils.atomic_io import sha256_json
 

@@ -1,0 +1,1 @@
+"""Distillation, the second half of the method: a teacher, a student, losses, and the descent."""
