@@ -46,7 +46,7 @@ def listing(context: typer.Context, as_json: Json = False) -> None:
     """All models by name; 'adasde models show NAME' tells all of one."""
     if context.invoked_subcommand is not None:
         return
-    from adasde.listing import described, lines
+    from adasde.models.describe import described, lines
 
     if as_json:
         print(json.dumps({"stage": "models", "models": described()}))
@@ -61,7 +61,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """One model: its files, terms, settings of the paper, and the memory that it takes."""
-    from adasde.listing import description, paragraphs
+    from adasde.models.describe import description, paragraphs
 
     facts = description(name, batch=batch)
     print(json.dumps({"stage": "models show", **facts}) if as_json else paragraphs(facts))

@@ -27,7 +27,7 @@ def init(
     except ValueError as error:
         raise typer.BadParameter(f"{nfe!r} is no list of numbers like 3,5", param_hint="--nfe") from error
     from adasde.estimate import hours
-    from adasde.listing import beginning, description
+    from adasde.models.describe import beginning, description
     from adasde.params import check_params
     from adasde.starting import starting_text
     from adasde.utils.atomic_io import write_text

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adasde.catalogue import catalogue
-from adasde.checkpoints import Card, downloadable, read_card
 from adasde.distillation.distill import iterations
 from adasde.errors import CheckpointError
-from adasde.listing import as_built
 from adasde.models import FAMILIES, load_model
-from adasde.models.conditional import by_class
-from adasde.models.ldm import stable
-from adasde.models.openai.classifier import guided_by
+from adasde.models.checkpoint import Card, downloadable, read_card
+from adasde.models.conditioning import by_class
+from adasde.models.describe import as_built
+from adasde.models.families.adm.classifier import guided_by
+from adasde.models.families.ldm import stable
+from adasde.models.hub.cards import catalogue
 from adasde.models.prompts import Encode, Prompted
 from adasde.params import Params
 from adasde.sampling.solvers import evaluations_of

@@ -11,10 +11,10 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from adasde.checkpoints import Card, cards, find, read_card, read_weights
 from adasde.errors import CheckpointError
 from adasde.models import build
-from adasde.models.data import to_float
+from adasde.models.checkpoint import Card, cards, find, read_card, read_weights
+from adasde.models.families.toy.data import to_float
 from adasde.utils.torchvision_compat import usable_torchvision
 
 LAYER = "features"

@@ -20,8 +20,8 @@ from torch import Tensor
 from adasde.errors import DataError
 from adasde.features import fidelity
 from adasde.frechet import distance, factor
-from adasde.models.data import to_float
-from adasde.models.data import to_uint8 as to_uint8
+from adasde.models.families.toy.data import to_float
+from adasde.models.families.toy.data import to_uint8 as to_uint8
 from adasde.types import FeatureExtractor
 from adasde.utils.atomic_io import atomic, sha256_file, sha256_json
 

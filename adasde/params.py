@@ -54,7 +54,7 @@ def _known_solver(name: str) -> str:
 
 
 def _known_judge(name: str) -> str:
-    from adasde.catalogue import judge_of
+    from adasde.models.hub.cards import judge_of
 
     try:
         return judge_of(name).name

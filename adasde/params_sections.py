@@ -91,7 +91,7 @@ class StorageParams(Section):
 
 
 class NetworkParams(Section):
-    """How the frozen network runs in every stage (see ``adasde.models.runtime``)."""
+    """How the frozen network runs in every stage (see ``adasde.models.precision``)."""
 
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     compiled: bool = False

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from adasde.errors import AdaSDEError, CheckpointError
-from adasde.foreign import Instance, load_pickle
+from adasde.models.safe_pickle import Instance, load_pickle
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.schedules import schedule
 

@@ -26,10 +26,10 @@ from torch import Tensor
 import adasde
 from adasde.bench.targets import ModelTarget
 from adasde.metrics import Statistics, fid, image_features
-from adasde.models import train_digits, train_glyphs
-from adasde.models.classifier import Classifier
-from adasde.models.data import digits, real_images
-from adasde.models.training import descend_classifier, deterministic
+from adasde.models.families.toy import train_digits, train_glyphs
+from adasde.models.families.toy.classifier import Classifier
+from adasde.models.families.toy.data import digits, real_images
+from adasde.models.families.toy.training import descend_classifier, deterministic
 from adasde.sampling.noise import SeededNoise
 from adasde.utils.batching import in_chunks
 

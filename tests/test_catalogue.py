@@ -16,13 +16,13 @@ from golden_edm_nets import FULL
 from golden_openai import read_shapes
 from test_ldm_nets import PUBLISHED_TEXT, single_file, text_weights
 
-from adasde.catalogue import CardFile, card_of, catalogue, folder, read_cards
-from adasde.checkpoints import cards
 from adasde.errors import CheckpointError
-from adasde.foreign import Opened
-from adasde.listing import described, description, lines
-from adasde.models.convert import converted
-from adasde.models.edm_nets.family import describe
+from adasde.models.checkpoint import cards
+from adasde.models.describe import described, description, lines
+from adasde.models.families.edm.family import describe
+from adasde.models.hub.cards import CardFile, card_of, catalogue, folder, read_cards
+from adasde.models.hub.convert import converted
+from adasde.models.safe_pickle import Opened
 
 NAMES = list(catalogue())
 TABLE = {
@@ -115,7 +115,7 @@ def test_an_unknown_card_is_refused_with_the_nearest_one() -> None:
     ],
 )
 def test_broken_cards_are_refused(changes: dict[str, object], message: str, tmp_path: Path) -> None:
-    values = yaml.safe_load((folder() / "cifar10.yaml").read_text())
+    values = yaml.safe_load((folder() / "edm/cards/cifar10.yaml").read_text())
     values.pop("variants")
     recipes = values["recipes"]
     inferred = recipes[7] | {"published": False}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from adasde import checkpoints
-from adasde.checkpoints import CARD, cards, fetch, find, read_card, verified, weights_folder
 from adasde.errors import AdaSDEError, CheckpointError, DataError
 from adasde.features import load_features
+from adasde.models import checkpoint as checkpoints
 from adasde.models import load_model
+from adasde.models.checkpoint import CARD, cards, fetch, find, read_card, verified, weights_folder
 from adasde.utils.atomic_io import sha256_file
 
 NAMES = sorted(cards())

@@ -12,7 +12,7 @@ from tiny import STAGES, tiny_values, write_params
 
 from adasde.metrics import Protocol
 from adasde.models import load_model
-from adasde.models.conditional import drawn, with_random_classes
+from adasde.models.conditioning import drawn, with_random_classes
 from adasde.stages.judge import class_policy
 from adasde.utils.safetensors_io import load_tensors
 

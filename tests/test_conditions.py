@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from adasde.errors import SolverError
-from adasde.models.conditional import Conditional, labels_of
-from adasde.models.edm import Preconditioned
-from adasde.models.unet import UNet
+from adasde.models.conditioning import Conditional, labels_of
+from adasde.models.families.toy.unet import UNet
+from adasde.models.preconditioning import Preconditioned
 from adasde.sampling.wrappers import Counting
 from adasde.types import Model
 

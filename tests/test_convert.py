@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adasde.errors import CheckpointError
-from adasde.models.convert import CONVERTERS, Converted, Opened, converted
+from adasde.models.hub.convert import CONVERTERS, Converted, Opened, converted
 
 OPENED = Opened({"weight": torch.ones(2)}, {"format": "torch"})
 

@@ -16,10 +16,10 @@ from golden_edm_nets import CASES, inputs, named_weights
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
-from adasde.foreign import Opened, open_checkpoint
 from adasde.models import load_model
-from adasde.models.convert import converted
-from adasde.models.edm_nets.family import BUILDERS, describe
+from adasde.models.families.edm.family import BUILDERS, describe
+from adasde.models.hub.convert import converted
+from adasde.models.safe_pickle import Opened, open_checkpoint
 
 NAMES = {"VP": "VPPrecond", "IDDPM": "iDDPMPrecond", "EDM": "EDMPrecond", "VE": "VEPrecond"}
 
@@ -100,7 +100,7 @@ def published(path: Path, case: str, **changes: Any) -> nn.Module:
 
 def folder_of(path: Path, opened: Opened, family: str, shape: tuple[int, ...]) -> Path:
     """The checkpoint folder of an opened file."""
-    from adasde.checkpoints import write_part
+    from adasde.models.checkpoint import write_part
 
     result = converted(family, opened)
     path.mkdir()

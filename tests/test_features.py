@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adasde.checkpoints import cards, find, read_card, read_weights
 from adasde.features import fidelity, load_features
 from adasde.models import build
-from adasde.models.data import digits, real_images, to_float
-from adasde.models.train_digits import ClassifierTraining
+from adasde.models.checkpoint import cards, find, read_card, read_weights
+from adasde.models.families.toy.data import digits, real_images, to_float
+from adasde.models.families.toy.train_digits import ClassifierTraining
 
 NAMES = sorted(cards())
 

@@ -13,8 +13,8 @@ from command import adasde, explained
 from site_server import served_folder
 from tiny import tiny_values, write_params
 
-from adasde.checkpoints import CARD, fetch, read_card, weights_folder
 from adasde.errors import CheckpointError, DataError, StoreError
+from adasde.models.checkpoint import CARD, fetch, read_card, weights_folder
 from adasde.storage import download
 from adasde.utils.atomic_io import sha256_file
 

@@ -19,12 +19,12 @@ from test_ldm_nets import WORDS, off, single_file, text_weights
 from tiny_judges import write_tokenizer
 from torch import Tensor
 
-from adasde import catalogue
-from adasde.catalogue import ModelCard, card_of
 from adasde.errors import CheckpointError
-from adasde.models import fetching, load_model
+from adasde.models import load_model
+from adasde.models.hub import cards, fetch
+from adasde.models.hub.cards import ModelCard, card_of
+from adasde.models.precision import Runtime
 from adasde.models.process import Process
-from adasde.models.runtime import Runtime
 
 HEAD = golden_openai.BASE["num_head_channels"]
 """Channels of an attention head of the small networks, which no weight tells."""
@@ -93,7 +93,7 @@ def test_a_fetched_card_draws_images(
     name: str, write: Any, shape: tuple[int, ...], side: int, tmp_path: Path
 ) -> None:
     card = small_card(name, write(tmp_path), shape=list(shape))
-    fetching.fetch_card(card, tmp_path / "made/checkpoint", project=tmp_path)
+    fetch.fetch_card(card, tmp_path / "made/checkpoint", project=tmp_path)
     model = load_model(tmp_path / "made/checkpoint")
     assert (model.name, model.shape, model.classes) == (name, shape, 0)
     x = torch.randn(2, *shape) * 3
@@ -114,7 +114,7 @@ def test_a_fetched_card_draws_images(
 
 def test_a_fetched_classifier_guides(tmp_path: Path) -> None:
     card = small_card("imagenet256", with_classifier(tmp_path), shape=[3, 16, 16])
-    fetching.fetch_card(card, tmp_path / "made/checkpoint", project=tmp_path)
+    fetch.fetch_card(card, tmp_path / "made/checkpoint", project=tmp_path)
     model = load_model(tmp_path / "made/checkpoint")
     assert (model.name, model.shape, model.classes) == ("imagenet256", (3, 16, 16), golden_openai.CLASSES)
     sigma = float(Process.of({}).levels[250])
@@ -133,8 +133,8 @@ def test_prompts_of_a_card_come_with_it_and_are_trusted_on_first_use(
     (tmp_path / "captions.csv").write_text("image_id,id,text\n1,2,a cat\n")
     card = small_card("ms_coco", stable(tmp_path), shape=[4, 8, 8])
     card = card.model_copy(update={"prompts": (tmp_path / "captions.csv").as_uri()})
-    monkeypatch.setattr(catalogue, "card_of", lambda name: card)
-    fetching.fetch("ms_coco", tmp_path / "a/checkpoint", project=tmp_path)
+    monkeypatch.setattr(cards, "card_of", lambda name: card)
+    fetch.fetch("ms_coco", tmp_path / "a/checkpoint", project=tmp_path)
     model = load_model(tmp_path / "a/checkpoint")
     assert model.prompts == ["a cat"]
     x, sigma = torch.randn(1, 4, 8, 8), torch.tensor(2.0)
@@ -149,8 +149,8 @@ def test_prompts_of_a_card_come_with_it_and_are_trusted_on_first_use(
     with pytest.raises(
         CheckpointError, match=r"ms_coco/captions\.csv is not the file that this project has tr"
     ):
-        fetching.fetch("ms_coco", tmp_path / "b/checkpoint", project=tmp_path)
+        fetch.fetch("ms_coco", tmp_path / "b/checkpoint", project=tmp_path)
     own = tmp_path / "mine.txt"
     own.write_text("a cow")
-    fetching.fetch("ms_coco", tmp_path / "b/checkpoint", prompts=str(own), project=tmp_path)
+    fetch.fetch("ms_coco", tmp_path / "b/checkpoint", prompts=str(own), project=tmp_path)
     assert load_model(tmp_path / "b/checkpoint").prompts == ["a cow"]

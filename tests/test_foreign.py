@@ -18,7 +18,7 @@ from pickle_code import call, done, torch_zip, zipped
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
-from adasde.foreign import archive, open_checkpoint, unpack
+from adasde.models.safe_pickle import open_checkpoint, unpack, zip_reader
 
 
 class Persistent(nn.Module):
@@ -274,10 +274,10 @@ def test_hostile_archives_are_refused(content: bytes, message: str, tmp_path: Pa
 def test_archives_have_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "m.zip").write_bytes(zipped({"a": b"12", "b": b"34"}))
     with monkeypatch.context() as patch:
-        patch.setattr(archive, "LARGEST", 3)
+        patch.setattr(zip_reader, "LARGEST", 3)
         with pytest.raises(CheckpointError, match="its files have 4 bytes together, more than 3"):
             unpack(tmp_path / "m.zip", tmp_path / "out")
-    monkeypatch.setattr(archive, "MOST_FILES", 1)
+    monkeypatch.setattr(zip_reader, "MOST_FILES", 1)
     with pytest.raises(CheckpointError, match="it holds 2 files, more than 1"):
         unpack(tmp_path / "m.zip", tmp_path / "out")
 

@@ -9,13 +9,21 @@ import pytest
 import torch
 
 import adasde
-from adasde.checkpoints import CARD
 from adasde.features import load_features
 from adasde.models import load_model
-from adasde.models.conditional import labels_of
-from adasde.models.data import real_images, to_float
-from adasde.models.glyphs import HELD_OUT, LETTERS, REAL, TRAININGS, glyphs, masks, training_seeds
-from adasde.models.train_glyphs import (
+from adasde.models.checkpoint import CARD
+from adasde.models.conditioning import labels_of
+from adasde.models.families.toy.data import real_images, to_float
+from adasde.models.families.toy.glyphs import (
+    HELD_OUT,
+    LETTERS,
+    REAL,
+    TRAININGS,
+    glyphs,
+    masks,
+    training_seeds,
+)
+from adasde.models.families.toy.train_glyphs import (
     ClassifierTraining,
     DenoiserTraining,
     train_classifier,

@@ -19,7 +19,7 @@ import pickle_code
 import pytest
 
 from adasde.errors import AdaSDEError
-from adasde.foreign import open_checkpoint
+from adasde.models.safe_pickle import open_checkpoint
 from adasde.released import load_predictor
 
 MEMORY, SECONDS = 512 * 2**20, 10

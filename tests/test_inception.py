@@ -9,15 +9,14 @@ import torch
 from test_fetch_card import card
 from torch import nn
 
-from adasde import catalogue
-from adasde.catalogue import ExtractorCard, card_of, extractor_of
-from adasde.checkpoints import read_card
 from adasde.errors import CheckpointError, DataError
 from adasde.features import Features, fidelity, load_features
 from adasde.metrics import image_features, inception_score
-from adasde.models import fetching
-from adasde.models.convert import CONVERTERS, Converted, Opened, converted
-from adasde.models.inception import FAMILY, Inception
+from adasde.models.checkpoint import read_card
+from adasde.models.families.inception.network import FAMILY, Inception
+from adasde.models.hub import cards, fetch
+from adasde.models.hub.cards import ExtractorCard, card_of, extractor_of
+from adasde.models.hub.convert import CONVERTERS, Converted, Opened, converted
 from adasde.utils.atomic_io import sha256_file
 
 NAME = "inception-2015-12-05"
@@ -53,10 +52,10 @@ def fetched(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Features
     torch.save({"weight": torch.ones(2)}, folder / "model.pt")
     known = extractor_card(weights, sha256_begins=sha256_file(weights)[:8])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(catalogue, "extractor_of", lambda name: known)
+        patch.setattr(cards, "extractor_of", lambda name: known)
         patch.setitem(CONVERTERS, "toy", lambda opened: Converted("toy", {}, dict(opened.tensors)))
         toy = card({"url": f"file://{folder}/model.pt"}, features=NAME)
-        fetching.fetch_card(toy, folder / "checkpoint", project=folder)
+        fetch.fetch_card(toy, folder / "checkpoint", project=folder)
     made = read_card(folder / "checkpoint")
     assert made.features is not None and made.features.family == FAMILY
     return load_features(folder / "checkpoint")
@@ -81,8 +80,8 @@ def test_features_and_scores_are_torch_fidelity_s(weights: Path, fetched: Featur
 def test_any_checkpoint_can_take_it(
     weights: Path, fetched: Features, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalogue, "extractor_of", lambda name: extractor_card(weights, sha256_begins=None))
-    fetching.fetch("digits", tmp_path / "made/checkpoint", features=NAME, project=tmp_path)
+    monkeypatch.setattr(cards, "extractor_of", lambda name: extractor_card(weights, sha256_begins=None))
+    fetch.fetch("digits", tmp_path / "made/checkpoint", features=NAME, project=tmp_path)
     taken = load_features(tmp_path / "made/checkpoint")
     assert (taken.name, taken.sha256) == ("digits", fetched.sha256)
     assert taken(torch.zeros(1, 1, 8, 8)).shape == (1, 2048)
@@ -116,15 +115,15 @@ def test_a_file_of_another_hash_is_refused(
     """The published digits of the hash hold: our random weights are not that file."""
     torch.save({"weight": torch.ones(2)}, tmp_path / "model.pt")
     monkeypatch.setitem(CONVERTERS, "toy", lambda opened: Converted("toy", {}, dict(opened.tensors)))
-    monkeypatch.setattr(catalogue, "extractor_of", lambda name: extractor_card(weights))
+    monkeypatch.setattr(cards, "extractor_of", lambda name: extractor_card(weights))
     toy = card({"url": f"file://{tmp_path}/model.pt"}, features=NAME)
     with pytest.raises(CheckpointError, match=rf"card '{NAME}': its sha256 is .*, expected 6726825d…"):
-        fetching.fetch_card(toy, tmp_path / "checkpoint", project=tmp_path)
+        fetch.fetch_card(toy, tmp_path / "checkpoint", project=tmp_path)
     assert not (tmp_path / "checkpoint").exists()
 
 
 def test_the_cards_of_models_name_extractors_that_are_known() -> None:
-    names = {card_of(name).features for name in catalogue.catalogue()}
+    names = {card_of(name).features for name in cards.catalogue()}
     assert {extractor_of(str(name)).name for name in names - {None}} == {NAME}
     with pytest.raises(CheckpointError, match=f"no feature extractor 'vgg'; known: .*{NAME}"):
         extractor_of("vgg")

@@ -17,16 +17,17 @@ from test_linked import text_to_image
 from tiny import tiny_values, write_params
 from tiny_judges import CLIP, DINO, clip, use_judges, write_tokenizer
 
-from adasde.catalogue import judge_of
-from adasde.checkpoints import PROMPTS, read_card
 from adasde.errors import CheckpointError, ParamsError
-from adasde.foreign import Opened, open_checkpoint
 from adasde.metrics import Statistics, fid, image_features
-from adasde.models import FAMILIES, judges
-from adasde.models.conditional import drawn
-from adasde.models.convert import converted
-from adasde.models.data import to_float
+from adasde.models import FAMILIES
+from adasde.models.checkpoint import PROMPTS, read_card
+from adasde.models.conditioning import drawn
+from adasde.models.families.toy.data import to_float
+from adasde.models.families.vit import networks
+from adasde.models.hub.cards import judge_of
+from adasde.models.hub.convert import converted
 from adasde.models.libraries import transformers
+from adasde.models.safe_pickle import Opened, open_checkpoint
 from adasde.models.tokens import Tokens
 from adasde.params import check_params
 from adasde.stages.further import further_of
@@ -66,7 +67,7 @@ def test_dinov2_sees_images_of_any_size_as_224_pixels() -> None:
     pixels = torch.nn.functional.interpolate(
         shown.expand(-1, 3, -1, -1) / 2 + 0.5, size=(224, 224), mode="bicubic", antialias=True
     )
-    mean, deviation = (torch.tensor(one)[:, None, None] for one in judges.IMAGENET)
+    mean, deviation = (torch.tensor(one)[:, None, None] for one in networks.IMAGENET)
     expected = network.network(pixel_values=(pixels - mean) / deviation).last_hidden_state[:, 0]
     torch.testing.assert_close(network.features(shown), expected, rtol=0, atol=1e-4)
 
@@ -79,8 +80,8 @@ def test_clip_is_transformers_with_its_own_preparation_of_images() -> None:
     sizes = {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}
     told = transformers().CLIPImageProcessorPil(**sizes)(pictures, return_tensors="pt")
     seen = to_float(torch.stack([torch.from_numpy(np.array(one)).movedim(2, 0) for one in pictures]))
-    deviation = torch.tensor(judges.OPENAI[1])[:, None, None]
-    levels = (judges.shown(judges.middle(seen), judges.OPENAI) - told["pixel_values"]) * deviation * 255
+    deviation = torch.tensor(networks.OPENAI[1])[:, None, None]
+    levels = (networks.shown(networks.middle(seen), networks.OPENAI) - told["pixel_values"]) * deviation * 255
     assert levels.abs().max() < 2.01 and levels.abs().mean() < 0.25  # theirs are rounded twice
     expected = theirs.visual_projection(theirs.vision_model(**told).pooler_output)
     found = ours.features(seen)

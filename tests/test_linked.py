@@ -20,12 +20,11 @@ from safetensors.torch import save_file
 from tiny import STAGES, tiny_values, write_params
 from tiny_networks import save_text_to_image, save_unconditional
 
-from adasde import checkpoints
-from adasde.checkpoints import find, read_card, weights_folder
 from adasde.errors import CheckpointError
 from adasde.features import load_features
-from adasde.models import load_model
-from adasde.models.classifier import Classifier
+from adasde.models import checkpoint, load_model
+from adasde.models.checkpoint import find, read_card, weights_folder
+from adasde.models.families.toy.classifier import Classifier
 from adasde.models.prompts import read_prompts
 from adasde.params import check_params
 from adasde.sampling.coefficients import Coefficients
@@ -64,7 +63,7 @@ def judge(folder: Path, shape: tuple[int, int, int]) -> str:
         "sigma_min": 0.1,
         "sigma_max": 9.0,
     }
-    checkpoints.write_part(folder, "features", {"family": "classifier", "about": sizes}, head=head)
+    checkpoint.write_part(folder, "features", {"family": "classifier", "about": sizes}, head=head)
     return folder.name
 
 

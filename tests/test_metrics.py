@@ -26,7 +26,7 @@ from adasde.metrics import (
     to_uint8,
 )
 from adasde.models import load_model
-from adasde.models.data import real_images
+from adasde.models.families.toy.data import real_images
 
 PROTOCOL = Protocol(
     images=1000,

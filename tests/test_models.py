@@ -15,20 +15,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from adasde.checkpoints import CARD, cards, read_card
 from adasde.errors import CheckpointError
 from adasde.features import load_features
-from adasde.models import load_model, train_digits, train_glyphs
-from adasde.models.data import digits, real_images
-from adasde.models.edm import Preconditioned, training_loss
-from adasde.models.train_digits import (
+from adasde.models import load_model
+from adasde.models.checkpoint import CARD, cards, read_card
+from adasde.models.families.toy import train_digits, train_glyphs
+from adasde.models.families.toy.data import digits, real_images
+from adasde.models.families.toy.train_digits import (
     ClassifierTraining,
     DenoiserTraining,
     augment,
     train_classifier,
     train_denoiser,
 )
-from adasde.models.training import Muon, cosine_rate, descend, sample_sigmas
+from adasde.models.families.toy.training import Muon, cosine_rate, descend, sample_sigmas
+from adasde.models.preconditioning import Preconditioned, training_loss
 
 NAMES = sorted(cards())
 
@@ -226,7 +227,7 @@ def test_loading_needs_torch_numpy_and_safetensors_only() -> None:
                 if name.split(".")[0] in blocked:
                     raise ImportError(f"blocked: {name}")
         sys.meta_path.insert(0, Block())
-        import adasde.metrics, adasde.models.train_digits
+        import adasde.metrics, adasde.models.families.toy.train_digits
         from adasde.features import load_features
         from adasde.models import load_model
         import torch

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from adasde.checkpoints import read_card, weights_folder
 from adasde.errors import CheckpointError
 from adasde.models import load_model
+from adasde.models.checkpoint import read_card, weights_folder
 from adasde.utils.atomic_io import sha256_file
 
 CODE = """

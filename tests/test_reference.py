@@ -16,15 +16,14 @@ from command import adasde, explained
 from PIL import Image
 from tiny import STAGES, tiny_values, write_params
 
-from adasde import catalogue
-from adasde.catalogue import card_of
 from adasde.errors import CheckpointError, DataError
 from adasde.features import load_features
 from adasde.imagefiles import ImageFiles
 from adasde.metrics import Statistics, image_features
-from adasde.models import fetching
-from adasde.models.data import real_images
-from adasde.models.trust import Lock
+from adasde.models.families.toy.data import real_images
+from adasde.models.hub import cards, fetch
+from adasde.models.hub.cards import card_of
+from adasde.models.hub.lockfile import Lock
 from adasde.stages import reference_of
 from adasde.utils.atomic_io import sha256_file
 
@@ -234,7 +233,7 @@ def test_a_model_without_real_images_uses_the_statistics_of_its_card(
     given = import_module("adasde.stages.given")
     statistics = expected(200)
     sha256 = statistics.save(project / "published.npz")
-    about = catalogue.Statistics.model_construct(url=f"file://{project}/published.npz", sha256=None)
+    about = cards.Statistics.model_construct(url=f"file://{project}/published.npz", sha256=None)
     card = card_of("cifar10").model_copy(update={"name": "digits", "reference": about})
     monkeypatch.setattr(given, "SOURCES", {})
     monkeypatch.setattr(given, "catalogue", lambda: {"digits": card})
@@ -248,7 +247,7 @@ def test_a_model_without_real_images_uses_the_statistics_of_its_card(
     assert Lock(project).sha256("digits/published.npz") == sha256
     expected(100).save(project / "published.npz")
     with pytest.raises(CheckpointError, match="not the file that this project has trusted"):
-        fetching.reference_file(card, project / "data", project=project)
+        fetch.reference_file(card, project / "data", project=project)
     monkeypatch.setattr(given, "catalogue", dict)
     with pytest.raises(CheckpointError, match=r"no real images come with the model 'digits'.*evaluate\.ref"):
         given.real_or_moments(params, model, checkpoint=checkpoint, beside=beside)

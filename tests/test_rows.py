@@ -16,12 +16,12 @@ from PIL import Image
 from tables import random_table
 
 import adasde
-from adasde.checkpoints import find
 from adasde.errors import CheckpointError, CoefficientsError, DataError, ParamsError
 from adasde.images import Request
 from adasde.images.rows import draw_rows, prepare
 from adasde.metrics import to_uint8
 from adasde.models import load_model
+from adasde.models.checkpoint import find
 from adasde.types import Model
 
 SEEDS = [3, 2**63 - 1, 0]

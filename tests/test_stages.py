@@ -16,10 +16,10 @@ from command import tree
 from tiny import OUTPUTS, STAGES, tiny_values, write_params
 
 import adasde
-from adasde.checkpoints import find
 from adasde.errors import DataError, SolverError
 from adasde.metrics import to_uint8
 from adasde.models import load_model
+from adasde.models.checkpoint import find
 from adasde.params import Params, check_params
 from adasde.sampling.coefficients import MULTISTEP, Coefficients
 from adasde.sampling.noise import SeededNoise, latents

@@ -18,13 +18,12 @@ from command import ROOT, adasde, explained
 from test_openai_nets import small
 from tiny import tiny_values, write_params
 
-from adasde import listing
-from adasde.catalogue import card_of, catalogue
-from adasde.checkpoints import Card, Part, cards
 from adasde.errors import ParamsError
 from adasde.estimate import estimate, per_image, random_model, work
-from adasde.models import load_model
-from adasde.models.convert import Converted
+from adasde.models import describe, load_model
+from adasde.models.checkpoint import Card, Part, cards
+from adasde.models.hub.cards import card_of, catalogue
+from adasde.models.hub.convert import Converted
 from adasde.params import check_params, load_params
 from adasde.starting import starting_text
 from adasde.types import Model
@@ -86,7 +85,7 @@ def test_the_command_says_what_comes_and_overwrites_nothing(tmp_path: Path) -> N
 
 
 def test_predicted_evaluations_are_those_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from adasde.models.edm import Preconditioned
+    from adasde.models.preconditioning import Preconditioned
     from adasde.stages import distill, fetch, reference, sample, teacher
 
     params = load_params(write_params(tmp_path, tiny_values()))
@@ -129,7 +128,7 @@ def test_the_command_estimates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     expected = sum(one.evaluations + one.learning for one in work(check_params(tiny_values()), (1, 8, 8)))
     assert found["evaluations"] == expected and load_model("digits").name == found["model"]
     unknown = card_of("cifar10").model_copy(update={"network": None})
-    monkeypatch.setattr(listing, "card_of", lambda name: unknown)
+    monkeypatch.setattr(describe, "card_of", lambda name: unknown)
     write_params(tmp_path, tiny_values() | {"model": "cifar10"})
     explained(adasde(["estimate"], tmp_path), "does not say how its network is built", "adasde fetch")
 

@@ -11,7 +11,7 @@ import yaml
 from golden_judges import SMALL, weights
 from safetensors.torch import save_file
 
-from adasde import catalogue
+from adasde.models.hub import cards
 from adasde.models.libraries import transformers
 
 CLIP, DINO = "clip-vit-large-patch14", "dinov2-vitl14"
@@ -55,7 +55,7 @@ def write_judges(folder: Path) -> dict[str, Path]:
     }
     made = {}
     for name, parts in files.items():
-        values = catalogue.extractor_of(name).model_dump(mode="json")
+        values = cards.extractor_of(name).model_dump(mode="json")
         for file in values["files"]:
             file |= {"url": parts[file["role"]].as_uri(), "sha256": None, "bytes": None}
         made[name] = folder / f"{name}.yaml"
@@ -65,5 +65,5 @@ def write_judges(folder: Path) -> dict[str, Path]:
 
 def use_judges(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let their names mean the small ones, written into ``folder``."""
-    known = catalogue._extractors() | write_judges(folder)
-    monkeypatch.setattr(catalogue, "_extractors", lambda: known)
+    known = cards._extractors() | write_judges(folder)
+    monkeypatch.setattr(cards, "_extractors", lambda: known)

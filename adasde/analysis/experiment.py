@@ -31,9 +31,9 @@ from torch import Tensor, nn
 from adasde.analysis.circles import ExactFlow
 from adasde.analysis.distances import assignment_distance, line_distance
 from adasde.analysis.settings import Settings
-from adasde.models.edm import Preconditioned, training_loss
-from adasde.models.mlp import ResidualMLP
-from adasde.models.training import descend, deterministic, sample_sigmas
+from adasde.models.families.toy.mlp import ResidualMLP
+from adasde.models.families.toy.training import descend, deterministic, sample_sigmas
+from adasde.models.preconditioning import Preconditioned, training_loss
 from adasde.sampling.integrate import integrate
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.schedules import schedule

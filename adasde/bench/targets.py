@@ -59,7 +59,7 @@ class ModelTarget:
         from adasde.features import load_features
         from adasde.metrics import Statistics, image_features
         from adasde.models import load_model
-        from adasde.models.data import real_images
+        from adasde.models.families.toy.data import real_images
 
         self.model, self.extractor = load_model(name), load_features(name)
         self.features: Callable[[Tensor], Tensor] | None = self.extractor

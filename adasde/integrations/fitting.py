@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from adasde.errors import CoefficientsError
-from adasde.models.pipelines.folder import INDEX, weights_hash
+from adasde.models.families.diffusers.folder import INDEX, weights_hash
 from adasde.sampling.coefficients import Coefficients
 
 Trained = Mapping[str, Any] | DiffusionPipeline

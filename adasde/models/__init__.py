@@ -11,24 +11,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adasde.checkpoints import PROMPTS, Card, Part, find, read_card, read_weights, verified
 from adasde.errors import CheckpointError, ParamsError
-from adasde.models import inception, judges, linked
-from adasde.models.classifier import Classifier
-from adasde.models.conditional import by_class
-from adasde.models.convert import CONVERTERS
-from adasde.models.edm import Preconditioned
-from adasde.models.edm_nets import family as edm_family
-from adasde.models.edm_nets.convert import convert as convert_edm
-from adasde.models.ldm import autoencoder, stable
+from adasde.models.checkpoint import PROMPTS, Card, Part, find, read_card, read_weights, verified
+from adasde.models.conditioning import by_class
+from adasde.models.families.adm import family as openai
+from adasde.models.families.adm.classifier import guided_by
+from adasde.models.families.edm import family as edm_family
+from adasde.models.families.edm.convert import convert as convert_edm
+from adasde.models.families.inception import network as inception
+from adasde.models.families.ldm import autoencoder, stable
+from adasde.models.families.toy.classifier import Classifier
+from adasde.models.families.toy.mlp import ResidualMLP
+from adasde.models.families.toy.unet import UNet
+from adasde.models.families.vit import networks
+from adasde.models.hub import linked
+from adasde.models.hub.convert import CONVERTERS
+from adasde.models.hub.own import FILE, PIPELINE, file_with_card, is_file, is_function, model_of
 from adasde.models.libraries import short
-from adasde.models.mlp import ResidualMLP
-from adasde.models.openai import family as openai
-from adasde.models.openai.classifier import guided_by
-from adasde.models.own import FILE, PIPELINE, file_with_card, is_file, is_function, model_of
+from adasde.models.precision import Runtime
+from adasde.models.preconditioning import Preconditioned
 from adasde.models.prompts import Prompted, Source, read_prompts
-from adasde.models.runtime import Runtime
-from adasde.models.unet import UNet
 from adasde.types import Model
 
 
@@ -70,8 +72,8 @@ FAMILIES: dict[str, Callable[[Card, Mapping[str, Any]], nn.Module]] = {
     autoencoder.VQ: lambda card, about: autoencoder.Decoder(about),
     stable.STABLE: lambda card, about: stable.StableDiffusion(about),
     inception.FAMILY: lambda card, about: inception.Inception(),
-    judges.DINO: lambda card, about: judges.DinoV2(about),
-    judges.CLIP: lambda card, about: judges.Clip(about),
+    networks.DINO: lambda card, about: networks.DinoV2(about),
+    networks.CLIP: lambda card, about: networks.Clip(about),
     "digit-classifier": _digit_classifier,
     "classifier": _classifier,
 }
@@ -87,8 +89,8 @@ CONVERTERS |= {
     autoencoder.VQ: autoencoder.convert,
     stable.STABLE: stable.convert,
     inception.FAMILY: inception.convert,
-    judges.DINO: judges.convert_dino,
-    judges.CLIP: judges.convert_clip,
+    networks.DINO: networks.convert_dino,
+    networks.CLIP: networks.convert_clip,
 }
 
 
@@ -138,7 +140,7 @@ def load_model(
             "it is by default), and choose them there."
         )
     if spec.startswith(PIPELINE):
-        from adasde.models.pipelines import load_pipeline
+        from adasde.models.families.diffusers import load_pipeline
 
         return load_pipeline(spec.removeprefix(PIPELINE), device=device, prompts=prompts)
     if is_function(spec):

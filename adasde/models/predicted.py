@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from adasde.models.edm import Preconditioner, Scalings
+from adasde.models.preconditioning import Preconditioner, Scalings
 from adasde.models.process import Process
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 import adasde
 from adasde.features import Features, load_features
 from adasde.models import load_model
-from adasde.models.conditional import with_random_classes
-from adasde.models.runtime import Runtime
+from adasde.models.conditioning import with_random_classes
+from adasde.models.precision import Runtime
 from adasde.params import Params
 from adasde.params_sections import NetworkParams
 from adasde.sampling.schedules import schedule

@@ -10,14 +10,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from adasde.checkpoints import Card, Part, find, read_card, read_weights, verified
 from adasde.errors import CheckpointError, DataError
 from adasde.features import Features
 from adasde.metrics import Statistics, fid, image_features
 from adasde.models import build
-from adasde.models.conditional import drawn
-from adasde.models.data import to_float
-from adasde.models.judges import Clip
+from adasde.models.checkpoint import Card, Part, find, read_card, read_weights, verified
+from adasde.models.conditioning import drawn
+from adasde.models.families.toy.data import to_float
+from adasde.models.families.vit.networks import Clip
 from adasde.models.prompts import read_prompts
 from adasde.models.tokens import Tokens
 from adasde.utils.atomic_io import sha256_file

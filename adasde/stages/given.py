@@ -8,13 +8,13 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from adasde.catalogue import ModelCard, catalogue
-from adasde.checkpoints import find, read_card
 from adasde.errors import CheckpointError, DataError
 from adasde.imagefiles import ImageFiles
 from adasde.metrics import Statistics, image_features
-from adasde.models.data import SOURCES, real_images
-from adasde.models.fetching import reference_file
+from adasde.models.checkpoint import find, read_card
+from adasde.models.families.toy.data import SOURCES, real_images
+from adasde.models.hub.cards import ModelCard, catalogue
+from adasde.models.hub.fetch import reference_file
 from adasde.params import Params
 from adasde.stages.common import extractor_of
 from adasde.stages.moments import BATCH, image_shape

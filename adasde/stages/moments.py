@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from adasde.checkpoints import find, read_card
 from adasde.errors import DataError
 from adasde.imagefiles import ImageFiles
 from adasde.metrics import Statistics, image_features
-from adasde.models import linked, load_model
-from adasde.models.ldm import stable
+from adasde.models import load_model
+from adasde.models.checkpoint import find, read_card
+from adasde.models.families.ldm import stable
+from adasde.models.hub import linked
 from adasde.stages.common import Summary, extractor_of
 from adasde.utils.atomic_io import atomic, sha256_json
 from adasde.utils.progress import track

@@ -10,7 +10,7 @@ from torch import Tensor
 import adasde
 from adasde.distillation.energy import thinned
 from adasde.metrics import image_features, to_uint8
-from adasde.models import fetching
+from adasde.models.hub import fetch as fetching
 from adasde.params import Params
 from adasde.sampling.noise import latents
 from adasde.sampling.schedules import schedule

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from adasde.models import train_digits as digits
-from adasde.models import train_glyphs as glyphs
+from adasde.models.families.toy import train_digits as digits
+from adasde.models.families.toy import train_glyphs as glyphs
 from adasde.stages.common import Summary
 from adasde.utils.progress import track
 

@@ -1,0 +1,1 @@
+"""Model families, a folder each: the network, the converter of published files, the cards."""

@@ -1,0 +1,23 @@
+"""The networks of EDM's published checkpoints, written from the papers, with the published parameter names.
+
+DDPM++ and NCSN++ (Song et al., arXiv 2011.13456), ADM (Dhariwal and Nichol, arXiv 2105.05233), and the four
+preconditioners of Table 1 of Karras et al. (arXiv 2206.00364).
+"""
+
+from __future__ import annotations
+
+from adasde.models.families.edm.dhariwal import DhariwalSettings, DhariwalUNet
+from adasde.models.families.edm.preconditioners import EDM, IDDPM, PRECONDITIONERS, VE, VP
+from adasde.models.families.edm.song import SongSettings, SongUNet
+
+__all__ = [
+    "EDM",
+    "IDDPM",
+    "PRECONDITIONERS",
+    "VE",
+    "VP",
+    "DhariwalSettings",
+    "DhariwalUNet",
+    "SongSettings",
+    "SongUNet",
+]

@@ -1,0 +1,1 @@
+"""InceptionV3, the feature extractor of FID."""

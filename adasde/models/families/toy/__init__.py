@@ -1,0 +1,1 @@
+"""The bundled models of digits and letters: networks, data, training, weights."""

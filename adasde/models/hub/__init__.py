@@ -1,0 +1,1 @@
+"""Published checkpoints: their cards, and how they are fetched, verified and converted."""

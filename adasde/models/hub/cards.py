@@ -1,0 +1,263 @@
+"""The cards of models that are fetched: where they come from, their terms, and how the paper used them."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from adasde.errors import CheckpointError
+from adasde.params_sections import Positive, PositiveInt, Section, Weight
+from adasde.utils.yaml_schema import explain, read_yaml
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Address = Annotated[str, Field(pattern=r"^(https|s3|hf|file)://[^\s]+$")]
+Text = Annotated[str, Field(min_length=1)]
+Role = Literal["model", "features", "autoencoder", "classifier", "dinov2", "clip", "tokenizer"]
+JUDGES = ("dinov2", "clip")
+"""Roles of networks that judge images beside the extractor."""
+
+
+class CardFile(Section):
+    """One file of a model.
+
+    Attributes:
+        role: the part of the checkpoint that is made of it.
+        family: of the converter, where it is not the card's.
+        sha256: null: unknown to us, recorded in checkpoints.lock when it is first fetched.
+        sha256_begins: its first digits, where nobody publishes more.
+        bytes: null: unknown to us.
+        member: the file that is meant in an archive.
+        key: the entry of the file that holds the weights.
+        about: what the converter cannot read off the weights, where it is not usual, as ``head``: channels of
+            an attention head of OpenAI's networks.
+        built: what the converter makes of the file, for estimates before it is here.
+    """
+
+    role: Role
+    url: Address
+    mirrors: Annotated[tuple[Address, ...], Field(strict=False)] = ()  # a list in YAML
+    family: Text | None = None
+    sha256: Sha256 | None
+    sha256_begins: Annotated[str, Field(pattern=r"^[0-9a-f]{6,64}$")] | None = None
+    bytes: PositiveInt | None
+    member: Text | None = None
+    key: Text | None = None
+    about: dict[str, Any] = Field(default={})
+    built: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called on disk."""
+        return self.url.partition("@")[0].rpartition("/")[2]
+
+
+class Statistics(Section):
+    """Reference statistics (mean and covariance of features) of the data that the model was trained on."""
+
+    url: Address
+    sha256: Sha256 | None
+
+
+class Guidance(Section):
+    """How the model is guided in the paper."""
+
+    kind: Literal["classifier", "classifier-free"]
+    scale: Weight
+
+
+class Network(Section):
+    """How the publisher's code builds the network: the class and its arguments, in the publisher's words."""
+
+    class_name: Text
+    arguments: dict[str, Any]
+
+
+class Recipe(Section):
+    """The paper's settings for one number of evaluations.
+
+    Attributes:
+        published: whether they are the authors'; otherwise inferred, ``note`` says from what.
+        intervals: of the student's grid.
+        inserted: M, nodes that the teacher inserts into every interval.
+        gamma_max: highest noise injection; null: not known.
+        alpha: weight of the loss on features.
+    """
+
+    published: bool
+    intervals: PositiveInt
+    inserted: Annotated[int, Field(ge=0)]
+    gamma_max: Weight | None
+    alpha: Weight
+    scale_dir: Weight
+    scale_time: Weight
+    lr: Positive
+    batch: PositiveInt
+    trajectories: PositiveInt = 10000
+    cosine: bool = True
+    schedule: Text = "time_uniform"
+    rho: Positive = 1.0
+    afs: bool = True
+    teacher: Text = "dpm2"
+    note: str = ""
+
+
+class ExtractorCard(Section):
+    """A network that images are judged by, which ``features`` or ``judges`` of params.yaml name.
+
+    Attributes:
+        units: number of features of an image.
+        files: the network, and the tokenizer where it reads prompts.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_.-]+$")]
+    title: Text
+    licence: Text
+    terms: Text
+    terms_url: Address
+    units: PositiveInt
+    files: Annotated[list[CardFile], Field(min_length=1, max_length=2)]
+
+    @property
+    def role(self) -> Role:
+        """What it does: ``features``, or one of ``JUDGES``."""
+        return self.files[0].role
+
+
+class ModelCard(Section):
+    """A model that is fetched.
+
+    Attributes:
+        family: of the converter that knows its files.
+        shape: of one sample that the network sees [C, H, W].
+        image: of one image, where that is another (latent models).
+        classes: of a class-conditional model; 0: unconditional.
+        features: name of the extractor card of its evaluation; null: none.
+        licence: of the weights; ``terms`` are what one agrees to, shown before the download.
+        prompts: address of the prompts of a text-to-image model's evaluation.
+        recipes: by the number of evaluations; guidance doubles them.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_.-]+$")]
+    title: Text
+    data: Text
+    family: Text
+    files: Annotated[list[CardFile], Field(min_length=1)]
+    licence: Text
+    terms: Text
+    terms_url: Address
+    shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)]
+    image: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)] | None = None
+    classes: Annotated[int, Field(ge=0)]
+    sigma_min: Positive
+    sigma_max: Positive
+    guidance: Guidance | None = None
+    network: Network | None = None
+    features: Text | None
+    reference: Statistics | None
+    prompts: Address | None = None
+    recipes: dict[PositiveInt, Recipe]
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelCard:
+        roles = [file.role for file in self.files]
+        if len(set(roles)) < len(roles) or "model" not in roles:
+            raise ValueError(f"its files must have one model and no role twice, not {', '.join(roles)}")
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min ({self.sigma_min}) must be below sigma_max ({self.sigma_max})")
+        for nfe, recipe in self.recipes.items():
+            if nfe != 2 * recipe.intervals - recipe.afs:
+                raise ValueError(f"{recipe.intervals} intervals cost other than {nfe} evaluations")
+            if not recipe.published and not recipe.note:
+                raise ValueError(f"the recipe for {nfe} evaluations is inferred: its note must say from what")
+        return self
+
+
+def folder() -> Path:
+    """Where the families lie, each with the cards of its models and extractors."""
+    return Path(__file__).parents[1] / "families"
+
+
+@cache
+def catalogue() -> dict[str, ModelCard]:
+    """All cards by name, those of a file after each other."""
+    made = [card for path in _files("cards") for card in read_cards(path)]
+    return {card.name: card for card in made}
+
+
+def read_cards(path: Path) -> list[ModelCard]:
+    """The card of a file and those of its variants.
+
+    ``variants`` holds, by what is added to the name, the keys that differ. Their recipes are inferred.
+
+    Raises:
+        CheckpointError: it is not a card.
+        ParamsError: it is not YAML.
+    """
+    values = read_yaml(path)
+    variants = values.pop("variants", {})
+    made = [values]
+    for suffix, changes in variants.items():
+        recipes = {nfe: _inferred(recipe, values["name"]) for nfe, recipe in values["recipes"].items()}
+        made.append({**values, "recipes": recipes, **changes, "name": f"{values['name']}-{suffix}"})
+    try:
+        return [ModelCard.model_validate(card) for card in made]
+    except ValidationError as error:
+        raise CheckpointError(explain(error, ModelCard, source=str(path))) from error
+
+
+def _inferred(recipe: dict[str, Any], name: str) -> dict[str, Any]:
+    return {**recipe, "published": False, "note": recipe.get("note") or f"that of {name}"}
+
+
+def _extractors() -> dict[str, Path]:
+    return {path.stem: path for path in _files("extractors")}
+
+
+def _files(kind: str) -> list[Path]:
+    return sorted(folder().glob(f"*/{kind}/*.yaml"), key=lambda path: path.name)
+
+
+def extractor_names() -> list[str]:
+    """The names of the extractors that are fetched."""
+    return list(_extractors())
+
+
+def judge_of(name: str) -> ExtractorCard:
+    """The card of what judges images beside the extractor.
+
+    Raises:
+        CheckpointError: there is none, or it is an extractor.
+    """
+    judges = [one for one in extractor_names() if extractor_of(one).role in JUDGES]
+    if name not in judges:
+        raise CheckpointError(f"there is no judge {name!r}; known: {', '.join(judges)}.")
+    return extractor_of(name)
+
+
+def extractor_of(name: str) -> ExtractorCard:
+    """The extractor called ``name``.
+
+    Raises:
+        CheckpointError: there is none, or its file is not a card.
+    """
+    known = _extractors()
+    if name not in known:
+        raise CheckpointError(f"there is no feature extractor {name!r}; known: {', '.join(known)}.")
+    try:
+        return ExtractorCard.model_validate(read_yaml(known[name]))
+    except ValidationError as error:
+        raise CheckpointError(explain(error, ExtractorCard, source=str(known[name]))) from error
+
+
+def card_of(name: str) -> ModelCard:
+    """The card called ``name`` (CheckpointError: there is none)."""
+    known = catalogue()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, 1, 0.5)
+        guess = f" Did you mean {close[0]!r}?" if close else ""
+        raise CheckpointError(f"there is no model card {name!r}.{guess} 'adasde models' lists all.")
+    return known[name]
