@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from adasde.params import Params
+    from adasde.config.params import Params
 
 Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on stdout.")]
 ParamsFile = Annotated[Path, typer.Option("--params", help="File with all numbers.", metavar="FILE")]
@@ -25,7 +25,7 @@ CHECKPOINT, REFERENCE = DATA / "checkpoint", DATA / "reference"
 
 def params_of(path: Path) -> Params:
     """All of params.yaml (ParamsError where it cannot be used)."""
-    from adasde.params import load_params
+    from adasde.config.params import load_params
 
     return load_params(path)
 

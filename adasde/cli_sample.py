@@ -102,7 +102,7 @@ def sample(
     if nfe is None or classes is not None or prompts is not None:
         raise typer.BadParameter("say which images: --seeds 0-99 with --coefficients and --out, or --nfe 5.")
     from adasde import stages
-    from adasde.params import load_params
+    from adasde.config.params import load_params
 
     source = coefficients or DATA / "distill" / f"nfe{nfe}" / "coefficients.json"
     target = Path(out) if out else DATA / "samples" / f"nfe{nfe}"

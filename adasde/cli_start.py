@@ -26,10 +26,10 @@ def init(
         budgets = list(dict.fromkeys(int(one) for one in nfe.split(",")))
     except ValueError as error:
         raise typer.BadParameter(f"{nfe!r} is no list of numbers like 3,5", param_hint="--nfe") from error
-    from adasde.estimate import hours
+    from adasde.config.cost import hours
+    from adasde.config.params import check_params
+    from adasde.config.template import starting_text
     from adasde.models.describe import beginning, description
-    from adasde.params import check_params
-    from adasde.starting import starting_text
     from adasde.utils.atomic_io import write_text
     from adasde.utils.yaml_schema import read_yaml
 
@@ -57,9 +57,9 @@ def estimate(
     as_json: Json = False,
 ) -> None:
     """Predict network evaluations, hours and disk of every stage from ten seconds of measurement."""
-    from adasde.estimate import estimate as predicted
-    from adasde.estimate import told
-    from adasde.params import load_params
+    from adasde.config.cost import estimate as predicted
+    from adasde.config.cost import told
+    from adasde.config.params import load_params
 
     found = predicted(load_params(params), checkpoint=checkpoint)
     print(json.dumps({"stage": "estimate", **found}) if as_json else told(found))

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import adasde
-from adasde.params import STUDENT, Params, load_params
+from adasde.config.params import STUDENT, Params, load_params
 from adasde.stages import evaluate, sample
 
 HERE = Path(__file__).parent

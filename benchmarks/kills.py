@@ -24,7 +24,7 @@ from typing import Any
 
 from overhead_pipeline import ADASDE, HERE, ROOT, new_project
 
-from adasde.params import check_params
+from adasde.config.params import check_params
 from adasde.utils.atomic_io import write_json
 from flows.graph import output_hashes
 from flows.tracking import VOLATILE

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import adasde
 from adasde.bench.targets import ModelTarget
-from adasde.params import load_params
+from adasde.config.params import load_params
 from adasde.sampling.wrappers import Counting
 
 HERE = Path(__file__).parent

@@ -21,7 +21,7 @@ from tqdm import tqdm
 import adasde
 from adasde.bench.cells import Measure, Sampler
 from adasde.bench.store import Store
-from adasde.params import Params, load_params
+from adasde.config.params import Params, load_params
 from adasde.stages import distill, fetch, reference, teacher
 
 HERE = Path(__file__).parent

@@ -41,7 +41,7 @@ def run(project: Project = Path(), as_json: Json = False) -> None:
 
 
 def _run_flow(project: Path) -> Summary:
-    from adasde.params import load_params
+    from adasde.config.params import load_params
     from flows.graph import require_params
 
     with observed(project) as server:

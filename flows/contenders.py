@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adasde.config.params import STUDENT
 from adasde.errors import AdaSDEError, DataError, StoreError
-from adasde.params import STUDENT
 from adasde.storage.fetch import one_line, registered_file
 from flows.champions import COEFFICIENTS, METRICS, PROVENANCE, Champions, Promoted
 from flows.promotion import Candidate, read_row

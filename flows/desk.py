@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adasde.config.params import Params, load_params
 from adasde.errors import AdaSDEError
-from adasde.params import Params, load_params
 from adasde.storage import open_store
 from flows import registry
 from flows.audit import Audit

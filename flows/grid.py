@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from adasde.config.params import check_params
 from adasde.errors import ParamsError
-from adasde.params import check_params
 from adasde.utils.yaml_schema import parse_yaml
 from flows.labels import short_names
 
 if TYPE_CHECKING:
-    from adasde.params import Params
+    from adasde.config.params import Params
     from flows.graph import Stage
 
 LONGEST = 100

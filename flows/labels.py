@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from adasde.params import DistillParams
+    from adasde.config.params import DistillParams
 
 MOST = 3
 """Settings that a name shows."""

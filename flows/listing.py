@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adasde.params import load_params
+from adasde.config.params import load_params
 from flows import registry
 from flows.desk import Desk, Settled, desk_of, open_registry, settle
 from flows.lock import BusyError, only_promotion

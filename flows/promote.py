@@ -8,8 +8,8 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
+from adasde.config.params import load_params
 from adasde.errors import AdaSDEError
-from adasde.params import load_params
 from flows import environment, promoting
 from flows.logs import explain_failures
 from flows.outcome import Outcome

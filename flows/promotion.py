@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from adasde.config.sections import Metric, PromotionParams
 from adasde.errors import DataError
-from adasde.params_sections import Metric, PromotionParams
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 HIGHER_IS_BETTER = ("precision", "recall")

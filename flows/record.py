@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
-    from adasde.params import Params
+    from adasde.config.params import Params
 
 BUNDLE = "coefficients"
 """The folder of a run that becomes the registered version."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adasde.config.params import STUDENT, Params, row_file
 from adasde.errors import AdaSDEError, DataError
-from adasde.params import STUDENT, Params, row_file
 
 if TYPE_CHECKING:
     from adasde.stages.judge import Judge

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from adasde.params import check_params, load_params
+from adasde.config.params import check_params, load_params
 from adasde.utils.atomic_io import sha256_file, sha256_json
 from adasde.utils.yaml_schema import read_yaml
 from flows import graph

@@ -58,7 +58,7 @@ def track(project: Path, *, flow_run_id: str) -> list[Tracked]:
         DataError: an output of the pipeline is missing or damaged.
         AdaSDEError: MLflow cannot be reached, or its database cannot be used.
     """
-    from adasde.params import load_params
+    from adasde.config.params import load_params
 
     params = load_params(project / "params.yaml")
     hashes, made = graph.output_hashes(project), Provenance(project)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import adasde.params
+import adasde.config.params
 import adasde.report
 import adasde.stages
 from adasde.cli import main

@@ -18,7 +18,7 @@ from command import ROOT, adasde
 from s3_server import bucket_url, s3_server  # noqa: F401 (fixtures)
 from tiny import STAGES, tiny_values, write_params
 
-from adasde.params import Params, check_params
+from adasde.config.params import Params, check_params
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -17,6 +17,7 @@ from test_linked import text_to_image
 from tiny import tiny_values, write_params
 from tiny_judges import CLIP, DINO, clip, use_judges, write_tokenizer
 
+from adasde.config.params import check_params
 from adasde.errors import CheckpointError, ParamsError
 from adasde.metrics import Statistics, fid, image_features
 from adasde.models import FAMILIES
@@ -29,7 +30,6 @@ from adasde.models.hub.convert import converted
 from adasde.models.libraries import transformers
 from adasde.models.safe_pickle import Opened, open_checkpoint
 from adasde.models.tokens import Tokens
-from adasde.params import check_params
 from adasde.stages.further import further_of
 from adasde.utils.atomic_io import sha256_file
 

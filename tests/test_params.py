@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from adasde.config.params import DistillParams, Params, TeacherParams, check_params, load_params
 from adasde.distillation.distill import DistillSettings
 from adasde.distillation.teacher import Teacher
 from adasde.errors import ParamsError, SolverError
-from adasde.params import DistillParams, Params, TeacherParams, check_params, load_params
 
 PROJECT = Path(__file__).parent.parent
 

@@ -13,13 +13,13 @@ from tiny import tiny_values
 from torch import Tensor, nn
 
 from adasde import stages
+from adasde.config.params import check_params
 from adasde.errors import DataError, ParamsError
 from adasde.models import load_model
 from adasde.models.checkpoint import Card, Part, cards, find
 from adasde.models.families.edm.family import BUILDERS, describe
 from adasde.models.memory import estimate_memory, peak_bytes
 from adasde.models.precision import Runtime
-from adasde.params import check_params
 from adasde.stages.common import trained_model
 from adasde.utils.safetensors_io import load_tensors
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from command import tree
 
+from adasde.config.params import Params
 from adasde.errors import CheckpointError
-from adasde.params import Params
 
 
 @pytest.mark.parametrize("where", ["processes", "dask"])

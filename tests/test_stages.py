@@ -16,11 +16,11 @@ from command import tree
 from tiny import OUTPUTS, STAGES, tiny_values, write_params
 
 import adasde
+from adasde.config.params import Params, check_params
 from adasde.errors import DataError, SolverError
 from adasde.metrics import to_uint8
 from adasde.models import load_model
 from adasde.models.checkpoint import find
-from adasde.params import Params, check_params
 from adasde.sampling.coefficients import MULTISTEP, Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.wrappers import Counting

@@ -18,14 +18,14 @@ from command import ROOT, adasde, explained
 from test_openai_nets import small
 from tiny import tiny_values, write_params
 
+from adasde.config.cost import estimate, per_image, random_model, work
+from adasde.config.params import check_params, load_params
+from adasde.config.template import starting_text
 from adasde.errors import ParamsError
-from adasde.estimate import estimate, per_image, random_model, work
 from adasde.models import describe, load_model
 from adasde.models.checkpoint import Card, Part, cards
 from adasde.models.hub.cards import card_of, catalogue
 from adasde.models.hub.convert import Converted
-from adasde.params import check_params, load_params
-from adasde.starting import starting_text
 from adasde.types import Model
 from adasde.utils.yaml_schema import parse_yaml
 

@@ -7,7 +7,7 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from adasde.params import STUDENT
+from adasde.config.params import STUDENT
 from adasde.report.results import Results
 from adasde.report.table import cell_text, floor_text, html_table
 

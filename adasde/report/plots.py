@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from adasde.params import STUDENT
+from adasde.config.params import STUDENT
 from adasde.report.results import Results
 from adasde.sampling.coefficients import Coefficients
 from adasde.utils.atomic_io import atomic

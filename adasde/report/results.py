@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adasde.config.params import STUDENT
 from adasde.errors import DataError
-from adasde.params import STUDENT
 
 Row = dict[str, Any]
 """``{"fid": {"mean", "spread", "values"}, "kid": ..., "precision": ..., "recall": ..., "nfe": n}``."""

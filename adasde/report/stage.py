@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adasde.config.params import Params
 from adasde.errors import DataError
-from adasde.params import Params
 from adasde.report.page import page
 from adasde.report.plots import coefficients_figure, fid_figure, losses_figure, samples_figure, save_figure
 from adasde.report.results import Results, collect

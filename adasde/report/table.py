@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from adasde.params import STUDENT
+from adasde.config.params import STUDENT
 from adasde.report.results import Results, Row
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 import adasde
+from adasde.config.params import Params
+from adasde.config.sections import NetworkParams
 from adasde.features import Features, load_features
 from adasde.models import load_model
 from adasde.models.conditioning import with_random_classes
 from adasde.models.precision import Runtime
-from adasde.params import Params
-from adasde.params_sections import NetworkParams
 from adasde.sampling.schedules import schedule
 from adasde.types import Model
 from adasde.utils.atomic_io import sha256_file, sha256_json

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adasde.config.params import STUDENT, Params, row_file
 from adasde.errors import DataError
 from adasde.models import load_model
-from adasde.params import STUDENT, Params, row_file
 from adasde.stages.common import Summary
 from adasde.stages.judge import Judge
 from adasde.utils.atomic_io import write_json

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
+from adasde.config.params import Params
+from adasde.config.sections import EvaluateParams
 from adasde.errors import DataError
 from adasde.metrics import Protocol, Statistics, evaluate, fid, image_features, inception_score
 from adasde.models.checkpoint import Card, find, read_card
-from adasde.params import Params
-from adasde.params_sections import EvaluateParams
 from adasde.stages.common import extractor_of
 from adasde.stages.further import Further, further_of
 from adasde.types import FeatureExtractor

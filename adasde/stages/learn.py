@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import adasde
+from adasde.config.params import Params
 from adasde.distillation.distill import Progress, iterations
 from adasde.distillation.distill import distill as train
 from adasde.distillation.losses import Features
@@ -24,7 +25,6 @@ from adasde.distillation.trajectories import Trajectories, shards, write_traject
 from adasde.distillation.warm_start import fitted
 from adasde.distillation.warm_start import origin as begun_with
 from adasde.errors import CheckpointError, DataError
-from adasde.params import Params
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import latents
 from adasde.stages.common import Summary, made_with, student_grid, trained_model

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 import adasde
+from adasde.config.params import Params
 from adasde.distillation.energy import thinned
 from adasde.metrics import image_features, to_uint8
 from adasde.models.hub import fetch as fetching
-from adasde.params import Params
 from adasde.sampling.noise import latents
 from adasde.sampling.schedules import schedule
 from adasde.sampling.wrappers import Counting

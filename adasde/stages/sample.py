@@ -12,9 +12,9 @@ from typing import Any
 from torch import Tensor
 
 import adasde
+from adasde.config.params import STUDENT, Baseline, Params, row_file
 from adasde.errors import CoefficientsError
 from adasde.metrics import to_uint8
-from adasde.params import STUDENT, Baseline, Params, row_file
 from adasde.sampling.coefficients import TABLE, Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.schedules import schedule

@@ -35,7 +35,7 @@ def folder(project: Path) -> Iterator[Finding]:
 
 def params(project: Path) -> Iterator[Finding]:
     """Whether params.yaml is valid and has what dvc.yaml asks for."""
-    from adasde.params import load_params
+    from adasde.config.params import load_params
     from flows.graph import require_params
 
     values = load_params(project / "params.yaml")

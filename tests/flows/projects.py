@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 from tiny import tiny_values, write_params
 
-from adasde.params import check_params
+from adasde.config.params import check_params
 
 ROOT = Path(__file__).parents[2]
 ADASDE = Path(sys.executable).with_name("adasde")

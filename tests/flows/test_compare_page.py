@@ -70,7 +70,7 @@ class Pages:
 
 def finished(folder: Path, rate: float) -> Outputs:
     """The outputs of toy stages."""
-    from adasde.params import check_params
+    from adasde.config.params import check_params
 
     folder.mkdir()
     values = tiny_values() | {"distill": {"trajectories": 64, "batch": 16, "lr": rate}}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from adasde.params import DistillParams
+from adasde.config.params import DistillParams
 from flows.labels import differences, short_names, solver_label
 
 

@@ -26,10 +26,10 @@ from projects import ROOT
 from tables import random_table
 from tiny import tiny_values
 
+from adasde.config.params import check_params
 from adasde.errors import CheckpointError, CoefficientsError
 from adasde.images import Request, draw_seeds
 from adasde.models import load_model
-from adasde.params import check_params
 from adasde.sampling.coefficients import Coefficients
 from adasde.utils.atomic_io import sha256_file
 from flows.mlflow_home import open_client

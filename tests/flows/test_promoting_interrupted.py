@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from homes import MODEL, Memory, QuickHome, promoted, rolled_back
 
+from adasde.config.params import check_params
 from adasde.errors import AdaSDEError, StoreError
-from adasde.params import check_params
 from adasde.storage import LocalStore
 from flows import promoting
 from flows.audit import GRACE, Audit

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from adasde.config.sections import PromotionParams
 from adasde.errors import DataError
-from adasde.params_sections import PromotionParams
 from flows.promotion import Candidate, Decision, Measured, decide, read_row
 
 POLICY = PromotionParams()

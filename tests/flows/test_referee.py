@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from adasde.config.params import STUDENT, Params
 from adasde.errors import CoefficientsError, DataError
-from adasde.params import STUDENT, Params
 from flows.referee import Referee
 
 pytestmark = pytest.mark.slow  # every stage runs once

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adasde.config.params import Params
 from adasde.distillation.distill import iterations
 from adasde.errors import CheckpointError
 from adasde.models import FAMILIES, load_model
@@ -22,7 +23,6 @@ from adasde.models.families.adm.classifier import guided_by
 from adasde.models.families.ldm import stable
 from adasde.models.hub.cards import catalogue
 from adasde.models.prompts import Encode, Prompted
-from adasde.params import Params
 from adasde.sampling.solvers import evaluations_of
 from adasde.types import Denoiser, Model
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from adasde.errors import CheckpointError, ParamsError, SolverError
-from adasde.params_sections import (
+from adasde.config.sections import (
     EvaluateParams,
     NetworkParams,
     PerNfe,
@@ -26,6 +25,7 @@ from adasde.params_sections import (
     StorageParams,
     Weight,
 )
+from adasde.errors import CheckpointError, ParamsError, SolverError
 from adasde.utils.yaml_schema import explain, read_yaml
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import Any
 import yaml
 
 from adasde.bench.samplers import LEARNED
+from adasde.config.params import DistillParams, Grid, TeacherParams, check_params
+from adasde.config.sections import NetworkParams
 from adasde.errors import ParamsError
 from adasde.models.checkpoint import cards
 from adasde.models.hub.cards import ModelCard, Recipe, card_of
-from adasde.params import DistillParams, Grid, TeacherParams, check_params
-from adasde.params_sections import NetworkParams
 from adasde.utils.yaml_schema import parse_yaml
 
 BASELINES = {

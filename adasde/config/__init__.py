@@ -1,0 +1,1 @@
+"""The schema of params.yaml, a template for new projects, and cost estimates."""
