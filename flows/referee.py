@@ -11,7 +11,7 @@ from adasde.config.params import STUDENT, Params, row_file
 from adasde.errors import AdaSDEError, DataError
 
 if TYPE_CHECKING:
-    from adasde.stages.judge import Judge
+    from adasde.evaluation.protocol import Judge
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Referee:
         Raises:
             AdaSDEError: that is not there, or belongs to another model.
         """
-        from adasde.stages.judge import Judge
+        from adasde.evaluation.protocol import Judge
 
         checkpoint = project / "data" / "checkpoint"
         try:

@@ -59,7 +59,7 @@ def params() -> Params:
 @pytest.fixture(scope="session")
 def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which every stage has run with the tiny params; do not change it, copy it."""
-    from adasde.features import fidelity
+    from adasde.evaluation.features import fidelity
     from adasde.report.plots import new_figure
 
     fidelity()  # imported here once, not in every child; as are the fonts

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adasde.errors import AdaSDEError, CheckpointError, DataError
-from adasde.features import load_features
+from adasde.evaluation.features import load_features
 from adasde.models import checkpoint as checkpoints
 from adasde.models import load_model
 from adasde.models.checkpoint import CARD, cards, fetch, find, read_card, verified, weights_folder

@@ -10,10 +10,10 @@ import torch
 from command import adasde, explained
 from tiny import STAGES, tiny_values, write_params
 
-from adasde.metrics import Protocol
+from adasde.evaluation.metrics import Protocol
+from adasde.evaluation.protocol import class_policy
 from adasde.models import load_model
 from adasde.models.conditioning import drawn, with_random_classes
-from adasde.stages.judge import class_policy
 from adasde.utils.safetensors_io import load_tensors
 
 KNOWN = "e5cef695017f0cbfd6ec954f0faa65e10ba0dd46290e88301c8956053623b3d3"

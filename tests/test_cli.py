@@ -163,7 +163,7 @@ def test_training_writes_a_checkpoint_that_loads(name: str, shape: tuple[int, ..
     ended = adasde([f"train-{name}", "--out", "mine", "--iterations", "3", "--json"], tmp_path)
     assert ended.code == 0, ended.err
     assert json.loads(ended.out) == {"stage": f"train-{name}", "out": "mine", "seed": 0, "iterations": 3}
-    from adasde.features import load_features
+    from adasde.evaluation.features import load_features
     from adasde.models import load_model
 
     assert load_model(tmp_path / "mine").shape == shape

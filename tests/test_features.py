@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adasde.features import fidelity, load_features
+from adasde.evaluation.features import fidelity, load_features
 from adasde.models import build
 from adasde.models.checkpoint import cards, find, read_card, read_weights
 from adasde.models.families.toy.data import digits, real_images, to_float

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adasde.features import fidelity
-from adasde.frechet import distance, factor
+from adasde.evaluation.features import fidelity
+from adasde.evaluation.fid import distance, factor
 
 
 def theirs(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma2: np.ndarray) -> float:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import adasde
-from adasde.features import load_features
+from adasde.evaluation.features import load_features
 from adasde.models import load_model
 from adasde.models.checkpoint import CARD
 from adasde.models.conditioning import labels_of

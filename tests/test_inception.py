@@ -10,8 +10,8 @@ from test_fetch_card import card
 from torch import nn
 
 from adasde.errors import CheckpointError, DataError
-from adasde.features import Features, fidelity, load_features
-from adasde.metrics import image_features, inception_score
+from adasde.evaluation.features import Features, fidelity, load_features
+from adasde.evaluation.metrics import image_features, inception_score
 from adasde.models.checkpoint import read_card
 from adasde.models.families.inception.network import FAMILY, Inception
 from adasde.models.hub import cards, fetch

@@ -19,7 +19,8 @@ from tiny_judges import CLIP, DINO, clip, use_judges, write_tokenizer
 
 from adasde.config.params import check_params
 from adasde.errors import CheckpointError, ParamsError
-from adasde.metrics import Statistics, fid, image_features
+from adasde.evaluation.further import further_of
+from adasde.evaluation.metrics import Statistics, fid, image_features
 from adasde.models import FAMILIES
 from adasde.models.checkpoint import PROMPTS, read_card
 from adasde.models.conditioning import drawn
@@ -30,7 +31,6 @@ from adasde.models.hub.convert import converted
 from adasde.models.libraries import transformers
 from adasde.models.safe_pickle import Opened, open_checkpoint
 from adasde.models.tokens import Tokens
-from adasde.stages.further import further_of
 from adasde.utils.atomic_io import sha256_file
 
 

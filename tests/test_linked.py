@@ -22,7 +22,7 @@ from tiny_networks import save_text_to_image, save_unconditional
 
 from adasde.config.params import check_params
 from adasde.errors import CheckpointError
-from adasde.features import load_features
+from adasde.evaluation.features import load_features
 from adasde.models import checkpoint, load_model
 from adasde.models.checkpoint import find, read_card, weights_folder
 from adasde.models.families.toy.classifier import Classifier

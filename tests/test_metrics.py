@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from adasde.errors import DataError
-from adasde.features import fidelity, load_features
-from adasde.metrics import (
+from adasde.evaluation.features import fidelity, load_features
+from adasde.evaluation.metrics import (
     Protocol,
     Statistics,
     evaluate,

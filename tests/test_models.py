@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
-from adasde.features import load_features
+from adasde.evaluation.features import load_features
 from adasde.models import load_model
 from adasde.models.checkpoint import CARD, cards, read_card
 from adasde.models.families.toy import train_digits, train_glyphs
@@ -227,7 +227,7 @@ def test_loading_needs_torch_numpy_and_safetensors_only() -> None:
                 if name.split(".")[0] in blocked:
                     raise ImportError(f"blocked: {name}")
         sys.meta_path.insert(0, Block())
-        import adasde.metrics, adasde.models.families.toy.train_digits
+        import adasde.evaluation.metrics, adasde.models.families.toy.train_digits
         from adasde.features import load_features
         from adasde.models import load_model
         import torch

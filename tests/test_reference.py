@@ -17,9 +17,9 @@ from PIL import Image
 from tiny import STAGES, tiny_values, write_params
 
 from adasde.errors import CheckpointError, DataError
-from adasde.features import load_features
-from adasde.imagefiles import ImageFiles
-from adasde.metrics import Statistics, image_features
+from adasde.evaluation.features import load_features
+from adasde.evaluation.image_folder import ImageFiles
+from adasde.evaluation.metrics import Statistics, image_features
 from adasde.models.families.toy.data import real_images
 from adasde.models.hub import cards, fetch
 from adasde.models.hub.cards import card_of
@@ -88,7 +88,7 @@ def test_a_folder_and_an_archive_have_the_statistics_of_their_images(tmp_path: P
 
 
 def test_a_run_that_was_stopped_carries_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    moments = import_module("adasde.stages.moments")
+    moments = import_module("adasde.evaluation.statistics")
     monkeypatch.setattr(moments, "BATCH", 10)
     monkeypatch.setattr(moments, "KEEP", 2)
     data, out, read = fill(tmp_path / "images", 60), tmp_path / "a.npz", []
@@ -114,7 +114,7 @@ def test_a_run_that_was_stopped_carries_on(tmp_path: Path, monkeypatch: pytest.M
 
 def test_sums_of_other_images_are_not_carried_on(tmp_path: Path) -> None:
     data, out = fill(tmp_path / "images", 60), tmp_path / "a.npz"
-    moments = import_module("adasde.stages.moments")
+    moments = import_module("adasde.evaluation.statistics")
     sums = moments.Moments.about(np.zeros(32))
     sums.add(torch.ones(20, 32))
     sums.save(tmp_path / ".a.npz.part", "of something else")
@@ -170,7 +170,7 @@ def test_members_that_are_too_large_or_encrypted_are_refused(
     (tmp_path / "locked.zip").write_bytes(data)
     with pytest.raises(DataError, match=r"a\.png is encrypted"):
         ImageFiles(tmp_path / "locked.zip", shape=DIGITS)
-    monkeypatch.setattr("adasde.imagefiles.LARGEST", 10)
+    monkeypatch.setattr("adasde.evaluation.image_folder.LARGEST", 10)
     with pytest.raises(DataError, match="too many for an image"):
         ImageFiles(path, shape=DIGITS)
     with pytest.raises(DataError, match="no image of a usual size"):
@@ -230,7 +230,7 @@ def test_statistics_of_another_extractor_are_refused_before_anything_is_drawn(pr
 def test_a_model_without_real_images_uses_the_statistics_of_its_card(
     project: Path, params: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = import_module("adasde.stages.given")
+    given = import_module("adasde.evaluation.reference_data")
     statistics = expected(200)
     sha256 = statistics.save(project / "published.npz")
     about = cards.Statistics.model_construct(url=f"file://{project}/published.npz", sha256=None)

@@ -17,9 +17,9 @@ from tables import random_table
 
 import adasde
 from adasde.errors import CheckpointError, CoefficientsError, DataError, ParamsError
+from adasde.evaluation.metrics import to_uint8
 from adasde.images import Request
 from adasde.images.rows import draw_rows, prepare
-from adasde.metrics import to_uint8
 from adasde.models import load_model
 from adasde.models.checkpoint import find
 from adasde.types import Model

@@ -18,7 +18,7 @@ from tiny import OUTPUTS, STAGES, tiny_values, write_params
 import adasde
 from adasde.config.params import Params, check_params
 from adasde.errors import DataError, SolverError
-from adasde.metrics import to_uint8
+from adasde.evaluation.metrics import to_uint8
 from adasde.models import load_model
 from adasde.models.checkpoint import find
 from adasde.sampling.coefficients import MULTISTEP, Coefficients

@@ -56,8 +56,8 @@ class ModelTarget:
     metrics: tuple[str, ...] = ("fid",)
 
     def __init__(self, name: str) -> None:
-        from adasde.features import load_features
-        from adasde.metrics import Statistics, image_features
+        from adasde.evaluation.features import load_features
+        from adasde.evaluation.metrics import Statistics, image_features
         from adasde.models import load_model
         from adasde.models.families.toy.data import real_images
 
@@ -81,13 +81,13 @@ class ModelTarget:
 
     def judge(self, states: Tensor) -> dict[str, float]:
         """FID of the images, as bytes."""
-        from adasde.metrics import fid, image_features
+        from adasde.evaluation.metrics import fid, image_features
 
         return {"fid": fid(image_features(self.pictures(states), self.extractor), self.real)}
 
     def pictures(self, states: Tensor) -> Tensor:
         """The images as bytes."""
-        from adasde.metrics import to_uint8
+        from adasde.evaluation.metrics import to_uint8
 
         return to_uint8(self.model.images(states))
 
@@ -120,7 +120,7 @@ class MixtureTarget:
 
     def judge(self, states: Tensor) -> dict[str, float]:
         """Distances to exact samples, four times as many."""
-        from adasde.metrics import fid
+        from adasde.evaluation.metrics import fid
 
         truth = self.exact.sample(4 * len(states), seed=TRUTH_SEED)
         flat, wanted = states.flatten(1).double(), truth.flatten(1)

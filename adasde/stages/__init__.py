@@ -4,9 +4,9 @@ Each checks its inputs first, writes only whole files, and returns what it did a
 knows who calls it: a person on the command line, DVC, or a flow.
 """
 
+from adasde.evaluation.statistics import reference_of
 from adasde.stages.evaluate import evaluate
 from adasde.stages.learn import distill, teacher
-from adasde.stages.moments import reference_of
 from adasde.stages.prepare import fetch, reference
 from adasde.stages.sample import sample
 from adasde.stages.train import train_digits, train_glyphs

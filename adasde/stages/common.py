@@ -13,7 +13,7 @@ from torch import Tensor
 import adasde
 from adasde.config.params import Params
 from adasde.config.sections import NetworkParams
-from adasde.features import Features, load_features
+from adasde.evaluation.features import Features, load_features
 from adasde.models import load_model
 from adasde.models.conditioning import with_random_classes
 from adasde.models.precision import Runtime

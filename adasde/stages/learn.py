@@ -25,10 +25,10 @@ from adasde.distillation.trajectories import Trajectories, shards, write_traject
 from adasde.distillation.warm_start import fitted
 from adasde.distillation.warm_start import origin as begun_with
 from adasde.errors import CheckpointError, DataError
+from adasde.evaluation.protocol import FEATURES
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import latents
 from adasde.stages.common import Summary, made_with, student_grid, trained_model
-from adasde.stages.judge import FEATURES
 from adasde.types import Model
 from adasde.utils.atomic_io import sha256_json, write_text
 from adasde.utils.batching import in_chunks
@@ -218,7 +218,7 @@ def _steps(
 
 
 def _features(model: Model, checkpoint: Path) -> Features:
-    from adasde.features import load_features
+    from adasde.evaluation.features import load_features
 
     extractor = load_features(checkpoint, device=model.device)
     return lambda samples: extractor(model.images(samples))

@@ -10,15 +10,15 @@ from torch import Tensor
 import adasde
 from adasde.config.params import Params
 from adasde.distillation.energy import thinned
-from adasde.metrics import image_features, to_uint8
+from adasde.evaluation.further import check_further, save_further
+from adasde.evaluation.metrics import image_features, to_uint8
+from adasde.evaluation.protocol import FEATURES, FLOOR, REAL, STATISTICS, Judge
+from adasde.evaluation.reference_data import real_or_moments
 from adasde.models.hub import fetch as fetching
 from adasde.sampling.noise import latents
 from adasde.sampling.schedules import schedule
 from adasde.sampling.wrappers import Counting
 from adasde.stages.common import Summary, extractor_of, judged_model
-from adasde.stages.further import check_further, save_further
-from adasde.stages.given import real_or_moments
-from adasde.stages.judge import FEATURES, FLOOR, REAL, STATISTICS, Judge
 from adasde.types import Model
 from adasde.utils.atomic_io import write_json
 from adasde.utils.batching import in_chunks

@@ -14,7 +14,7 @@ from torch import Tensor
 import adasde
 from adasde.config.params import STUDENT, Baseline, Params, row_file
 from adasde.errors import CoefficientsError
-from adasde.metrics import to_uint8
+from adasde.evaluation.metrics import to_uint8
 from adasde.sampling.coefficients import TABLE, Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.schedules import schedule

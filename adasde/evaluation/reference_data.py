@@ -10,14 +10,14 @@ from torch import Tensor
 
 from adasde.config.params import Params
 from adasde.errors import CheckpointError, DataError
-from adasde.imagefiles import ImageFiles
-from adasde.metrics import Statistics, image_features
+from adasde.evaluation.image_folder import ImageFiles
+from adasde.evaluation.metrics import Statistics, image_features
+from adasde.evaluation.statistics import BATCH, image_shape
 from adasde.models.checkpoint import find, read_card
 from adasde.models.families.toy.data import SOURCES, real_images
 from adasde.models.hub.cards import ModelCard, catalogue
 from adasde.models.hub.fetch import reference_file
 from adasde.stages.common import extractor_of
-from adasde.stages.moments import BATCH, image_shape
 from adasde.storage import local_copy
 from adasde.storage.resolve import local_path, scheme
 from adasde.types import Model

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from adasde.errors import CheckpointError, DataError
-from adasde.features import Features
-from adasde.metrics import Statistics, fid, image_features
+from adasde.evaluation.features import Features
+from adasde.evaluation.metrics import Statistics, fid, image_features
 from adasde.models import build
 from adasde.models.checkpoint import Card, Part, find, read_card, read_weights, verified
 from adasde.models.conditioning import drawn

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from adasde.errors import DataError
-from adasde.features import fidelity
-from adasde.frechet import distance, factor
+from adasde.evaluation.features import fidelity
+from adasde.evaluation.fid import distance, factor
 from adasde.models.families.toy.data import to_float
 from adasde.models.families.toy.data import to_uint8 as to_uint8
 from adasde.types import FeatureExtractor

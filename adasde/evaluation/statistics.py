@@ -13,8 +13,8 @@ import numpy as np
 from torch import Tensor
 
 from adasde.errors import DataError
-from adasde.imagefiles import ImageFiles
-from adasde.metrics import Statistics, image_features
+from adasde.evaluation.image_folder import ImageFiles
+from adasde.evaluation.metrics import Statistics, image_features
 from adasde.models import load_model
 from adasde.models.checkpoint import find, read_card
 from adasde.models.families.ldm import stable

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, feature extractors, reference data and the protocol."""
