@@ -1,7 +1,7 @@
 """What a person reads at the end: the table, the pictures, one self-contained page."""
 
 from adasde.report.results import Results, collect
-from adasde.report.stage import report
 from adasde.report.table import results_table
+from adasde.stages.report import report
 
 __all__ = ["Results", "collect", "report", "results_table"]
