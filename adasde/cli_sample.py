@@ -76,8 +76,8 @@ def sample(
     Both carry on where they were stopped. Several GPUs: torchrun --nproc-per-node 4 -m adasde sample ...
     """
     if seeds is not None:
-        from adasde.images.seeds import parse_seeds
-        from adasde.images.session import Wanted, run
+        from adasde.generation.generate import Wanted, run
+        from adasde.generation.seeds import parse_seeds
         from adasde.utils.devices import default_device
 
         if coefficients is None or out is None:
@@ -113,7 +113,7 @@ def sample(
 
 def _chosen(classes: str | None, prompts: str | None) -> tuple[int, ...] | tuple[str, ...]:
     """The classes or prompts that take turns."""
-    from adasde.images.chosen import parse_classes, parse_prompts
+    from adasde.generation.conditions import parse_classes, parse_prompts
 
     if classes is not None and prompts is not None:
         raise typer.BadParameter("a model takes --classes or --prompts, never both.")

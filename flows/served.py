@@ -10,11 +10,11 @@ from mlflow.pyfunc import PythonModel
 from pandas import DataFrame
 
 from adasde.errors import ParamsError
-from adasde.images.rows import draw_rows, prepare
+from adasde.generation.serving import draw_rows, prepare
 
 
 class Images(PythonModel):
-    """Seeds, with classes or prompts, to images: see ``adasde.images.rows``."""
+    """Seeds, with classes or prompts, to images: see ``adasde.generation.serving``."""
 
     def load_context(self, context: Any) -> None:
         settings = context.model_config or {}

@@ -16,9 +16,9 @@ from typer.testing import CliRunner, Result
 
 from adasde.cli import app
 from adasde.errors import CheckpointError, ParamsError
-from adasde.images import Request, draw_seeds
-from adasde.images.chosen import parse_classes, parse_prompts, recorded
-from adasde.images.places import RECORDS, file_of
+from adasde.generation import Request, draw_seeds
+from adasde.generation.conditions import parse_classes, parse_prompts, recorded
+from adasde.generation.sinks import RECORDS, file_of
 from adasde.models import load_model
 
 PROMPTS = ["a cat", "cat", "cat a cat"]
@@ -110,7 +110,7 @@ def test_the_comparison_and_the_grid_have_the_same_classes(
 ) -> None:
     rows = {}
     monkeypatch.setattr(
-        "adasde.images.session.as_comparison", lambda found, *rest, **words: rows.update(found)
+        "adasde.generation.generate.as_comparison", lambda found, *rest, **words: rows.update(found)
     )
     made(draw("0-3", "chosen", "--class", "3", "--compare", "heun", "--grid", "grid.png"))
     chosen = {name: images.numpy().astype(int) for name, images in rows.items()}
@@ -134,7 +134,7 @@ def test_prompts_of_a_file_take_turns(texts: Request) -> None:
 
 def test_the_prompts_of_the_folder_are_settings_too(texts: Request, tmp_path: Path) -> None:
     """A prompts.txt that is changed between two calls is seen."""
-    from adasde.images.draw import loaded
+    from adasde.generation.drawing import loaded
 
     (tmp_path / "text/prompts.txt").write_text("cat\n")
     assert made(draw("0", "images.zip")) == 1

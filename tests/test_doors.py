@@ -17,7 +17,7 @@ from tables import random_table
 
 from adasde.cli import main
 from adasde.errors import AdaSDEError
-from adasde.images.rows import prepare
+from adasde.generation.serving import prepare
 from adasde.integrations.k_diffusion import sample_adasde
 from adasde.models import load_model
 from adasde.utils.torchvision_compat import usable_torchvision

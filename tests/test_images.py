@@ -18,8 +18,8 @@ from typer.testing import CliRunner, Result
 import adasde
 from adasde.cli import app
 from adasde.errors import CoefficientsError, ParamsError
-from adasde.images import Request, draw_seeds, parse_seeds
-from adasde.images.places import Bucket, Folder, file_of
+from adasde.generation import Request, draw_seeds, parse_seeds
+from adasde.generation.sinks import Bucket, Folder, file_of
 from adasde.models import load_model
 from adasde.storage import LocalStore
 from adasde.utils.batching import chunks

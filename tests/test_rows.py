@@ -18,8 +18,8 @@ from tables import random_table
 import adasde
 from adasde.errors import CheckpointError, CoefficientsError, DataError, ParamsError
 from adasde.evaluation.metrics import to_uint8
-from adasde.images import Request
-from adasde.images.rows import draw_rows, prepare
+from adasde.generation import Request
+from adasde.generation.serving import draw_rows, prepare
 from adasde.models import load_model
 from adasde.models.checkpoint import find
 from adasde.types import Model

@@ -28,7 +28,7 @@ from tiny import tiny_values
 
 from adasde.config.params import check_params
 from adasde.errors import CheckpointError, CoefficientsError
-from adasde.images import Request, draw_seeds
+from adasde.generation import Request, draw_seeds
 from adasde.models import load_model
 from adasde.sampling.coefficients import Coefficients
 from adasde.utils.atomic_io import sha256_file

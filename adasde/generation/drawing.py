@@ -13,8 +13,8 @@ from torch import Tensor
 import adasde
 from adasde.errors import DataError
 from adasde.evaluation.metrics import to_uint8
-from adasde.images.chosen import Asked, bound, check, recorded, turns
-from adasde.images.places import Place, open_place
+from adasde.generation.conditions import Asked, bound, check, recorded, turns
+from adasde.generation.sinks import Place, open_place
 from adasde.models import load_model
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import SeededNoise, latents

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from adasde.images.draw import Submit, draw_piece
+from adasde.generation.drawing import Submit, draw_piece
 from adasde.utils.parallel import connected, in_cluster
 
 

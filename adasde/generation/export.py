@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from adasde.errors import DataError
-from adasde.images.places import Place, file_of
+from adasde.generation.sinks import Place, file_of
 from adasde.utils.atomic_io import atomic
 
 OLDEST = (1980, 1, 1, 0, 0, 0)

@@ -17,11 +17,11 @@ from torch import Tensor
 import adasde
 from adasde.errors import DataError, SolverError
 from adasde.evaluation.metrics import to_uint8
-from adasde.images.chosen import bound, turns
-from adasde.images.cluster import on_dask
-from adasde.images.draw import Request, draw_images, draw_seeds, here, loaded
-from adasde.images.pack import GRID, PACKERS, as_comparison, as_grid, packed, unpacked
-from adasde.images.places import Place, open_place, other_settings
+from adasde.generation.cluster import on_dask
+from adasde.generation.conditions import bound, turns
+from adasde.generation.drawing import Request, draw_images, draw_seeds, here, loaded
+from adasde.generation.export import GRID, PACKERS, as_comparison, as_grid, packed, unpacked
+from adasde.generation.sinks import Place, open_place, other_settings
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.schedules import schedule

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from adasde.errors import CheckpointError, CoefficientsError, ParamsError
-from adasde.images.draw import Asked, Request, draw_seeds, loaded
-from adasde.images.places import png
-from adasde.images.seeds import HIGHEST
+from adasde.generation.drawing import Asked, Request, draw_seeds, loaded
+from adasde.generation.seeds import HIGHEST
+from adasde.generation.sinks import png
 from adasde.models.prompts import Prompted
 from adasde.sampling.coefficients import Coefficients
 from adasde.types import Model

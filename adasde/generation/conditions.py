@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from adasde.errors import ParamsError
-from adasde.images.seeds import numbers
+from adasde.generation.seeds import numbers
 from adasde.models.prompts import Prompted, read_prompts
 from adasde.types import Denoiser, Model
 from adasde.utils.atomic_io import sha256_json
