@@ -46,8 +46,8 @@ def analyse(
         "seed": seed,
     }
     given = {name: value for name, value in asked.items() if value is not None}
-    from adasde.analysis import QUICK, Settings
-    from adasde.analysis import analyse as run
+    from adasde.experiments.two_circles import QUICK, Settings
+    from adasde.experiments.two_circles import analyse as run
 
     summary = run(replace(QUICK if quick else Settings(), **given), out=out)
     if as_json:

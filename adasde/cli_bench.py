@@ -52,8 +52,8 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure every sampler side by side: tables, CSV, JSON, plots, sheets. A stopped run carries on."""
-    from adasde.bench.plan import BenchSettings
-    from adasde.bench.samplers import (
+    from adasde.experiments.bench.plan import BenchSettings
+    from adasde.experiments.bench.samplers import (
         LEARNED,
         all_classical,
         parse_grid,
@@ -78,9 +78,9 @@ def bench(
         first_seed=first_seed,
         metric=metric,
     )
-    from adasde.bench.output import as_rich, write_outputs
-    from adasde.bench.run import bench as run
-    from adasde.bench.run import cores
+    from adasde.experiments.bench.output import as_rich, write_outputs
+    from adasde.experiments.bench.run import bench as run
+    from adasde.experiments.bench.run import cores
 
     document = run(settings, out, workers=workers or cores())
     files = write_outputs(document, out)

@@ -28,10 +28,10 @@ from scipy import stats
 from tqdm import tqdm
 
 import adasde
-from adasde.bench.samplers import Classical, parse_grid
-from adasde.bench.targets import MixtureTarget, target
 from adasde.distillation.config import DistillSettings
 from adasde.distillation.distill import batches_of, distill
+from adasde.experiments.bench.samplers import Classical, parse_grid
+from adasde.experiments.bench.targets import MixtureTarget, target
 from adasde.sampling.coefficients import MULTISTEP, OWN, Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.types import Denoiser

@@ -24,8 +24,8 @@ from released_loop import PUBLISHED, released
 from torch import Tensor
 
 import adasde
-from adasde.bench.targets import ModelTarget
 from adasde.evaluation.metrics import Statistics, fid, image_features
+from adasde.experiments.bench.targets import ModelTarget
 from adasde.models.families.toy import train_digits, train_glyphs
 from adasde.models.families.toy.classifier import Classifier
 from adasde.models.families.toy.data import digits, real_images

@@ -27,12 +27,12 @@ import torch
 from torch import Tensor, nn
 
 import adasde
-from adasde.bench.targets import ModelTarget
 from adasde.config.params import load_params
 from adasde.distillation.config import DistillSettings
 from adasde.distillation.distill import batches_of, distill
 from adasde.distillation.losses import Batch, Losses
 from adasde.evaluation.features import load_features
+from adasde.experiments.bench.targets import ModelTarget
 from adasde.sampling.solvers import AdaSDE, Interval
 from adasde.sampling.wrappers import AnalyticFirstStep, Edge
 from adasde.utils.batching import in_chunks

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 import adasde
-from adasde.bench.targets import ModelTarget
 from adasde.config.params import load_params
+from adasde.experiments.bench.targets import ModelTarget
 from adasde.sampling.wrappers import Counting
 
 HERE = Path(__file__).parent

@@ -19,9 +19,9 @@ import torch
 from tqdm import tqdm
 
 import adasde
-from adasde.bench.cells import Measure, Sampler
-from adasde.bench.store import Store
 from adasde.config.params import Params, load_params
+from adasde.experiments.bench.cells import Measure, Sampler
+from adasde.experiments.bench.store import Store
 from adasde.stages import distill, fetch, reference, teacher
 
 HERE = Path(__file__).parent

@@ -13,11 +13,11 @@ import pytest
 import torch
 from command import adasde, explained, tree
 
-from adasde.analysis import QUICK, Settings, analyse
-from adasde.analysis.circles import Circles, ExactFlow
-from adasde.analysis.distances import assignment_distance, estimate, line_distance
-from adasde.analysis.experiment import Sampler, measure, seeds_of
 from adasde.errors import ParamsError
+from adasde.experiments.two_circles import QUICK, Settings, analyse
+from adasde.experiments.two_circles.circles import Circles, ExactFlow
+from adasde.experiments.two_circles.distances import assignment_distance, estimate, line_distance
+from adasde.experiments.two_circles.experiment import Sampler, measure, seeds_of
 from adasde.sampling.analytic import Mixture
 from adasde.sampling.integrate import solve
 from adasde.sampling.schedules import schedule

@@ -11,13 +11,14 @@ import pytest
 import torch
 from command import adasde as run_command
 
-from adasde.bench.cells import Measure, Sampler
-from adasde.bench.distances import sliced_wasserstein
-from adasde.bench.output import as_markdown, write_outputs
-from adasde.bench.plan import CHOICE_SEED, BenchSettings, Plan, deciding_first
-from adasde.bench.results import best_rows, ratios
-from adasde.bench.run import bench
-from adasde.bench.samplers import (
+from adasde.errors import AdaSDEError, DataError, ParamsError, SolverError
+from adasde.experiments.bench.cells import Measure, Sampler
+from adasde.experiments.bench.distances import sliced_wasserstein
+from adasde.experiments.bench.output import as_markdown, write_outputs
+from adasde.experiments.bench.plan import CHOICE_SEED, BenchSettings, Plan, deciding_first
+from adasde.experiments.bench.results import best_rows, ratios
+from adasde.experiments.bench.run import bench
+from adasde.experiments.bench.samplers import (
     LEARNED,
     Classical,
     Grid,
@@ -27,9 +28,8 @@ from adasde.bench.samplers import (
     parse_solver,
     with_recipe,
 )
-from adasde.bench.store import Store
-from adasde.bench.targets import target
-from adasde.errors import AdaSDEError, DataError, ParamsError, SolverError
+from adasde.experiments.bench.store import Store
+from adasde.experiments.bench.targets import target
 from adasde.sampling.solvers import SOLVERS
 
 TINY = BenchSettings(

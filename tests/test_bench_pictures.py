@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adasde.bench.pictures import quality_figure
+from adasde.experiments.bench.pictures import quality_figure
 from adasde.report.plots import ACCENT
 
 

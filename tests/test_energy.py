@@ -7,11 +7,11 @@ import torch
 from closed_form import small_mixture
 
 import adasde
-from adasde.bench.targets import MixtureTarget
 from adasde.distillation.distill import DistillSettings
 from adasde.distillation.energy import LIMIT, Reference, energy_distance
 from adasde.distillation.losses import Losses
 from adasde.errors import ParamsError
+from adasde.experiments.bench.targets import MixtureTarget
 from adasde.sampling.analytic import Gaussian
 from adasde.sampling.coefficients import MULTISTEP
 

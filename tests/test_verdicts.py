@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from adasde.analysis.distances import Estimate
-from adasde.analysis.verdicts import STATEMENTS, judge, overall, trend, verdict
+from adasde.experiments.two_circles.distances import Estimate
+from adasde.experiments.two_circles.verdicts import STATEMENTS, judge, overall, trend, verdict
 
 DOWN, UP, OPEN = Estimate(-0.2, -0.3, -0.1), Estimate(0.2, 0.1, 0.3), Estimate(0.05, -0.1, 0.2)
 TOTAL, DISCRETISATION, GRADIENT = STATEMENTS

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from adasde.bench.samplers import LEARNED
 from adasde.config.params import DistillParams, Grid, TeacherParams, check_params
 from adasde.config.sections import NetworkParams
 from adasde.errors import ParamsError
+from adasde.experiments.bench.samplers import LEARNED
 from adasde.models.checkpoint import cards
 from adasde.models.hub.cards import ModelCard, Recipe, card_of
 from adasde.utils.yaml_schema import parse_yaml

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adasde.bench.results import Row, best_rows
+from adasde.experiments.bench.results import Row, best_rows
 from adasde.report.page import STYLE, figure_html
 from adasde.report.plots import save_figure
 from adasde.report.table import MISSING, number_text
@@ -31,7 +31,7 @@ def write_outputs(document: dict[str, Any], out: Path) -> dict[str, str]:
     Raises:
         DataError: ``out`` cannot be written.
     """
-    from adasde.bench.pictures import draw
+    from adasde.experiments.bench.pictures import draw
 
     write_json(out / "bench.json", document)
     write_text(out / "bench.csv", as_csv(document))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from adasde.analysis.circles import Circles
 from adasde.errors import ParamsError
+from adasde.experiments.two_circles.circles import Circles
 
 
 @dataclass(frozen=True)

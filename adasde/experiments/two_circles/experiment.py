@@ -28,9 +28,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adasde.analysis.circles import ExactFlow
-from adasde.analysis.distances import assignment_distance, line_distance
-from adasde.analysis.settings import Settings
+from adasde.experiments.two_circles.circles import ExactFlow
+from adasde.experiments.two_circles.distances import assignment_distance, line_distance
+from adasde.experiments.two_circles.settings import Settings
 from adasde.models.families.toy.mlp import ResidualMLP
 from adasde.models.families.toy.training import descend, deterministic, sample_sigmas
 from adasde.models.preconditioning import Preconditioned, training_loss

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from adasde.bench.distances import sliced_wasserstein
 from adasde.distillation.energy import LIMIT
 from adasde.errors import ParamsError
+from adasde.experiments.bench.distances import sliced_wasserstein
 from adasde.sampling.analytic import Mixture, ScoreError
 from adasde.types import Denoiser
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adasde.bench.output import NAMES, best_rows, budgets_of, cell_text
-from adasde.bench.samplers import LEARNED
 from adasde.errors import DataError
+from adasde.experiments.bench.output import NAMES, best_rows, budgets_of, cell_text
+from adasde.experiments.bench.samplers import LEARNED
 from adasde.report.plots import ACCENT, FLOOR, PALETTE, new_figure, plain, plain_numbers, samples_figure
 from adasde.sampling.coefficients import OWN
 from adasde.utils.safetensors_io import load_images

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from adasde.bench.cells import Cell
-from adasde.bench.plan import BenchSettings, Plan
-from adasde.bench.results import document
-from adasde.bench.store import Store
+from adasde.experiments.bench.cells import Cell
+from adasde.experiments.bench.plan import BenchSettings, Plan
+from adasde.experiments.bench.results import document
+from adasde.experiments.bench.store import Store
 from adasde.utils.parallel import one_thread, processes
 from adasde.utils.progress import Advance, track
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adasde.bench.plan import BenchSettings
+    from adasde.experiments.bench.plan import BenchSettings
 
 Row = dict[str, Any]
 """One sampler at one budget: see ``Plan`` for its keys."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from adasde.analysis.distances import Estimate, estimate
-from adasde.analysis.experiment import Key, Measured
-from adasde.analysis.verdicts import Cells, Verdict, judge
+from adasde.experiments.two_circles.distances import Estimate, estimate
+from adasde.experiments.two_circles.experiment import Key, Measured
+from adasde.experiments.two_circles.verdicts import Cells, Verdict, judge
 
 METHOD = {
     "total": "W1(samples of the network, data)",

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 import adasde
-from adasde.bench.samplers import Classical, Learned
-from adasde.bench.store import Store
-from adasde.bench.targets import target
 from adasde.distillation.distill import batches_of, distill
 from adasde.errors import AdaSDEError
+from adasde.experiments.bench.samplers import Classical, Learned
+from adasde.experiments.bench.store import Store
+from adasde.experiments.bench.targets import target
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.wrappers import Counting

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from adasde.analysis.pictures import TITLES
-from adasde.analysis.results import METHOD, Analysis
-from adasde.analysis.verdicts import Verdict
+from adasde.experiments.two_circles.pictures import TITLES
+from adasde.experiments.two_circles.results import METHOD, Analysis
+from adasde.experiments.two_circles.verdicts import Verdict
 from adasde.report.page import STYLE, figure_html
 
 

@@ -6,11 +6,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from adasde.analysis.experiment import PAIRS, measure
-from adasde.analysis.page import page
-from adasde.analysis.pictures import TITLES, clouds_figure, error_figure
-from adasde.analysis.results import analysis, document
-from adasde.analysis.settings import Settings
+from adasde.experiments.two_circles.experiment import PAIRS, measure
+from adasde.experiments.two_circles.page import page
+from adasde.experiments.two_circles.pictures import TITLES, clouds_figure, error_figure
+from adasde.experiments.two_circles.results import analysis, document
+from adasde.experiments.two_circles.settings import Settings
 from adasde.report.plots import save_figure
 from adasde.utils.atomic_io import atomic, write_json, write_text
 

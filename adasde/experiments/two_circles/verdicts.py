@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adasde.analysis.distances import Estimate
+from adasde.experiments.two_circles.distances import Estimate
 
 HOLDS, PARTLY, FAILS, UNCLEAR = "holds", "holds in part", "does not hold", "unclear"
 FALLS, RISES = "falls", "rises"

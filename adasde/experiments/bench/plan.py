@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adasde.bench.cells import Cell, Ends, Measure, Sampler, Train
-from adasde.bench.results import summary
-from adasde.bench.samplers import LEARNED, Classical, Grid, Learned, all_classical
-from adasde.bench.store import Store
-from adasde.bench.targets import target
 from adasde.errors import ParamsError
+from adasde.experiments.bench.cells import Cell, Ends, Measure, Sampler, Train
+from adasde.experiments.bench.results import summary
+from adasde.experiments.bench.samplers import LEARNED, Classical, Grid, Learned, all_classical
+from adasde.experiments.bench.store import Store
+from adasde.experiments.bench.targets import target
 from adasde.sampling.schedules import unknown
 
 CHOICE_SEED = 900_000_000

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adasde.analysis.experiment import MEASURES, Measured
-from adasde.analysis.results import Analysis
+from adasde.experiments.two_circles.experiment import MEASURES, Measured
+from adasde.experiments.two_circles.results import Analysis
 from adasde.report.plots import ACCENT, FEATURES, FLOOR, PALETTE, new_figure, plain, plain_numbers
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Experiments over many samplers: the bench, and the paper's analysis on two circles."""
