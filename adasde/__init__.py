@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adasde import released as released
     from adasde.distillation.distill import DistillSettings as DistillSettings
     from adasde.distillation.distill import distill_coefficients as distill_coefficients
     from adasde.distillation.teacher import Teacher as Teacher
+    from adasde.integrations import released
     from adasde.sampling.coefficients import Coefficients as Coefficients
     from adasde.sampling.coefficients import neutral as neutral
     from adasde.sampling.integrate import sample as sample
@@ -45,7 +45,7 @@ __all__ = [*_HOME, "released"]
 
 def __getattr__(name: str) -> Any:
     if name == "released":
-        return import_module("adasde.released")
+        return import_module("adasde.integrations.released")
     if name not in _HOME:
         raise AttributeError(f"module 'adasde' has no attribute {name!r}")
     value = getattr(import_module(f"adasde.{_HOME[name]}"), name)

@@ -19,7 +19,7 @@ def import_released(
     import json
 
     from adasde.errors import CheckpointError
-    from adasde.released import load_predictor
+    from adasde.integrations.released import load_predictor
 
     files = [file for path in paths for file in (sorted(path.rglob("*.pkl")) if path.is_dir() else [path])]
     if not files:

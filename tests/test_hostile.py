@@ -19,8 +19,8 @@ import pickle_code
 import pytest
 
 from adasde.errors import AdaSDEError
+from adasde.integrations.released import load_predictor
 from adasde.models.safe_pickle import open_checkpoint
-from adasde.released import load_predictor
 
 MEMORY, SECONDS = 512 * 2**20, 10
 

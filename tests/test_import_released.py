@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from adasde.cli import app
 from adasde.errors import CheckpointError
-from adasde.released import load_predictor
+from adasde.integrations.released import load_predictor
 from adasde.sampling.analytic import Mixture
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.integrate import integrate

@@ -16,7 +16,7 @@ import torch
 
 from adasde.distillation.teacher import Teacher, split
 from adasde.errors import SolverError
-from adasde.released import from_raw
+from adasde.integrations.released import from_raw
 from adasde.sampling.analytic import Gaussian, Mixture
 from adasde.sampling.integrate import integrate
 from adasde.sampling.schedules import schedule

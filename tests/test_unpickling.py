@@ -15,7 +15,7 @@ import torch
 from released_files import ENTRY, Calls, write_predictor
 
 from adasde.errors import CheckpointError
-from adasde.released import from_raw, load_predictor
+from adasde.integrations.released import from_raw, load_predictor
 
 
 def test_a_predictor_is_read_without_running_its_source(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from tables import FORMS, random_table
 
 import adasde
 from adasde.errors import SolverError
+from adasde.integrations.linear_form import Progress, Row, unroll
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import SeededNoise
-from adasde.unrolled import Progress, Row, unroll
 
 
 def walked(table: Coefficients, latents: torch.Tensor, noise: SeededNoise) -> tuple[torch.Tensor, int]:

@@ -20,9 +20,9 @@ from torch import Tensor
 from adasde.errors import CoefficientsError, SolverError
 from adasde.integrations import fitting
 from adasde.integrations.guidance import check_guidance
+from adasde.integrations.linear_form import Progress, unroll
 from adasde.models.process import FLOW, Process, is_flow
 from adasde.sampling.coefficients import Coefficients
-from adasde.unrolled import Progress, unroll
 
 SHARED = (
     "num_train_timesteps",
