@@ -1,6 +1,6 @@
 """``python -m adasde``."""
 
-from adasde.cli import main
+from adasde.cli.main import main
 
 if __name__ == "__main__":
     main()

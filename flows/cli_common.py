@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adasde.cli_common import Json
+from adasde.cli.common import Json
 from adasde.errors import AdaSDEError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pathlib import Path
 import adasde.config.params
 import adasde.report
 import adasde.stages
-from adasde.cli import main
+from adasde.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 

@@ -14,7 +14,7 @@ from tables import random_table
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
-from adasde.cli import app
+from adasde.cli.main import app
 from adasde.errors import CheckpointError, ParamsError
 from adasde.generation import Request, draw_seeds
 from adasde.generation.conditions import parse_classes, parse_prompts, recorded

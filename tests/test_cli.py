@@ -15,7 +15,7 @@ from command import ROOT, adasde, explained
 from tiny import STAGES, tiny_values, write_params
 
 import adasde as package
-from adasde import cli
+from adasde.cli import main
 
 
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
@@ -34,7 +34,9 @@ def test_help_lists_the_commands(tmp_path: Path) -> None:
 
 def test_the_command_line_adds_nothing_heavy_to_the_package() -> None:
     """The program must list its commands in less than a second."""
-    code = "import adasde, sys; had = set(sys.modules); import adasde.cli; print(*set(sys.modules) - had)"
+    code = (
+        "import adasde, sys; had = set(sys.modules); import adasde.cli.main; print(*set(sys.modules) - had)"
+    )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     added = {name.split(".")[0] for name in found.stdout.split()}
@@ -109,7 +111,7 @@ def test_an_unreadable_file_is_explained_without_traceback(tmp_path: Path) -> No
         def refuse(path: Path) -> None:
             raise PermissionError(13, "Permission denied", "params.yaml")
 
-        cli.params_of = refuse  # type: ignore[assignment]
+        main.params_of = refuse  # type: ignore[assignment]
 
     explained(adasde(["fetch"], tmp_path, before=before), "params.yaml: Permission denied")
 
@@ -130,7 +132,7 @@ def test_a_bug_is_not_dressed_up_as_an_explanation(tmp_path: Path) -> None:
         def bug(path: Path) -> None:
             raise ZeroDivisionError("a bug")
 
-        cli.params_of = bug  # type: ignore[assignment]
+        main.params_of = bug  # type: ignore[assignment]
 
     ended = adasde(["fetch"], tmp_path, before=before)
     assert ended.code != 0
@@ -151,9 +153,9 @@ def test_entry_points_add_commands_and_a_broken_one_only_warns(
 
     added: list[typer.Typer] = []
     points = [Point("good:register", added.append), Point("bad:register", ImportError("no module"))]
-    monkeypatch.setattr(cli, "entry_points", lambda group: points if group == "adasde.commands" else [])
-    cli._load_commands()
-    assert added == [cli.app]
+    monkeypatch.setattr(main, "entry_points", lambda group: points if group == "adasde.commands" else [])
+    main._load_commands()
+    assert added == [main.app]
     assert "bad:register are not there: no module" in capsys.readouterr().err
 
 

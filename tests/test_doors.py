@@ -15,7 +15,7 @@ import torch
 from closed_form import small_mixture
 from tables import random_table
 
-from adasde.cli import main
+from adasde.cli.main import main
 from adasde.errors import AdaSDEError
 from adasde.generation.serving import prepare
 from adasde.integrations.k_diffusion import sample_adasde

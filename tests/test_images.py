@@ -16,7 +16,7 @@ from tables import random_table
 from typer.testing import CliRunner, Result
 
 import adasde
-from adasde.cli import app
+from adasde.cli.main import app
 from adasde.errors import CoefficientsError, ParamsError
 from adasde.generation import Request, draw_seeds, parse_seeds
 from adasde.generation.sinks import Bucket, Folder, file_of

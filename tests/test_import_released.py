@@ -13,7 +13,7 @@ import torch
 from released_files import ENTRY, PREDICTORS, write_predictor
 from typer.testing import CliRunner
 
-from adasde.cli import app
+from adasde.cli.main import app
 from adasde.errors import CheckpointError
 from adasde.integrations.released import load_predictor
 from adasde.sampling.analytic import Mixture

@@ -17,7 +17,7 @@ from homes import RealHome
 from typer.testing import CliRunner, Result
 
 import adasde
-from adasde.cli import app
+from adasde.cli.main import app
 from adasde.errors import StoreError
 
 pytestmark = pytest.mark.slow  # MLflow makes its database once

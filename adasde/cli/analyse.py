@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from adasde.cli_common import Json
+from adasde.cli.common import Json
 
 
 def analyse(

@@ -13,9 +13,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from adasde.cli_analyse import analyse
-from adasde.cli_bench import bench
-from adasde.cli_common import (
+from adasde.cli.analyse import analyse
+from adasde.cli.bench import bench
+from adasde.cli.common import (
     CHECKPOINT,
     DATA,
     PARAMS,
@@ -29,12 +29,12 @@ from adasde.cli_common import (
     params_of,
     tell,
 )
-from adasde.cli_learn import distill, teacher
-from adasde.cli_models import models, train_digits, train_glyphs
-from adasde.cli_released import import_released
-from adasde.cli_sample import sample
-from adasde.cli_start import estimate, init
-from adasde.cli_store import store
+from adasde.cli.learn import distill, teacher
+from adasde.cli.models import models, train_digits, train_glyphs
+from adasde.cli.released import import_released
+from adasde.cli.sample import sample
+from adasde.cli.start import estimate, init
+from adasde.cli.storage import store
 from adasde.errors import AdaSDEError
 
 DEBUG = "ADASDE_DEBUG"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from adasde.cli_common import Json
+from adasde.cli.common import Json
 from adasde.errors import ParamsError
 
 PARAMS = Path("params.yaml")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from adasde.cli_common import Json, tell
+from adasde.cli.common import Json, tell
 
 DATA = Path("data")
 

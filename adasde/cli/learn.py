@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from adasde.cli_common import (
+from adasde.cli.common import (
     CHECKPOINT,
     DATA,
     PARAMS,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from adasde.cli_common import Json
+from adasde.cli.common import Json
 
 COLOURS = {"ok": "green", "failed": "red", "skipped": "yellow"}
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from adasde.cli_common import Json
+from adasde.cli.common import Json
 
 
 def import_released(
