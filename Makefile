@@ -24,8 +24,8 @@ $(STAMP): requirements.lock pyproject.toml
 		|| $(BIN)/python -m pip install --quiet -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m compileall -q adasde flows
-	$(BIN)/python -m flows.environment
-	$(BIN)/python -m flows.databases
+	$(BIN)/python -m flows.system.environment
+	$(BIN)/python -m flows.system.databases
 	@touch $@
 
 demo: $(STAMP) ## distil, evaluate, track and register the digits model, and show the table

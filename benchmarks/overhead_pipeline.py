@@ -30,10 +30,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from flows import environment, graph
+from flows import graph
 from flows.prefect_api import PrefectApi
 from flows.server import api_url
 from flows.service import free_port
+from flows.system import environment
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

@@ -29,8 +29,8 @@ def register(app: typer.Typer) -> None:
 
 def run(project: Project = Path(), as_json: Json = False) -> None:
     """Bring every stage up to date, then track and register the coefficients in MLflow."""
-    from flows.lock import only_run
     from flows.storage import require_storage
+    from flows.system.locks import only_run
 
     began = time.monotonic()
     folder = enter(project)

@@ -39,7 +39,7 @@ def require_pipeline() -> None:
 
 def enter(project: Path) -> Path:
     """Find the project, go into its folder and set its environment; the folder."""
-    from flows import environment
+    from flows.system import environment
 
     require_pipeline()
     folder = environment.find_project(project)
@@ -54,8 +54,8 @@ def observed(project: Path) -> Iterator[Address | TemporaryServer]:
 
     Prefect is to be imported inside the block.
     """
-    from flows.observer import Bars, PlainLines, observed_by
     from flows.server import TemporaryServer, address
+    from flows.system.progress import Bars, PlainLines, observed_by
 
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # the observer speaks instead
     with ExitStack() as stack:

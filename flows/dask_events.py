@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from flows.observer import Observer, Outcome, Step, observer
+from flows.system.progress import Observer, Outcome, Step, observer
 
 if TYPE_CHECKING:
     from distributed import Client, Worker

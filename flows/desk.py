@@ -19,8 +19,8 @@ from adasde.storage import open_store
 from flows import registry
 from flows.audit import Audit
 from flows.champions import Champions, Pointer
-from flows.lock import only_promotion
 from flows.mlflow_home import SQLITE, open_client, reason
+from flows.system.locks import only_promotion
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from adasde.config.params import load_params
 from flows import registry
 from flows.desk import Desk, Settled, desk_of, open_registry, settle
-from flows.lock import BusyError, only_promotion
+from flows.system.locks import BusyError, only_promotion
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -17,16 +17,17 @@ from prefect.futures import wait as wait_for_all
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from flows import environment, graph
-from flows.logs import explain_failures
+from flows import graph
 from flows.mending import mend
-from flows.observer import Outcome, Step, observer
-from flows.processes import Crew
 from flows.publish import publish
 from flows.stage import Site, run_stage
 from flows.storage import require_storage
+from flows.system import environment
+from flows.system.logging import explain_failures
+from flows.system.progress import Outcome, Step, observer
+from flows.system.subprocesses import Crew
+from flows.system.turn import turn
 from flows.tracking import Tracked, load_libraries, track
-from flows.turn import turn
 
 SECONDS_BETWEEN_UPDATES = 5.0
 

@@ -10,10 +10,11 @@ from prefect.artifacts import create_markdown_artifact
 
 from adasde.config.params import load_params
 from adasde.errors import AdaSDEError
-from flows import environment, promoting
-from flows.logs import explain_failures
+from flows import promoting
 from flows.outcome import Outcome
 from flows.promoting import Asked
+from flows.system import environment
+from flows.system.logging import explain_failures
 
 
 @flow(name="adasde-promote")

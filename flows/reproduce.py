@@ -12,11 +12,11 @@ from typing import Any
 from adasde.errors import AdaSDEError
 from flows import comparison, graph, machine
 from flows.comparison import Comparison
-from flows.lock import only_reproduction
-from flows.processes import Child
 from flows.record import measured, read_json
 from flows.recorded import Recorded, find
 from flows.restoring import Place, Restorer, Say
+from flows.system.locks import only_reproduction
+from flows.system.subprocesses import Child
 
 OURS = ("PREFECT_", "MLFLOW_", "DVC_")
 """Variables of the project that the run came from; the folder has its own."""

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from adasde.errors import AdaSDEError
-from flows.databases import PREFECT
-from flows.lock import running_servers
 from flows.service import HOST, Service, answers, free_port
+from flows.system.databases import PREFECT
+from flows.system.locks import running_servers
 
 USUAL_PORT = 4200
 EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}

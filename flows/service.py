@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, build_opener
 
 from adasde.errors import AdaSDEError
-from flows.processes import Child
+from flows.system.subprocesses import Child
 
 HOST = "127.0.0.1"
 PATIENCE = 600.0

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adasde.errors import AdaSDEError
-from flows.observer import Outcome, Step, observer
-from flows.processes import Child, Crew
+from flows.system.progress import Outcome, Step, observer
+from flows.system.subprocesses import Child, Crew
 
 PROGRESS = "@progress "
 TAIL = 15

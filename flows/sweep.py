@@ -13,20 +13,21 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows import environment, graph
+from flows import graph
 from flows.grid import Settings, Trial, touched
-from flows.lock import only_run, only_sweep
-from flows.logs import explain_failures
-from flows.observer import observer
 from flows.pipeline import run_stages
-from flows.processes import Crew
 from flows.stage import Site
 from flows.storage import require_storage
 from flows.sweep_plan import Plan, make_plan
 from flows.sweep_record import SweepRecord
 from flows.sweep_summary import Summary, SweepError
+from flows.system import environment
+from flows.system.locks import only_run, only_sweep
+from flows.system.logging import explain_failures
+from flows.system.progress import observer
+from flows.system.subprocesses import Crew
+from flows.system.turn import turn
 from flows.trial import crew_of, trial_task
-from flows.turn import turn
 
 SHARED = "shared"
 """The workspace of what trials share and the project does not have."""

@@ -11,14 +11,14 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows import environment
 from flows.dask_events import Messenger, this_worker
-from flows.lock import current_sweep, only_run
-from flows.logs import explain_failures
-from flows.observer import tell
 from flows.pipeline import run_stages
-from flows.processes import Crew
 from flows.stage import Site
+from flows.system import environment
+from flows.system.locks import current_sweep, only_run
+from flows.system.logging import explain_failures
+from flows.system.progress import tell
+from flows.system.subprocesses import Crew
 from flows.workspace import Workspace
 
 SECONDS_BETWEEN_LOOKS = 1.0

@@ -16,8 +16,8 @@ import yaml
 
 from adasde.errors import AdaSDEError, DataError
 from adasde.utils.atomic_io import write_text
-from flows import environment
-from flows.processes import Crew
+from flows.system import environment
+from flows.system.subprocesses import Crew
 
 OURS = (".cache", ".git", ".prefect", ".venv", "mlruns", "store", "dvc_plots", "dvc.lock", "params.yaml")
 """What is never copied: state, and what a workspace has of its own; beside `.dvc` save its configuration."""

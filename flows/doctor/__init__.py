@@ -15,8 +15,8 @@ __all__ = ["Finding", "examine", "show"]
 
 def examine(start: Path) -> Iterator[Finding]:
     """Every check in turn, in the environment that the other commands use; never raises."""
-    from flows import environment
     from flows.doctor import machine, project, servers
+    from flows.system import environment
 
     yield from chain.from_iterable(tried(name, check) for name, check in machine.CHECKS.items())
     try:

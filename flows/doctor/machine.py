@@ -50,7 +50,7 @@ def torch() -> Iterator[Finding]:
     """Whether torch loads, and what a stage may compute with."""
     import torch as library
 
-    from flows.environment import parallel_stages
+    from flows.system.environment import parallel_stages
 
     threads = os.environ.get("OMP_NUM_THREADS") or "1"
     gpus = library.cuda.device_count() if library.cuda.is_available() else 0

@@ -47,8 +47,8 @@ def params(project: Path) -> Iterator[Finding]:
 def stages(project: Path) -> Iterator[Finding]:
     """What DVC would run."""
     from flows import graph
-    from flows.environment import prepare_dvc
-    from flows.lock import current_run
+    from flows.system.environment import prepare_dvc
+    from flows.system.locks import current_run
 
     prepare_dvc(project)
     known = graph.read_stages(project)
@@ -63,7 +63,7 @@ def stages(project: Path) -> Iterator[Finding]:
 
 def git(project: Path) -> Iterator[Finding]:
     """Which commit a run would be tracked with."""
-    from flows.environment import in_git
+    from flows.system.environment import in_git
 
     if not in_git(project):
         yield Finding("git", "ok", "not a git work tree: runs are tracked without a commit")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from projects import ROOT, Project, make_project
 
-from flows import environment
+from flows.system import environment
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,10 +15,10 @@ from urllib.parse import quote
 import pytest
 from tiny import tiny_values, write_params
 
-from flows import environment
 from flows.mlflow_home import experiment_id, open_client
 from flows.provenance import Provenance
 from flows.record import Outputs
+from flows.system import environment
 from flows.tracking import SWEEP, TRIAL, about_run, log_run
 from flows.up import Together, start_mlflow
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows import databases
-from flows.databases import MLFLOW, PREFECT, Tool
+from flows.system import databases
+from flows.system.databases import MLFLOW, PREFECT, Tool
 
 TOOLS = pytest.mark.parametrize("tool", [PREFECT, MLFLOW], ids=lambda tool: tool.name)
 

@@ -9,7 +9,7 @@ import pytest
 from dvc.config import Config
 
 from adasde.errors import AdaSDEError
-from flows import environment
+from flows.system import environment
 
 
 def test_all_state_goes_into_the_project(tmp_path: Path) -> None:

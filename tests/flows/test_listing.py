@@ -12,7 +12,7 @@ from rich.console import Console
 
 from flows import listing
 from flows.listing import decisions, list_models, tables
-from flows.lock import only_promotion
+from flows.system.locks import only_promotion
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.lock import BusyError, only_run, only_servers, running_servers
+from flows.system.locks import BusyError, only_run, only_servers, running_servers
 
 
 def test_one_run_at_a_time_and_who_it_is(tmp_path: Path) -> None:

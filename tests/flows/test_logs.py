@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from adasde.errors import AdaSDEError
-from flows.logs import Explained
+from flows.system.logging import Explained
 
 
 def record_of(error: Exception) -> logging.LogRecord:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 
-from flows.observer import Bars, Observer, PlainLines, Step, observed_by, observer
+from flows.system.progress import Bars, Observer, PlainLines, Step, observed_by, observer
 
 
 def test_plain_lines_say_little() -> None:

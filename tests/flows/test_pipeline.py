@@ -17,7 +17,7 @@ import yaml
 from projects import Project
 from waiting import processes_in
 
-from flows.lock import only_run
+from flows.system.locks import only_run
 
 pytestmark = pytest.mark.integration
 

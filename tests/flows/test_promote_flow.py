@@ -14,8 +14,9 @@ from projects import ROOT
 from tiny import tiny_values, write_params
 
 from adasde.errors import AdaSDEError
-from flows import environment, promote
+from flows import promote
 from flows.outcome import Outcome
+from flows.system import environment
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from flows import promoting
 from flows.audit import GRACE, Audit
 from flows.champions import Champions, Pointer
 from flows.desk import Desk, move
-from flows.lock import BusyError, only_promotion
+from flows.system.locks import BusyError, only_promotion
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from repositories import git, under_git
 from adasde.errors import AdaSDEError
 from flows import machine, recorded, reproduce
 from flows.comparison import compare
-from flows.lock import BusyError, only_reproduction
 from flows.restoring import Place
+from flows.system.locks import BusyError, only_reproduction
 
 pytestmark = pytest.mark.integration
 

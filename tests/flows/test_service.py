@@ -10,9 +10,9 @@ import pytest
 
 from adasde.errors import AdaSDEError
 from flows import server
-from flows.lock import only_servers
 from flows.server import Address
 from flows.service import HOST, Service, answers, free_port
+from flows.system.locks import only_servers
 
 
 def service(tmp_path: Path, *command: str) -> tuple[Service, int]:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from flows.observer import Step
 from flows.stage import StageError, parse_progress
+from flows.system.progress import Step
 
 
 def test_progress_lines_are_understood() -> None:

@@ -8,7 +8,8 @@ import pytest
 from dvc.config import Config
 
 from adasde.errors import StoreError
-from flows import environment, storage, transfer
+from flows import storage, transfer
+from flows.system import environment
 
 
 @pytest.fixture

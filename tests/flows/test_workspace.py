@@ -12,10 +12,10 @@ import yaml
 from projects import ROOT, Project
 
 from adasde.errors import DataError
-from flows import environment
 from flows.grid import make_trials
-from flows.processes import Crew
 from flows.sweep_plan import Plan, make_plan
+from flows.system import environment
+from flows.system.subprocesses import Crew
 from flows.workspace import Workspace, project_files
 
 FILES = (

@@ -11,7 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import deployment, flow_run
 from prefect.states import Running
 
-from flows.lock import BusyError, only_run
+from flows.system.locks import BusyError, only_run
 
 SECONDS_BETWEEN_TRIES = 5.0
 

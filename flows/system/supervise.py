@@ -1,4 +1,4 @@
-"""Run a command that never outlives whoever started it: ``python -m flows.guard COMMAND…``.
+"""Run a command that never outlives whoever started it: ``python -m flows.system.supervise COMMAND…``.
 
 The command gets a process group of its own. When standard input closes, because the parent asks for it
 or is gone, the group is interrupted as by Ctrl-C, and ended by force if that does not help.

@@ -12,7 +12,7 @@ from typing import IO
 
 
 class Child:
-    """A command under ``flows.guard``: not reached by the terminal's Ctrl-C, ended by ``stop`` or with us."""
+    """A command under ``flows.system.supervise``: not reached by the terminal's Ctrl-C, ended by ``stop`` or with us."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class Child:
         errors: IO[str] | None = None,
     ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "flows.guard", *command],
+            [sys.executable, "-m", "flows.system.supervise", *command],
             cwd=cwd,
             env=env,
             stdin=subprocess.PIPE,

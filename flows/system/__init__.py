@@ -1,0 +1,1 @@
+"""The machine: environment, locks, child processes, progress, logging."""
