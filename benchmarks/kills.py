@@ -26,7 +26,7 @@ from overhead_pipeline import ADASDE, HERE, ROOT, new_project
 
 from adasde.config.params import check_params
 from adasde.utils.atomic_io import write_json
-from flows.graph import output_hashes
+from flows.dvc.graph import output_hashes
 from flows.tracking import VOLATILE
 
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/flows")]

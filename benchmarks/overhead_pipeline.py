@@ -30,7 +30,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from flows import graph
+from flows.dvc import graph
 from flows.prefect_api import PrefectApi
 from flows.server import api_url
 from flows.service import free_port

@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 def run(project: Project = Path(), as_json: Json = False) -> None:
     """Bring every stage up to date, then track and register the coefficients in MLflow."""
-    from flows.storage import require_storage
+    from flows.dvc.remote import require_storage
     from flows.system.locks import only_run
 
     began = time.monotonic()
@@ -42,7 +42,7 @@ def run(project: Project = Path(), as_json: Json = False) -> None:
 
 def _run_flow(project: Path) -> Summary:
     from adasde.config.params import load_params
-    from flows.graph import require_params
+    from flows.dvc.graph import require_params
 
     with observed(project) as server:
         load_params(project / "params.yaml")

@@ -59,7 +59,7 @@ def sweep(
         _list(make_plan(folder, wanted), as_json)
         return
     with observed(folder) as server:
-        from flows.storage import require_storage
+        from flows.dvc.remote import require_storage
         from flows.sweep_plan import make_plan
 
         make_plan(folder, wanted)

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 def push(project: Project = Path(), as_json: Json = False) -> None:
     """Send the outputs of the stages, as dvc.lock names them, to the storage."""
     from adasde.cli.common import tell
-    from flows.transfer import transfer
+    from flows.dvc.transfer import transfer
 
     url, said = transfer("push", enter(project))
     tell("push", {"out": url, "dvc": said or "done"}, as_json)
@@ -32,7 +32,7 @@ def pull(
 ) -> None:
     """Bring the outputs of the stages, as dvc.lock names them, from the storage."""
     from adasde.cli.common import tell
-    from flows.transfer import transfer
+    from flows.dvc.transfer import transfer
 
     url, said = transfer("pull", enter(project), force=force)
     tell("pull", {"out": url, "dvc": said or "done"}, as_json)

@@ -19,7 +19,7 @@ from flows.labels import short_names
 
 if TYPE_CHECKING:
     from adasde.config.params import Params
-    from flows.graph import Stage
+    from flows.dvc.graph import Stage
 
 LONGEST = 100
 """Characters of the folder of a trial."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from adasde.errors import AdaSDEError
 from adasde.storage.base import of_this_machine
 from adasde.storage.fetch import explained_s3, one_line
-from flows.storage import mlflow_url
+from flows.dvc.remote import mlflow_url
 from flows.system.databases import MLFLOW
 
 if TYPE_CHECKING:

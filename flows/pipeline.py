@@ -17,11 +17,11 @@ from prefect.futures import wait as wait_for_all
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from flows import graph
-from flows.mending import mend
+from flows.dvc import graph
+from flows.dvc.remote import require_storage
+from flows.dvc.repair import mend
+from flows.dvc.stage import Site, run_stage
 from flows.publish import publish
-from flows.stage import Site, run_stage
-from flows.storage import require_storage
 from flows.system import environment
 from flows.system.logging import explain_failures
 from flows.system.progress import Outcome, Step, observer

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from adasde.errors import DataError
 from adasde.utils.atomic_io import sha256_file
-from flows import graph
+from flows.dvc import graph
 from flows.labels import solver_label
 from flows.mlflow_model import write_model
 from flows.provenance import LOCK

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adasde.errors import AdaSDEError
-from flows import graph
+from flows.dvc import graph
 from flows.mlflow_home import open_client
 from flows.provenance import LOCK, MACHINE, SETUP
 

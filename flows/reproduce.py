@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from adasde.errors import AdaSDEError
-from flows import comparison, graph, machine
+from flows import comparison, machine
 from flows.comparison import Comparison
+from flows.dvc import graph
 from flows.record import measured, read_json
 from flows.recorded import Recorded, find
 from flows.restoring import Place, Restorer, Say

@@ -14,12 +14,12 @@ import yaml
 
 from adasde.errors import AdaSDEError, StoreError
 from adasde.utils.atomic_io import write_json, write_text
+from flows.dvc.remote import REMOTE, dvc_url, with_remote
+from flows.dvc.transfer import run_dvc
 from flows.git import GitError, git, text
 from flows.provenance import PATCH
 from flows.recorded import Recorded
-from flows.storage import REMOTE, dvc_url, with_remote
 from flows.system.environment import find_project
-from flows.transfer import run_dvc
 
 INPUTS = ("fetch",)
 """Stages whose outputs are brought rather than made where they are kept."""

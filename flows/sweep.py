@@ -13,11 +13,11 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows import graph
+from flows.dvc import graph
+from flows.dvc.remote import require_storage
+from flows.dvc.stage import Site
 from flows.grid import Settings, Trial, touched
 from flows.pipeline import run_stages
-from flows.stage import Site
-from flows.storage import require_storage
 from flows.sweep_plan import Plan, make_plan
 from flows.sweep_record import SweepRecord
 from flows.sweep_summary import Summary, SweepError

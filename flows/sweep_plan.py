@@ -11,8 +11,8 @@ from typing import Any
 from adasde.config.params import check_params, load_params
 from adasde.utils.atomic_io import sha256_file, sha256_json
 from adasde.utils.yaml_schema import read_yaml
-from flows import graph
-from flows.graph import Stage
+from flows.dvc import graph
+from flows.dvc.graph import Stage
 from flows.grid import Settings, Trial, make_trials, require_effect, touched
 from flows.record import NOT_COMPARED
 from flows.workspace import Workspace

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adasde.errors import AdaSDEError
-from flows import graph
+from flows.dvc import graph
 from flows.grid import Trial, shown
 from flows.mlflow_home import experiment_id, open_client
 from flows.provenance import Provenance

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from adasde.utils.atomic_io import sha256_json
-from flows import graph
+from flows.dvc import graph
 from flows.labels import differences, solver_label
 from flows.mlflow_home import experiment_id, open_client
 from flows.provenance import Provenance

@@ -12,8 +12,8 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.dask_events import Messenger, this_worker
+from flows.dvc.stage import Site
 from flows.pipeline import run_stages
-from flows.stage import Site
 from flows.system import environment
 from flows.system.locks import current_sweep, only_run
 from flows.system.logging import explain_failures

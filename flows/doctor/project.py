@@ -36,7 +36,7 @@ def folder(project: Path) -> Iterator[Finding]:
 def params(project: Path) -> Iterator[Finding]:
     """Whether params.yaml is valid and has what dvc.yaml asks for."""
     from adasde.config.params import load_params
-    from flows.graph import require_params
+    from flows.dvc.graph import require_params
 
     values = load_params(project / "params.yaml")
     require_params(project)
@@ -46,7 +46,7 @@ def params(project: Path) -> Iterator[Finding]:
 
 def stages(project: Path) -> Iterator[Finding]:
     """What DVC would run."""
-    from flows import graph
+    from flows.dvc import graph
     from flows.system.environment import prepare_dvc
     from flows.system.locks import current_run
 

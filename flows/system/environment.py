@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from adasde.errors import AdaSDEError
-from flows.mending import mend
-from flows.storage import dvc_url, with_remote
+from flows.dvc.remote import dvc_url, with_remote
+from flows.dvc.repair import mend
 
 ALWAYS = {
     "DO_NOT_TRACK": "true",

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from adasde.errors import AdaSDEError
-from flows import graph
-from flows.graph import Stage
+from flows.dvc import graph
+from flows.dvc.graph import Stage
 
 ROOT = Path(__file__).parents[2]
 CHAIN = {s.name: s for s in (Stage("a", ()), Stage("b", ("a",)), Stage("c", ("b",)), Stage("d", ("a",)))}

@@ -8,7 +8,7 @@ import pytest
 from tiny import tiny_values
 
 from adasde.errors import ParamsError
-from flows.graph import Stage
+from flows.dvc.graph import Stage
 from flows.grid import make_trials, parse_settings, require_effect, touched
 
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from projects import Project
 
-from flows.graph import output_hashes
-from flows.mending import mend
+from flows.dvc.graph import output_hashes
+from flows.dvc.repair import mend
 from flows.tracking import VOLATILE
 
 LOCK = yaml.safe_dump(

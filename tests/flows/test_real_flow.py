@@ -14,7 +14,7 @@ from projects import ROOT, Project, make_project
 from repositories import under_git
 from stopping import Stopping
 
-from flows.graph import output_hashes
+from flows.dvc.graph import output_hashes
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.stage import StageError, parse_progress
+from flows.dvc.stage import StageError, parse_progress
 from flows.system.progress import Step
 
 

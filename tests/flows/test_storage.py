@@ -8,7 +8,7 @@ import pytest
 from dvc.config import Config
 
 from adasde.errors import StoreError
-from flows import storage, transfer
+from flows.dvc import remote, transfer
 from flows.system import environment
 
 
@@ -25,13 +25,13 @@ def local(project: Path) -> dict:
 
 
 def test_addresses_below_the_storage(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert storage.dvc_url(project) is storage.mlflow_url(project) is None
+    assert remote.dvc_url(project) is remote.mlflow_url(project) is None
     (project / "params.yaml").write_text("storage: {url: shared bytes}\n")
-    assert storage.dvc_url(project) == f"{project}/shared bytes/dvc"
-    assert storage.mlflow_url(project) == f"file://{project}/shared%20bytes/mlflow"
+    assert remote.dvc_url(project) == f"{project}/shared bytes/dvc"
+    assert remote.mlflow_url(project) == f"file://{project}/shared%20bytes/mlflow"
     monkeypatch.setenv("ADASDE_STORAGE_URL", "s3://bucket/prefix/")
-    assert storage.dvc_url(project) == "s3://bucket/prefix/dvc"
-    assert storage.mlflow_url(project) == "s3://bucket/prefix/mlflow"
+    assert remote.dvc_url(project) == "s3://bucket/prefix/dvc"
+    assert remote.mlflow_url(project) == "s3://bucket/prefix/mlflow"
 
 
 def test_the_remote_comes_moves_and_goes_with_the_storage(

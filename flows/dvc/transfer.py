@@ -11,7 +11,7 @@ from typing import Literal
 
 from adasde.errors import StoreError
 from adasde.storage.check import require_working
-from flows.storage import REMOTE, dvc_url, open_briefly
+from flows.dvc.remote import REMOTE, dvc_url, open_briefly
 from flows.system.subprocesses import Child
 
 TAIL = 10
