@@ -31,9 +31,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.dvc import graph
-from flows.prefect_api import PrefectApi
-from flows.server import api_url
-from flows.service import free_port
+from flows.servers.prefect import api_url
+from flows.servers.prefect_api import PrefectApi
+from flows.servers.service import free_port
 from flows.system import environment
 
 HERE = Path(__file__).parent

@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from flows.cli_common import enter
-from flows.server import api_of
+from flows.servers.prefect import api_of
 
 NAME = "adasde-tell-failures"
 SUBJECT = "{{ flow.name }} run {{ flow_run.name }}: {{ flow_run.state.name }}"

@@ -16,7 +16,7 @@ from adasde.cli.common import Json
 from adasde.errors import AdaSDEError
 
 if TYPE_CHECKING:
-    from flows.server import Address, TemporaryServer
+    from flows.servers.prefect import Address, TemporaryServer
 
 __all__ = ["Json", "Project", "enter", "observed", "require_pipeline"]
 
@@ -54,7 +54,7 @@ def observed(project: Path) -> Iterator[Address | TemporaryServer]:
 
     Prefect is to be imported inside the block.
     """
-    from flows.server import TemporaryServer, address
+    from flows.servers.prefect import TemporaryServer, address
     from flows.system.progress import Bars, PlainLines, observed_by
 
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # the observer speaks instead

@@ -54,8 +54,8 @@ def promote(
 def _promote(project: Path, model: str, nfe: int, asked: Asked) -> Outcome:
     """As a flow run where a Prefect server answers, which then shows the decision; else without."""
     from flows import promoting
-    from flows.server import address
-    from flows.service import answers
+    from flows.servers.prefect import address
+    from flows.servers.service import answers
 
     server = address(project)
     if server is None or not answers(f"{server.url.rstrip('/')}/health"):

@@ -33,7 +33,7 @@ def up(
 ) -> None:
     """Start the servers of Prefect and MLflow and a worker on this machine; Ctrl-C stops them."""
     folder = enter(project)
-    from flows.up import Plan, serve
+    from flows.servers.up import Plan, serve
 
     plan = Plan(prefect_port, mlflow_port, mlflow, worker)
     signal.signal(signal.SIGTERM, _as_interrupt)
@@ -61,7 +61,7 @@ def prefect(context: typer.Context, project: Project = Path()) -> None:
     os.environ["PWD"] = str(folder)  # prefect.yaml asks for it
     os.environ.setdefault("PREFECT_CLI_PROMPT", "false")
     if context.args[:1] != ["server"]:
-        from flows.server import api_of
+        from flows.servers.prefect import api_of
 
         os.environ["PREFECT_API_URL"] = api_of(folder)
     os.execv(sys.executable, [sys.executable, "-m", "prefect", *context.args])

@@ -11,11 +11,11 @@ from typing import Any
 
 from adasde.errors import AdaSDEError
 from flows.doctor.findings import Finding
-from flows.prefect_api import PrefectApi
-from flows.server import USUAL_PORT, Address, address, api_url
-from flows.service import HOST, answers
+from flows.servers.prefect import USUAL_PORT, Address, address, api_url
+from flows.servers.prefect_api import PrefectApi
+from flows.servers.service import HOST, answers
+from flows.servers.worker import POOL, dead_runs, online_workers
 from flows.system.locks import running_servers
-from flows.worker import POOL, dead_runs, online_workers
 
 OF_DEPLOYMENTS = {"deployment_id": {"is_null_": False}}
 

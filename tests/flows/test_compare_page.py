@@ -18,9 +18,9 @@ from tiny import tiny_values, write_params
 from flows.mlflow_home import experiment_id, open_client
 from flows.provenance import Provenance
 from flows.record import Outputs
+from flows.servers.up import Together, start_mlflow
 from flows.system import environment
 from flows.tracking import SWEEP, TRIAL, about_run, log_run
-from flows.up import Together, start_mlflow
 
 CHROMIUM = shutil.which("chromium")
 QUIET = (

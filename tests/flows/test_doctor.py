@@ -11,10 +11,10 @@ from projects import Project
 from site_server import Quiet, served
 
 from adasde.errors import AdaSDEError
-from flows import worker
 from flows.doctor import machine, servers
 from flows.doctor.findings import Finding, show, tried
-from flows.service import free_port
+from flows.servers import worker
+from flows.servers.service import free_port
 
 
 class Api:

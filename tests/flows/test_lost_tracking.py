@@ -12,8 +12,8 @@ from projects import Project
 from waiting import eventually
 
 from adasde.storage.resolve import local_path
-from flows.service import free_port
-from flows.up import Together, start_mlflow
+from flows.servers.service import free_port
+from flows.servers.up import Together, start_mlflow
 
 pytestmark = pytest.mark.integration
 

@@ -36,7 +36,7 @@ from flows.mlflow_home import open_client
 from flows.mlflow_model import NEEDED, requirements, write_model
 from flows.record import BUNDLE, Outputs, log_files
 from flows.registry import CHAMPION, ensure_challenger, registered_name
-from flows.service import HOST, Service, answers, free_port, opener
+from flows.servers.service import HOST, Service, answers, free_port, opener
 
 pytestmark = pytest.mark.slow  # MLflow makes its database once
 

@@ -19,9 +19,9 @@ from projects import ROOT, Project
 from site_server import Quiet, served
 from waiting import eventually, processes_in
 
-from flows.prefect_api import PrefectApi
-from flows.server import api_url
-from flows.service import answers, free_port
+from flows.servers.prefect import api_url
+from flows.servers.prefect_api import PrefectApi
+from flows.servers.service import answers, free_port
 from flows.system.locks import only_run
 
 pytestmark = pytest.mark.integration

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from adasde.errors import AdaSDEError
-from flows import server
-from flows.server import Address
-from flows.service import HOST, Service, answers, free_port
+from flows.servers import prefect
+from flows.servers.prefect import Address
+from flows.servers.service import HOST, Service, answers, free_port
 from flows.system.locks import only_servers
 
 
@@ -91,22 +91,22 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_server_of_a_command_is_the_chosen_one_else_the_one_that_is_up(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert server.address(home) is None
+    assert prefect.address(home) is None
     with only_servers(home) as announce:
-        assert server.address(home) is None, "not up yet"
+        assert prefect.address(home) is None, "not up yet"
         announce({"prefect": "http://up/api"})
-        assert server.address(home) == Address("http://up/api", "adasde up")
+        assert prefect.address(home) == Address("http://up/api", "adasde up")
         profile = '[profiles.mine]\nPREFECT_API_URL = "http://profile/api"\n[profiles.other]\n'
         (home / "profiles.toml").write_text(f'active = "mine"\n{profile}')
-        assert server.address(home) == Address("http://profile/api", str(home / "profiles.toml"))
+        assert prefect.address(home) == Address("http://profile/api", str(home / "profiles.toml"))
         monkeypatch.setenv("PREFECT_API_URL", "http://mine/api")
-        assert server.address(home) == Address("http://mine/api", "PREFECT_API_URL")
+        assert prefect.address(home) == Address("http://mine/api", "PREFECT_API_URL")
     monkeypatch.delenv("PREFECT_API_URL")
     monkeypatch.setenv("PREFECT_PROFILE", "other")
-    assert server.address(home) is None
+    assert prefect.address(home) is None
 
 
 def test_a_chosen_server_that_does_not_answer_is_named() -> None:
-    url = server.api_url(free_port())
+    url = prefect.api_url(free_port())
     with pytest.raises(AdaSDEError, match=rf"{url} \(from PREFECT_API_URL\) does not answer.*unset"):
         Address(url, "PREFECT_API_URL").wait()

@@ -22,7 +22,7 @@ from waiting import eventually
 
 from adasde.errors import AdaSDEError
 from flows import dask_cluster
-from flows.service import HOST, free_port
+from flows.servers.service import HOST, free_port
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from adasde.errors import AdaSDEError
-from flows.service import HOST, Service, answers, free_port
+from flows.servers.service import HOST, Service, answers, free_port
 from flows.system.databases import PREFECT
 from flows.system.locks import running_servers
 

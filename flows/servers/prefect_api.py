@@ -11,7 +11,7 @@ from urllib.error import HTTPError
 from urllib.request import Request
 
 from adasde.errors import AdaSDEError
-from flows.service import opener
+from flows.servers.service import opener
 
 PATIENCE = 60.0
 """Seconds that one answer may take, and that a busy server is asked again."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from adasde.errors import AdaSDEError
-from flows.prefect_api import PrefectApi
-from flows.service import Service
+from flows.servers.prefect_api import PrefectApi
+from flows.servers.service import Service
 
 POOL = "adasde"
 """The work pool that prefect.yaml names."""

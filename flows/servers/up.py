@@ -12,11 +12,11 @@ from pathlib import Path
 
 from adasde.errors import AdaSDEError
 from flows.mlflow_home import artifact_root
-from flows.prefect_api import PrefectApi
-from flows.server import USUAL_PORT, api_url, prefect_server
-from flows.service import HOST, Service, answers, free_port
+from flows.servers.prefect import USUAL_PORT, api_url, prefect_server
+from flows.servers.prefect_api import PrefectApi
+from flows.servers.service import HOST, Service, answers, free_port
+from flows.servers.worker import bury, start_worker
 from flows.system.locks import only_servers
-from flows.worker import bury, start_worker
 
 LOGS = Path(".cache", "logs")
 

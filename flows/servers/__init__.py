@@ -1,0 +1,1 @@
+"""The servers of Prefect and MLflow, and the worker."""
