@@ -27,7 +27,7 @@ from overhead_pipeline import ADASDE, HERE, ROOT, new_project
 from adasde.config.params import check_params
 from adasde.utils.atomic_io import write_json
 from flows.dvc.graph import output_hashes
-from flows.tracking import VOLATILE
+from flows.tracking.runs import VOLATILE
 
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/flows")]
 from stopping import kill_all  # noqa: E402

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from flows.tracking import VOLATILE
+from flows.tracking.runs import VOLATILE
 
 if TYPE_CHECKING:
     from rich.table import Table

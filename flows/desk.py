@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from adasde.config.params import Params, load_params
 from adasde.errors import AdaSDEError
 from adasde.storage import open_store
-from flows import registry
 from flows.audit import Audit
 from flows.champions import Champions, Pointer
-from flows.mlflow_home import SQLITE, open_client, reason
 from flows.system.locks import only_promotion
+from flows.tracking import versions
+from flows.tracking.client import SQLITE, open_client, reason
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,13 +63,13 @@ def open_desk(project: Path, model: str, nfe: int) -> Iterator[Desk]:
     """
     params = load_params(project / "params.yaml")
     with only_promotion(project), open_registry(project) as client:
-        registry.require_model(client, registry.registered_name(model, nfe))
+        versions.require_model(client, versions.registered_name(model, nfe))
         yield desk_of(project, params, client, model=model, nfe=nfe)
 
 
 def desk_of(project: Path, params: Params, client: MlflowClient, *, model: str, nfe: int) -> Desk:
     """The desk for one model and budget."""
-    champions = Champions(open_store(project=project), registry.registered_name(model, nfe))
+    champions = Champions(open_store(project=project), versions.registered_name(model, nfe))
     audit = Audit(champions.store, f"{champions.folder}/audit", project)
     return Desk(project, params, model, nfe, client, champions, audit)
 
@@ -97,7 +97,7 @@ def settle(desk: Desk) -> Settled:
     pointer = desk.champions.read()
     notes, completed = [], []
     if pointer is not None:
-        notes.append(registry.make_champion(desk.client, desk.name, pointer.champion.version))
+        notes.append(versions.make_champion(desk.client, desk.name, pointer.champion.version))
     for intention in desk.audit.unfinished():
         if not desk.audit.is_over(intention):
             continue
@@ -131,7 +131,7 @@ def move(desk: Desk, before: Pointer | None, after: Pointer, record: Mapping[str
         raise _meanwhile(desk, found)
     try:
         _tell_mlflow(desk, intention)
-        registry.make_champion(desk.client, desk.name, after.champion.version)
+        versions.make_champion(desk.client, desk.name, after.champion.version)
         desk.audit.append(decision, "done", {"action": record["action"]})
     except Exception as error:
         raise AdaSDEError(
@@ -153,7 +153,7 @@ def tell_version(desk: Desk, entry: Mapping[str, Any], word: str) -> None:
     }
     if pointer := entry.get("pointer"):
         tags["sha256"] = pointer["sha256"]
-    registry.note(desk.client, desk.name, entry["version"], tags)
+    versions.note(desk.client, desk.name, entry["version"], tags)
 
 
 def _tell_mlflow(desk: Desk, intention: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ import yaml
 from adasde.config.params import check_params
 from adasde.errors import ParamsError
 from adasde.utils.yaml_schema import parse_yaml
-from flows.labels import short_names
+from flows.tracking.run_names import short_names
 
 if TYPE_CHECKING:
     from adasde.config.params import Params

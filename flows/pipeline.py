@@ -27,7 +27,7 @@ from flows.system.logging import explain_failures
 from flows.system.progress import Outcome, Step, observer
 from flows.system.subprocesses import Crew
 from flows.system.turn import turn
-from flows.tracking import Tracked, load_libraries, track
+from flows.tracking.runs import Tracked, load_libraries, track
 
 SECONDS_BETWEEN_UPDATES = 5.0
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from adasde.errors import AdaSDEError, DataError, StoreError
-from flows import registry
 from flows.audit import author, new_decision, now
 from flows.champions import Pointer, Promoted
 from flows.contenders import Contender, published, registered
 from flows.desk import Desk, Settled, move, open_desk, settle, tell_version
-from flows.mlflow_home import experiment_id
 from flows.outcome import Outcome
 from flows.promotion import comparable, decide, other_weights, same
 from flows.referee import Referee
+from flows.tracking import versions
+from flows.tracking.client import experiment_id
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _back(desk: Desk, before: Pointer) -> Pointer:
 
 
 def _candidate(desk: Desk, asked: Asked, pointer: Pointer | None) -> Contender:
-    version = registry.find_candidate(desk.client, desk.name, asked.version)
+    version = versions.find_candidate(desk.client, desk.name, asked.version)
     if version.run_id:  # its files are found also after the project has moved
         experiment_id(desk.client, f"adasde-{desk.model}", project=desk.project)
     found = registered(desk.client, version, desk.nfe)
@@ -115,7 +115,7 @@ def _candidate(desk: Desk, asked: Asked, pointer: Pointer | None) -> Contender:
 
 def _champion(desk: Desk, asked: Asked, pointer: Pointer | None) -> Contender | None:
     if pointer is None:
-        known = registry.alias_of(desk.client, desk.name, registry.CHAMPION)
+        known = versions.alias_of(desk.client, desk.name, versions.CHAMPION)
         if known and not asked.force:
             raise AdaSDEError(
                 f"MLflow says that version {known} of {desk.name} is champion, but there is no "

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from adasde.errors import AdaSDEError
 from flows.dvc import graph
-from flows.mlflow_home import open_client
-from flows.provenance import LOCK, MACHINE, SETUP
+from flows.tracking.client import open_client
+from flows.tracking.provenance.provenance import LOCK, MACHINE, SETUP
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from adasde.errors import AdaSDEError
-from flows import comparison, machine
+from flows import comparison
 from flows.comparison import Comparison
 from flows.dvc import graph
-from flows.record import measured, read_json
 from flows.recorded import Recorded, find
 from flows.restoring import Place, Restorer, Say
 from flows.system.locks import only_reproduction
 from flows.system.subprocesses import Child
+from flows.tracking.payload import measured, read_json
+from flows.tracking.provenance import machine
 
 OURS = ("PREFECT_", "MLFLOW_", "DVC_")
 """Variables of the project that the run came from; the folder has its own."""

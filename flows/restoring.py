@@ -16,10 +16,10 @@ from adasde.errors import AdaSDEError, StoreError
 from adasde.utils.atomic_io import write_json, write_text
 from flows.dvc.remote import REMOTE, dvc_url, with_remote
 from flows.dvc.transfer import run_dvc
-from flows.git import GitError, git, text
-from flows.provenance import PATCH
 from flows.recorded import Recorded
 from flows.system.environment import find_project
+from flows.tracking.provenance.git import GitError, git, text
+from flows.tracking.provenance.provenance import PATCH
 
 INPUTS = ("fetch",)
 """Stages whose outputs are brought rather than made where they are kept."""

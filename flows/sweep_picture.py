@@ -8,8 +8,8 @@ from typing import Any
 
 from adasde.report.plots import PALETTE, new_figure, plain, save_figure
 from flows.grid import shown
-from flows.labels import short_names
 from flows.sweep_summary import Score, Summary
+from flows.tracking.run_names import short_names
 
 WIDTH = 4.2
 """Inches: as wide as a description in MLflow's pages can show."""

@@ -14,7 +14,7 @@ from adasde.utils.yaml_schema import read_yaml
 from flows.dvc import graph
 from flows.dvc.graph import Stage
 from flows.grid import Settings, Trial, make_trials, require_effect, touched
-from flows.record import NOT_COMPARED
+from flows.tracking.payload import NOT_COMPARED
 from flows.workspace import Workspace
 
 FOLDER = Path(".cache", "sweeps")

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from adasde.errors import AdaSDEError
 from flows.dvc import graph
 from flows.grid import Trial, shown
-from flows.mlflow_home import experiment_id, open_client
-from flows.provenance import Provenance
-from flows.record import BUNDLE, NOTE, Outputs, image_link, numbers
-from flows.registry import ensure_challenger, ensure_version, registered_name
 from flows.sweep_picture import save_picture
 from flows.sweep_plan import Plan
 from flows.sweep_summary import Score, Summary
-from flows.tracking import SWEEP, TRIAL, find_run, log_run
+from flows.tracking.client import experiment_id, open_client
+from flows.tracking.payload import BUNDLE, NOTE, Outputs, image_link, numbers
+from flows.tracking.provenance.provenance import Provenance
+from flows.tracking.runs import SWEEP, TRIAL, find_run, log_run
+from flows.tracking.versions import ensure_challenger, ensure_version, registered_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

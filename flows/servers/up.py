@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adasde.errors import AdaSDEError
-from flows.mlflow_home import artifact_root
 from flows.servers.prefect import USUAL_PORT, api_url, prefect_server
 from flows.servers.prefect_api import PrefectApi
 from flows.servers.service import HOST, Service, answers, free_port
 from flows.servers.worker import bury, start_worker
 from flows.system.locks import only_servers
+from flows.tracking.client import artifact_root
 
 LOGS = Path(".cache", "logs")
 

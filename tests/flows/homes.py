@@ -20,7 +20,7 @@ from flows.audit import Audit
 from flows.champions import Champions
 from flows.contenders import Contender
 from flows.outcome import Outcome
-from flows.registry import alias_of, ensure_challenger, registered_name
+from flows.tracking.versions import alias_of, ensure_challenger, registered_name
 
 MODEL = "digits"
 PROTOCOL = "f" * 64
@@ -99,7 +99,7 @@ class RealHome(Home):
         from adasde.sampling.coefficients import Coefficients, neutral
         from adasde.sampling.schedules import schedule
         from adasde.utils.atomic_io import sha256_file
-        from flows.mlflow_home import experiment_id
+        from flows.tracking.client import experiment_id
 
         plain = neutral(schedule("time_uniform", steps), afs=True)
         table = Coefficients(**(vars(plain) | {"provenance": {"mark": fid}, "model": {"sha256": WEIGHTS}}))

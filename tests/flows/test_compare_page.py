@@ -15,12 +15,12 @@ from urllib.parse import quote
 import pytest
 from tiny import tiny_values, write_params
 
-from flows.mlflow_home import experiment_id, open_client
-from flows.provenance import Provenance
-from flows.record import Outputs
 from flows.servers.up import Together, start_mlflow
 from flows.system import environment
-from flows.tracking import SWEEP, TRIAL, about_run, log_run
+from flows.tracking.client import experiment_id, open_client
+from flows.tracking.payload import Outputs
+from flows.tracking.provenance.provenance import Provenance
+from flows.tracking.runs import SWEEP, TRIAL, about_run, log_run
 
 CHROMIUM = shutil.which("chromium")
 QUIET = (

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from adasde.config.params import DistillParams
-from flows.labels import differences, short_names, solver_label
+from flows.tracking.run_names import differences, short_names, solver_label
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from projects import Project
 
 from flows.dvc.graph import output_hashes
 from flows.dvc.repair import mend
-from flows.tracking import VOLATILE
+from flows.tracking.runs import VOLATILE
 
 LOCK = yaml.safe_dump(
     {

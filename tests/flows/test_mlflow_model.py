@@ -32,11 +32,11 @@ from adasde.generation import Request, draw_seeds
 from adasde.models import load_model
 from adasde.sampling.coefficients import Coefficients
 from adasde.utils.atomic_io import sha256_file
-from flows.mlflow_home import open_client
-from flows.mlflow_model import NEEDED, requirements, write_model
-from flows.record import BUNDLE, Outputs, log_files
-from flows.registry import CHAMPION, ensure_challenger, registered_name
 from flows.servers.service import HOST, Service, answers, free_port, opener
+from flows.tracking.client import open_client
+from flows.tracking.payload import BUNDLE, Outputs, log_files
+from flows.tracking.pyfunc import NEEDED, requirements, write_model
+from flows.tracking.versions import CHAMPION, ensure_challenger, registered_name
 
 pytestmark = pytest.mark.slow  # MLflow makes its database once
 

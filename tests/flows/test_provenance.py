@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from repositories import commit_all, git
 
-from flows import git as our_git
-from flows import machine
-from flows.git import GitError, WorkTree
-from flows.provenance import Provenance
+from flows.tracking.provenance import git as our_git
+from flows.tracking.provenance import machine
+from flows.tracking.provenance.git import GitError, WorkTree
+from flows.tracking.provenance.provenance import Provenance
 
 
 @pytest.fixture

@@ -17,10 +17,11 @@ from projects import Project
 from repositories import git, under_git
 
 from adasde.errors import AdaSDEError
-from flows import machine, recorded, reproduce
+from flows import recorded, reproduce
 from flows.comparison import compare
 from flows.restoring import Place
 from flows.system.locks import BusyError, only_reproduction
+from flows.tracking.provenance import machine
 
 pytestmark = pytest.mark.integration
 

@@ -16,10 +16,10 @@ from repositories import commit_all, git, under_git
 
 from adasde.errors import AdaSDEError
 from adasde.utils.atomic_io import sha256_file
-from flows.git import WorkTree
 from flows.recorded import Recorded
 from flows.restoring import Place, Restorer
 from flows.system import environment
+from flows.tracking.provenance.git import WorkTree
 
 CARD = b'"the checkpoint"'
 

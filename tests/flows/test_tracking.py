@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from adasde.errors import AdaSDEError, DataError
-from flows import mlflow_home, record, tracking
+from flows.tracking import client as mlflow_home
+from flows.tracking import payload
+from flows.tracking import runs as tracking
 
 HASHES = {
     "fetch": {"data/checkpoint": "a.dir"},
@@ -41,12 +43,12 @@ def test_what_makes_another_run(stage: str, path: str, other_run: bool) -> None:
 
 def test_rows_of_metrics_become_flat_numbers() -> None:
     row = {"fid": {"mean": 0.5, "spread": 0.1, "values": [0.4, 0.6]}, "kid": 0.25, "nfe": 5, "note": "x"}
-    assert record.numbers(row) == {"fid": 0.5, "fid_spread": 0.1, "kid": 0.25, "nfe": 5}
+    assert payload.numbers(row) == {"fid": 0.5, "fid_spread": 0.1, "kid": 0.25, "nfe": 5}
 
 
 def test_labels_become_parts_of_metric_names() -> None:
     labels = ["DDIM (Euler)", "DDIM (Euler) + AFS", "DPM-Solver++(2M)", "DPM-Solver-2 + AFS"]
-    assert [record.slug(label) for label in labels] == [
+    assert [payload.slug(label) for label in labels] == [
         "DDIM-Euler",
         "DDIM-Euler-AFS",
         "DPM-Solverpp-2M",
@@ -56,7 +58,7 @@ def test_labels_become_parts_of_metric_names() -> None:
 
 def test_params_become_flat() -> None:
     values = {"seed": 0, "distill": {"lr": 0.1, "per_nfe": {}}, "schedule": {"name": "x"}}
-    assert dict(record.flatten(values)) == {"seed": 0, "distill.lr": 0.1, "schedule.name": "x"}
+    assert dict(payload.flatten(values)) == {"seed": 0, "distill.lr": 0.1, "schedule.name": "x"}
 
 
 @pytest.mark.parametrize("text", [None, "{"])
@@ -65,9 +67,9 @@ def test_damaged_outputs_are_named(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         path.write_text(text)
     with pytest.raises(DataError, match=r"nfe3\.json cannot be read.*run the pipeline again"):
-        record.read_json(path)
+        payload.read_json(path)
     path.write_text(json.dumps({"a": 1}))
-    assert record.read_json(path) == {"a": 1}
+    assert payload.read_json(path) == {"a": 1}
 
 
 def test_files_stay_in_the_project_unless_a_server_has_them(tmp_path: Path) -> None:

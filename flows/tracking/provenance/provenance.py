@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adasde.utils.atomic_io import sha256_file
-from flows import machine
-from flows.git import GitError, WorkTree
+from flows.tracking.provenance import machine
+from flows.tracking.provenance.git import GitError, WorkTree
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from adasde.utils.atomic_io import sha256_json
 from flows.dvc import graph
-from flows.labels import differences, solver_label
-from flows.mlflow_home import experiment_id, open_client
-from flows.provenance import Provenance
-from flows.record import BUNDLE, Outputs, describe, log_files, log_numbers
-from flows.registry import ensure_challenger, registered_name
+from flows.tracking.client import experiment_id, open_client
+from flows.tracking.payload import BUNDLE, Outputs, describe, log_files, log_numbers
+from flows.tracking.provenance.provenance import Provenance
+from flows.tracking.run_names import differences, solver_label
+from flows.tracking.versions import ensure_challenger, registered_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -13,7 +13,7 @@ import yaml
 
 from adasde import __version__
 from adasde.storage.fetch import COEFFICIENTS
-from flows.machine import PINNED, installed
+from flows.tracking.provenance.machine import PINNED, installed
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -66,7 +66,7 @@ def write_model(folder: Path, *, run_id: str, path: str, lock: Path) -> None:
     from mlflow.models import Model
     from mlflow.pyfunc import add_to_model
 
-    shutil.copyfile(Path(__file__).with_name("served.py"), folder / CODE)
+    shutil.copyfile(Path(__file__).with_name("pyfunc_code.py"), folder / CODE)
     example = _write_example(folder)
     environment = _write_environment(folder, lock)
     model = Model(artifact_path=path, run_id=run_id, signature=signature(), saved_input_example_info=example)

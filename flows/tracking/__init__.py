@@ -1,0 +1,1 @@
+"""MLflow: runs, their content and provenance, and registered versions."""

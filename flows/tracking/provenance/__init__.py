@@ -1,0 +1,1 @@
+"""Provenance of a run: files, commit, packages, machine."""
