@@ -14,7 +14,7 @@ from flows import cli_promotion, cli_reproduce, cli_servers, cli_sweep, cli_tran
 from flows.cli_common import Json, Project, enter, observed
 
 if TYPE_CHECKING:
-    from flows.pipeline import Summary
+    from flows.pipeline.flow import Summary
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +49,7 @@ def _run_flow(project: Path) -> Summary:
         require_params(project)
         import mlflow  # noqa: F401 (while the server starts)
 
-        from flows.pipeline import pipeline
+        from flows.pipeline.flow import pipeline
 
         server.wait()
         return pipeline(str(project))
@@ -58,7 +58,7 @@ def _run_flow(project: Path) -> Summary:
 def _show(project: Path, summary: Summary, *, seconds: float, as_json: bool) -> None:
     import json
 
-    from flows.results import read_results
+    from flows.pipeline.results import read_results
 
     results = read_results(project)
     if as_json:

@@ -17,7 +17,7 @@ from flows.dvc import graph
 from flows.dvc.remote import require_storage
 from flows.dvc.stage import Site
 from flows.grid import Settings, Trial, touched
-from flows.pipeline import run_stages
+from flows.pipeline.flow import run_stages
 from flows.sweep_plan import Plan, make_plan
 from flows.sweep_record import SweepRecord
 from flows.sweep_summary import Summary, SweepError

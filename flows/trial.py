@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.dask_events import Messenger, this_worker
 from flows.dvc.stage import Site
-from flows.pipeline import run_stages
+from flows.pipeline.flow import run_stages
 from flows.system import environment
 from flows.system.locks import current_sweep, only_run
 from flows.system.logging import explain_failures

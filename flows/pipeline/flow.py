@@ -21,7 +21,7 @@ from flows.dvc import graph
 from flows.dvc.remote import require_storage
 from flows.dvc.repair import mend
 from flows.dvc.stage import Site, run_stage
-from flows.publish import publish
+from flows.pipeline.artifacts import publish
 from flows.system import environment
 from flows.system.logging import explain_failures
 from flows.system.progress import Outcome, Step, observer

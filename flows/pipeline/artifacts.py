@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
-from flows.results import markdown_table, read_results
+from flows.pipeline.results import markdown_table, read_results
 
 
 def publish(project: Path) -> None:

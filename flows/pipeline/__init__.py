@@ -1,0 +1,1 @@
+"""The flow that runs every stage, and what it shows in Prefect."""
