@@ -13,8 +13,8 @@ import typer
 from flows.cli_common import Json, Project, enter
 
 if TYPE_CHECKING:
-    from flows.outcome import Outcome
-    from flows.promoting import Asked
+    from flows.registry.outcome import Outcome
+    from flows.registry.service import Asked
 
 Model = Annotated[str, typer.Argument(help="As in params.yaml, for instance digits.", metavar="MODEL")]
 Nfe = Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations per image.", metavar="N")]
@@ -45,7 +45,7 @@ def promote(
     if force and not reason.strip():
         raise typer.BadParameter("it needs --reason TEXT, which is recorded", param_hint="--force")
     folder = enter(project)
-    from flows.promoting import Asked
+    from flows.registry.service import Asked
 
     asked = Asked(candidate, dry_run=dry_run, force=force, reason=reason.strip())
     _show(_promote(folder, model, nfe, asked), as_json)
@@ -53,7 +53,7 @@ def promote(
 
 def _promote(project: Path, model: str, nfe: int, asked: Asked) -> Outcome:
     """As a flow run where a Prefect server answers, which then shows the decision; else without."""
-    from flows import promoting
+    from flows.registry import service
     from flows.servers.prefect import address
     from flows.servers.service import answers
 
@@ -61,10 +61,10 @@ def _promote(project: Path, model: str, nfe: int, asked: Asked) -> Outcome:
     if server is None or not answers(f"{server.url.rstrip('/')}/health"):
         if server is not None:
             typer.echo(f"note: Prefect at {server.url} does not answer, so it is not told", err=True)
-        return promoting.promote(project, model, nfe, asked)
+        return service.promote(project, model, nfe, asked)
     os.environ["PREFECT_API_URL"] = server.url
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
-    from flows.promote import promote as flow
+    from flows.registry.flow import promote as flow
 
     (outcome,) = flow(
         model, nfe, asked.version, asked.dry_run, asked.force, reason=asked.reason, project=str(project)
@@ -81,9 +81,9 @@ def rollback(
 ) -> None:
     """Return to the champion before the present one."""
     folder = enter(project)
-    from flows import promoting
+    from flows.registry import service
 
-    _show(promoting.rollback(folder, model, nfe, reason=reason.strip()), as_json)
+    _show(service.rollback(folder, model, nfe, reason=reason.strip()), as_json)
 
 
 def registry(
@@ -96,7 +96,7 @@ def registry(
 ) -> None:
     """List versions, aliases, FID, and who was promoted when and why."""
     folder = enter(project)
-    from flows.listing import list_models, tables
+    from flows.registry.show import list_models, tables
 
     models = list_models(folder, model, nfe)
     if as_json:

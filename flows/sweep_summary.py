@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adasde.errors import AdaSDEError
 from adasde.report.table import number_text
-from flows.promotion import HIGHER_IS_BETTER
+from flows.registry.policy import HIGHER_IS_BETTER
 from flows.tracking.versions import registered_name
 
 if TYPE_CHECKING:

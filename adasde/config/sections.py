@@ -98,7 +98,7 @@ class NetworkParams(Section):
 
 
 class PromotionParams(Section):
-    """When a candidate becomes champion (see ``flows.promotion``)."""
+    """When a candidate becomes champion (see ``flows.registry.policy``)."""
 
     metric: Metric = "fid"
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.02

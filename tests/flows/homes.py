@@ -15,11 +15,11 @@ import pytest
 from tiny import tiny_values, write_params
 
 from adasde.storage import LocalStore, read_pointed
-from flows import desk, promoting
-from flows.audit import Audit
-from flows.champions import Champions
-from flows.contenders import Contender
-from flows.outcome import Outcome
+from flows.registry import service, transaction
+from flows.registry.audit import Audit
+from flows.registry.candidates import Contender
+from flows.registry.champion_store import Champions
+from flows.registry.outcome import Outcome
 from flows.tracking.versions import alias_of, ensure_challenger, registered_name
 
 MODEL = "digits"
@@ -159,9 +159,9 @@ class QuickHome(Home):
         super().__init__(root)
         self.client = Memory()
         self._made: dict[tuple[str, str], Contender] = {}
-        patch.setattr(desk, "open_registry", self.open_registry)
+        patch.setattr(transaction, "open_registry", self.open_registry)
         patch.setattr(
-            promoting, "registered", lambda _, version, nfe: self._made[version.name, version.version]
+            service, "registered", lambda _, version, nfe: self._made[version.name, version.version]
         )
 
     @contextmanager
@@ -190,9 +190,9 @@ class QuickHome(Home):
 
 def promoted(home: Home, **asked: Any) -> Outcome:
     """Promote at 5 evaluations."""
-    return promoting.promote(home.root, MODEL, 5, promoting.Asked(**asked))
+    return service.promote(home.root, MODEL, 5, service.Asked(**asked))
 
 
 def rolled_back(home: Home, reason: str = "") -> Outcome:
     """Roll back at 5 evaluations."""
-    return promoting.rollback(home.root, MODEL, 5, reason=reason)
+    return service.rollback(home.root, MODEL, 5, reason=reason)

@@ -13,9 +13,9 @@ import pytest
 
 from adasde.errors import DataError, StoreError
 from adasde.storage import LocalStore, read_pointed
-from flows import audit
-from flows.audit import GRACE, Audit
-from flows.champions import Champions, Pointer, Promoted
+from flows.registry import audit
+from flows.registry.audit import GRACE, Audit
+from flows.registry.champion_store import Champions, Pointer, Promoted
 
 FILES = {"coefficients.json": b'{"table": 1}', "metrics.json": b"{}", "provenance.json": b"[]"}
 NAME = "adasde-digits-nfe5"

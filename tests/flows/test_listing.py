@@ -10,15 +10,15 @@ import pytest
 from homes import MODEL, QuickHome, promoted, rolled_back
 from rich.console import Console
 
-from flows import listing
-from flows.listing import decisions, list_models, tables
+from flows.registry import show
+from flows.registry.show import decisions, list_models, tables
 from flows.system.locks import only_promotion
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QuickHome:
     home = QuickHome(tmp_path / "project", monkeypatch)
-    monkeypatch.setattr(listing, "open_registry", home.open_registry)
+    monkeypatch.setattr(show, "open_registry", home.open_registry)
     return home
 
 
@@ -118,7 +118,7 @@ def test_an_alias_is_put_right_unless_a_promotion_is_under_way(busy: QuickHome) 
 def test_how_a_decision_ended(end: list[str], words: str) -> None:
     entries = [{"decision": "a", "state": "intended", "action": "promote", "forced": False, "at": "2026"}]
     (one,) = decisions(entries + [{"decision": "a", "state": state} for state in end])
-    assert listing.outcome(one) == words
+    assert show.outcome(one) == words
 
 
 def test_a_damaged_entry_is_shown_as_what_is_known_of_it(busy: QuickHome) -> None:

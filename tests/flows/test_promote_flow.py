@@ -14,8 +14,8 @@ from projects import ROOT
 from tiny import tiny_values, write_params
 
 from adasde.errors import AdaSDEError
-from flows import promote
-from flows.outcome import Outcome
+from flows.registry import flow
+from flows.registry.outcome import Outcome
 from flows.system import environment
 
 
@@ -36,13 +36,13 @@ def artifacts(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     def create(text: str, *, key: str, description: str) -> None:
         made[key] = text
 
-    monkeypatch.setattr(promote, "create_markdown_artifact", create)
-    monkeypatch.setattr(promote, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(flow, "create_markdown_artifact", create)
+    monkeypatch.setattr(flow, "get_run_logger", lambda: logging.getLogger("test"))
     return made
 
 
 def run(home: QuickHome, **arguments: Any) -> list[Outcome]:
-    return promote.promote.fn(project=str(home.root), **arguments)
+    return flow.promote.fn(project=str(home.root), **arguments)
 
 
 def test_one_budget(home: QuickHome, artifacts: dict[str, str]) -> None:
@@ -85,7 +85,7 @@ def test_prefect_shows_the_decision(home: QuickHome) -> None:
 
     home.add("digits", 1.0)
     with prefect_test_harness(server_startup_timeout=300):
-        (outcome,) = promote.promote(model="digits", nfe=5, project=str(home.root))
+        (outcome,) = flow.promote(model="digits", nfe=5, project=str(home.root))
         artifact = Artifact.get("promotion-adasde-digits-nfe5")
     assert outcome.changed
     assert artifact is not None and "version 1 is champion now" in str(artifact.data)
@@ -94,5 +94,5 @@ def test_prefect_shows_the_decision(home: QuickHome) -> None:
 def test_prefect_yaml_knows_the_flow() -> None:
     document = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     (deployment,) = [one for one in document["deployments"] if one["name"] == "promote"]
-    assert deployment["entrypoint"] == "flows.promote.promote"
-    assert set(deployment["parameters"]) <= set(promote.promote.parameters.properties)
+    assert deployment["entrypoint"] == "flows.registry.flow.promote"
+    assert set(deployment["parameters"]) <= set(flow.promote.parameters.properties)

@@ -10,7 +10,7 @@ import pytest
 from homes import MODEL, QuickHome, metrics, promoted, rolled_back
 
 from adasde.errors import AdaSDEError, StoreError
-from flows import desk, promoting
+from flows.registry import service, transaction
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_other_protocols_are_measured_again_and_that_is_kept(
             measured.append(json.loads(coefficients)["mark"])
             return metrics(0.9 if measured[-1] == 1.0 else 0.5, protocol=self.protocol)
 
-    monkeypatch.setattr(promoting.Referee, "load", lambda *_: Fake())
+    monkeypatch.setattr(service.Referee, "load", lambda *_: Fake())
     before = files(home.root / "store")
     assert promoted(home, dry_run=True).changed
     assert measured == [2.0, 1.0]
@@ -241,7 +241,7 @@ def test_a_store_that_cannot_be_reached(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     patience = Patience(attempts=1, connect=1.0)
     with monkeypatch.context() as patch:
-        patch.setattr(desk, "open_store", lambda project: S3Store("s3://bucket/x", patience=patience))
+        patch.setattr(transaction, "open_store", lambda project: S3Store("s3://bucket/x", patience=patience))
         with pytest.raises(StoreError) as error:
             action(home)
     assert error.value.kind == "unreachable"

@@ -15,10 +15,10 @@ from homes import MODEL, Memory, QuickHome, promoted, rolled_back
 from adasde.config.params import check_params
 from adasde.errors import AdaSDEError, StoreError
 from adasde.storage import LocalStore
-from flows import promoting
-from flows.audit import GRACE, Audit
-from flows.champions import Champions, Pointer
-from flows.desk import Desk, move
+from flows.registry import service
+from flows.registry.audit import GRACE, Audit
+from flows.registry.champion_store import Champions, Pointer
+from flows.registry.transaction import Desk, move
 from flows.system.locks import BusyError, only_promotion
 
 
@@ -151,7 +151,7 @@ def test_two_on_two_machines(home: QuickHome, monkeypatch: pytest.MonkeyPatch) -
         promoted(home)
     assert home.champion(MODEL) is None
     assert home.states(MODEL) == ["intended", "intended", "withdrawn"]
-    monkeypatch.setattr("flows.audit.GRACE", GRACE * 0)
+    monkeypatch.setattr("flows.registry.audit.GRACE", GRACE * 0)
     outcome = promoted(home)
     assert "was interrupted and had changed nothing" in outcome.notes[0]
     assert home.states(MODEL)[3:] == ["abandoned", "intended", "done"]
@@ -167,13 +167,13 @@ def test_a_champion_that_changed_since_the_decision(home: QuickHome, monkeypatch
     first = home.add(MODEL, 1.0)
     promoted(home)
     second = home.add(MODEL, 0.5)
-    champions, real = home.champions(MODEL), promoting.decide
+    champions, real = home.champions(MODEL), service.decide
 
     def decide(*arguments: Any) -> Any:
         champions.point(theirs(champions.read()))  # type: ignore[arg-type]
         return real(*arguments)
 
-    monkeypatch.setattr(promoting, "decide", decide)
+    monkeypatch.setattr(service, "decide", decide)
     words = r"version 9 of .* was promoted meanwhile by them@elsewhere.*Run the same again"
     with pytest.raises(AdaSDEError, match=words):
         promoted(home)
@@ -181,7 +181,7 @@ def test_a_champion_that_changed_since_the_decision(home: QuickHome, monkeypatch
     assert found is not None
     assert (found.champion.version, found.previous[0].version) == ("9", first)
     assert home.states(MODEL)[-1] == "withdrawn"
-    monkeypatch.setattr(promoting, "decide", real)
+    monkeypatch.setattr(service, "decide", real)
     assert promoted(home).champion == second
 
 

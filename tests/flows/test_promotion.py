@@ -10,7 +10,7 @@ import pytest
 
 from adasde.config.sections import PromotionParams
 from adasde.errors import DataError
-from flows.promotion import Candidate, Decision, Measured, decide, read_row
+from flows.registry.policy import Candidate, Decision, Measured, decide, read_row
 
 POLICY = PromotionParams()
 OTHERS = {"kid": Measured(0.01), "precision": Measured(0.8), "recall": Measured(0.8)}

@@ -13,8 +13,8 @@ from homes import MODEL, QuickHome, promoted, rolled_back
 from adasde.errors import AdaSDEError, StoreError
 from adasde.storage import open_store, read_pointed
 from adasde.storage.s3 import S3Store
-from flows.audit import Audit
-from flows.champions import Champions
+from flows.registry.audit import Audit
+from flows.registry.champion_store import Champions
 
 pytestmark = pytest.mark.slow
 

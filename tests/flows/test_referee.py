@@ -10,7 +10,7 @@ import pytest
 
 from adasde.config.params import STUDENT, Params
 from adasde.errors import CoefficientsError, DataError
-from flows.referee import Referee
+from flows.registry.re_evaluate import Referee
 
 pytestmark = pytest.mark.slow  # every stage runs once
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from adasde.config.params import Params, load_params
 from adasde.errors import AdaSDEError
 from adasde.storage import open_store
-from flows.audit import Audit
-from flows.champions import Champions, Pointer
+from flows.registry.audit import Audit
+from flows.registry.champion_store import Champions, Pointer
 from flows.system.locks import only_promotion
 from flows.tracking import versions
 from flows.tracking.client import SQLITE, open_client, reason

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from adasde.errors import AdaSDEError, DataError, StoreError
-from flows.audit import author, new_decision, now
-from flows.champions import Pointer, Promoted
-from flows.contenders import Contender, published, registered
-from flows.desk import Desk, Settled, move, open_desk, settle, tell_version
-from flows.outcome import Outcome
-from flows.promotion import comparable, decide, other_weights, same
-from flows.referee import Referee
+from flows.registry.audit import author, new_decision, now
+from flows.registry.candidates import Contender, published, registered
+from flows.registry.champion_store import Pointer, Promoted
+from flows.registry.outcome import Outcome
+from flows.registry.policy import comparable, decide, other_weights, same
+from flows.registry.re_evaluate import Referee
+from flows.registry.transaction import Desk, Settled, move, open_desk, settle, tell_version
 from flows.tracking import versions
 from flows.tracking.client import experiment_id
 

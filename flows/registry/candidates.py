@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from adasde.config.params import STUDENT
 from adasde.errors import AdaSDEError, DataError, StoreError
 from adasde.storage.fetch import one_line, registered_file
-from flows.champions import COEFFICIENTS, METRICS, PROVENANCE, Champions, Promoted
-from flows.promotion import Candidate, read_row
+from flows.registry.champion_store import COEFFICIENTS, METRICS, PROVENANCE, Champions, Promoted
+from flows.registry.policy import Candidate, read_row
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -10,9 +10,9 @@ from prefect.artifacts import create_markdown_artifact
 
 from adasde.config.params import load_params
 from adasde.errors import AdaSDEError
-from flows import promoting
-from flows.outcome import Outcome
-from flows.promoting import Asked
+from flows.registry import service
+from flows.registry.outcome import Outcome
+from flows.registry.service import Asked
 from flows.system import environment
 from flows.system.logging import explain_failures
 
@@ -57,7 +57,7 @@ def promote(
 
 
 def _promote_one(project: Path, model: str, nfe: int, asked: Asked) -> Outcome:
-    outcome = promoting.promote(project, model, nfe, asked)
+    outcome = service.promote(project, model, nfe, asked)
     for line in outcome.lines():
         get_run_logger().info("%s", line)
     key = "promotion-" + re.sub(r"[^a-z0-9]+", "-", outcome.name.lower())

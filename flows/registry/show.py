@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adasde.config.params import load_params
-from flows.desk import Desk, Settled, desk_of, open_registry, settle
+from flows.registry.transaction import Desk, Settled, desk_of, open_registry, settle
 from flows.system.locks import BusyError, only_promotion
 from flows.tracking import versions as registry
 

@@ -1,0 +1,1 @@
+"""Promotion: policy, champions, and the log of decisions."""
