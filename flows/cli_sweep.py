@@ -11,8 +11,8 @@ import typer
 from flows.cli_common import Json, Project, enter, observed
 
 if TYPE_CHECKING:
-    from flows.sweep_plan import Plan
-    from flows.sweep_summary import Summary
+    from flows.sweep.plan import Plan
+    from flows.sweep.summary import Summary
 
 Set = Annotated[
     list[str],
@@ -49,27 +49,27 @@ def sweep(
 
     Started again, it carries on where it was. params.yaml and the aliases of the registry stay as they are.
     """
-    from flows.grid import parse_settings
+    from flows.sweep.grid import parse_settings
 
     folder = enter(project)
     wanted = parse_settings(settings)
     if dry_run:
-        from flows.sweep_plan import make_plan
+        from flows.sweep.plan import make_plan
 
         _list(make_plan(folder, wanted), as_json)
         return
     with observed(folder) as server:
         from flows.dvc.remote import require_storage
-        from flows.sweep_plan import make_plan
+        from flows.sweep.plan import make_plan
 
         make_plan(folder, wanted)
         require_storage(folder)
         if dask is not None:
-            from flows.dask_cluster import require_cluster
+            from flows.sweep.dask import require_cluster
 
             require_cluster(dask, folder)
-        from flows.sweep import sweep as flow
-        from flows.sweep_summary import SweepError
+        from flows.sweep.flow import sweep as flow
+        from flows.sweep.summary import SweepError
 
         server.wait()
         try:

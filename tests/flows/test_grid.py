@@ -9,7 +9,7 @@ from tiny import tiny_values
 
 from adasde.errors import ParamsError
 from flows.dvc.graph import Stage
-from flows.grid import make_trials, parse_settings, require_effect, touched
+from flows.sweep.grid import make_trials, parse_settings, require_effect, touched
 
 
 @pytest.mark.parametrize(

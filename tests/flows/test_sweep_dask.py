@@ -21,8 +21,8 @@ from projects import Project
 from waiting import eventually
 
 from adasde.errors import AdaSDEError
-from flows import dask_cluster
 from flows.servers.service import HOST, free_port
+from flows.sweep import dask
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def open_clients() -> set[int]:
 def test_a_scheduler_that_does_not_answer_is_told_in_seconds(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(AdaSDEError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:.*`dask"):
-        dask_cluster.require_cluster(f"tcp://{HOST}:{free_port()}", tmp_path)
+        dask.require_cluster(f"tcp://{HOST}:{free_port()}", tmp_path)
     assert time.monotonic() - began < 60, "five seconds, and the imports on a busy machine"
 
 
@@ -77,7 +77,7 @@ def test_a_scheduler_that_does_not_answer_is_told_in_seconds(tmp_path: Path) -> 
 def test_an_address_that_is_none_is_told(address: str, tmp_path: Path) -> None:
     before = open_clients()
     with pytest.raises(AdaSDEError, match="no Dask scheduler answers at"):
-        dask_cluster.require_cluster(address, tmp_path)
+        dask.require_cluster(address, tmp_path)
     assert open_clients() <= before
 
 
@@ -87,12 +87,12 @@ def test_a_port_that_says_nothing_is_told_in_seconds(tmp_path: Path) -> None:
         with pytest.raises(
             AdaSDEError, match=f"no Dask scheduler answers at {address} .nothing in 5 seconds"
         ):
-            dask_cluster.require_cluster(address, tmp_path)
+            dask.require_cluster(address, tmp_path)
 
 
 def test_a_caller_may_be_in_an_event_loop(tmp_path: Path) -> None:
     async def ask() -> None:
-        dask_cluster.require_cluster("nonsense", tmp_path)
+        dask.require_cluster("nonsense", tmp_path)
 
     with pytest.raises(AdaSDEError, match="no Dask scheduler answers at nonsense"):
         asyncio.run(ask())
@@ -100,11 +100,9 @@ def test_a_caller_may_be_in_an_event_loop(tmp_path: Path) -> None:
 
 def test_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     find = util.find_spec
-    monkeypatch.setattr(
-        dask_cluster, "find_spec", lambda name: None if name == "prefect_dask" else find(name)
-    )
+    monkeypatch.setattr(dask, "find_spec", lambda name: None if name == "prefect_dask" else find(name))
     with pytest.raises(AdaSDEError, match=r"pip install 'adasde\[dask\]'"):
-        dask_cluster.require_cluster("tcp://127.0.0.1:8786", tmp_path)
+        dask.require_cluster("tcp://127.0.0.1:8786", tmp_path)
 
 
 @pytest.mark.integration
@@ -113,13 +111,13 @@ def test_trials_run_on_a_cluster(make_toy) -> None:
     with ExitStack() as stack:
         address = stack.enter_context(scheduler(project))
         with pytest.raises(AdaSDEError, match=r"has no workers\. Start some .*`dask worker tcp://"):
-            dask_cluster.require_cluster(address, project.root)
+            dask.require_cluster(address, project.root)
         words = ("--nworkers", "1", "--nthreads", "2", "--no-nanny", "--no-dashboard")
         worker = stack.enter_context(process(project, "worker", address, *words))
         log = project.home.parent / "worker.log"
         eventually(lambda: "Registered to" in log.read_text(), 120)
         with pytest.raises(AdaSDEError, match=r"worker tcp://.* there is no project in /nowhere"):
-            dask_cluster.require_cluster(address, Path("/nowhere"))
+            dask.require_cluster(address, Path("/nowhere"))
         ended = project.adasde(
             "sweep", "--json", "--set", "distill.lr=0.05,0.07", "--set", "nfe=5", "--dask", address
         )

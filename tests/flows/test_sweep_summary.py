@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from flows.sweep_picture import save_picture
-from flows.sweep_summary import Score, Summary, SweepError
+from flows.sweep.plot import save_picture
+from flows.sweep.summary import Score, Summary, SweepError
 
 
 def score(trial: str, fid: float, *, nfe: int = 5, protocol: str = "a", **settings: Any) -> Score:

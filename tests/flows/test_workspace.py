@@ -12,11 +12,11 @@ import yaml
 from projects import ROOT, Project
 
 from adasde.errors import DataError
-from flows.grid import make_trials
-from flows.sweep_plan import Plan, make_plan
+from flows.sweep.grid import make_trials
+from flows.sweep.plan import Plan, make_plan
+from flows.sweep.workspace import Workspace, project_files
 from flows.system import environment
 from flows.system.subprocesses import Crew
-from flows.workspace import Workspace, project_files
 
 FILES = (
     "dvc.yaml",
@@ -112,11 +112,11 @@ def test_what_trials_share(project: Project) -> None:
 
 
 def test_prefect_yaml_knows_the_flow() -> None:
-    from flows.sweep import as_settings, sweep
+    from flows.sweep.flow import as_settings, sweep
 
     document = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     (deployment,) = [one for one in document["deployments"] if one["name"] == "sweep"]
-    assert deployment["entrypoint"] == "flows.sweep.sweep"
+    assert deployment["entrypoint"] == "flows.sweep.flow.sweep"
     assert set(deployment["parameters"]) <= set(sweep.parameters.properties)
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     trials = make_trials(values, as_settings(deployment["parameters"]["settings"]))

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from adasde.report.plots import PALETTE, new_figure, plain, save_figure
-from flows.grid import shown
-from flows.sweep_summary import Score, Summary
+from flows.sweep.grid import shown
+from flows.sweep.summary import Score, Summary
 from flows.tracking.run_names import short_names
 
 WIDTH = 4.2

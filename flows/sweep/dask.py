@@ -61,7 +61,7 @@ def cluster(address: str, project: Path) -> Iterator[TaskRunner[Any]]:
     require_cluster(address, project)
     from prefect_dask import DaskTaskRunner
 
-    from flows.dask_events import listen
+    from flows.sweep.dask_events import listen
 
     with DaskTaskRunner(address=address) as runner:
         listen(runner.client)

@@ -11,15 +11,15 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.dask_events import Messenger, this_worker
 from flows.dvc.stage import Site
 from flows.pipeline.flow import run_stages
+from flows.sweep.dask_events import Messenger, this_worker
+from flows.sweep.workspace import Workspace
 from flows.system import environment
 from flows.system.locks import current_sweep, only_run
 from flows.system.logging import explain_failures
 from flows.system.progress import tell
 from flows.system.subprocesses import Crew
-from flows.workspace import Workspace
 
 SECONDS_BETWEEN_LOOKS = 1.0
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from adasde.errors import AdaSDEError
 from flows.dvc import graph
-from flows.grid import Trial, shown
-from flows.sweep_picture import save_picture
-from flows.sweep_plan import Plan
-from flows.sweep_summary import Score, Summary
+from flows.sweep.grid import Trial, shown
+from flows.sweep.plan import Plan
+from flows.sweep.plot import save_picture
+from flows.sweep.summary import Score, Summary
 from flows.tracking.client import experiment_id, open_client
 from flows.tracking.payload import BUNDLE, NOTE, Outputs, image_link, numbers
 from flows.tracking.provenance.provenance import Provenance

@@ -16,18 +16,18 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from flows.dvc import graph
 from flows.dvc.remote import require_storage
 from flows.dvc.stage import Site
-from flows.grid import Settings, Trial, touched
 from flows.pipeline.flow import run_stages
-from flows.sweep_plan import Plan, make_plan
-from flows.sweep_record import SweepRecord
-from flows.sweep_summary import Summary, SweepError
+from flows.sweep.grid import Settings, Trial, touched
+from flows.sweep.plan import Plan, make_plan
+from flows.sweep.record import SweepRecord
+from flows.sweep.summary import Summary, SweepError
+from flows.sweep.trial import crew_of, trial_task
 from flows.system import environment
 from flows.system.locks import only_run, only_sweep
 from flows.system.logging import explain_failures
 from flows.system.progress import observer
 from flows.system.subprocesses import Crew
 from flows.system.turn import turn
-from flows.trial import crew_of, trial_task
 
 SHARED = "shared"
 """The workspace of what trials share and the project does not have."""
@@ -129,7 +129,7 @@ def _runner(plan: Plan, dask: str | None, crew: Crew) -> Iterator[TaskRunner[Any
         with threads:
             yield threads
         return
-    from flows.dask_cluster import cluster
+    from flows.sweep.dask import cluster
 
     with cluster(dask, plan.project) as workers:
         yield workers

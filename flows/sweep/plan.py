@@ -13,9 +13,9 @@ from adasde.utils.atomic_io import sha256_file, sha256_json
 from adasde.utils.yaml_schema import read_yaml
 from flows.dvc import graph
 from flows.dvc.graph import Stage
-from flows.grid import Settings, Trial, make_trials, require_effect, touched
+from flows.sweep.grid import Settings, Trial, make_trials, require_effect, touched
+from flows.sweep.workspace import Workspace
 from flows.tracking.payload import NOT_COMPARED
-from flows.workspace import Workspace
 
 FOLDER = Path(".cache", "sweeps")
 

@@ -1,0 +1,1 @@
+"""Sweeps: every combination of settings, side by side, compared."""
