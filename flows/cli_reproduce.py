@@ -12,7 +12,7 @@ import typer
 from flows.cli_common import Json, Project, enter
 
 if TYPE_CHECKING:
-    from flows.reproduce import Reproduction
+    from flows.reproduce.reproduce import Reproduction
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +36,7 @@ def reproduce(
     began = time.monotonic()
     place = None if out is None else out.resolve()  # before the folder changes
     folder = enter(project)
-    from flows import reproduce as reproducing
+    from flows.reproduce import reproduce as reproducing
 
     done = reproducing.reproduce(folder, run_id, out=place, say=lambda line: typer.echo(line, err=True))
     if as_json:
@@ -49,9 +49,9 @@ def reproduce(
 def _show(done: Reproduction, *, seconds: float) -> None:
     from rich.console import Console
 
-    from flows.comparison import tables
-    from flows.reproduce import closing_lines
-    from flows.restoring import INPUTS
+    from flows.reproduce.checkout import INPUTS
+    from flows.reproduce.compare import tables
+    from flows.reproduce.reproduce import closing_lines
 
     console = Console()
     console.print()

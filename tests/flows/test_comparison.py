@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from flows.comparison import Comparison, compare, summary, tables
+from flows.reproduce.compare import Comparison, compare, summary, tables
 
 THEN = {
     "fetch": {"data/checkpoint": "a.dir"},

@@ -17,9 +17,9 @@ from projects import Project
 from repositories import git, under_git
 
 from adasde.errors import AdaSDEError
-from flows import recorded, reproduce
-from flows.comparison import compare
-from flows.restoring import Place
+from flows.reproduce import reproduce, source_run
+from flows.reproduce.checkout import Place
+from flows.reproduce.compare import compare
 from flows.system.locks import BusyError, only_reproduction
 from flows.tracking.provenance import machine
 
@@ -134,7 +134,7 @@ def test_no_such_run(made: Made) -> None:
 @pytest.mark.parametrize("run_id", ["not/an id", "x" * 40])
 def test_what_cannot_be_the_id_of_a_run(made: Made, tmp_path: Path, run_id: str) -> None:
     with pytest.raises(AdaSDEError, match=r"has no run .* MLFLOW_TRACKING_URI chooses another"):
-        recorded.find(made.uri, run_id, tmp_path)
+        source_run.find(made.uri, run_id, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -153,11 +153,11 @@ def test_runs_that_do_not_carry_what_made_them(
     client = MlflowClient(made.uri)
     run = client.create_run(client.get_run(made.run_id).info.experiment_id, tags=tags)
     with pytest.raises(AdaSDEError, match=reason):
-        recorded.find(made.uri, run.info.run_id, tmp_path)
+        source_run.find(made.uri, run.info.run_id, tmp_path)
 
 
 def test_a_run_of_older_code_is_warned_of(made: Made, tmp_path: Path) -> None:
-    run = recorded.find(made.uri, made.run_id, tmp_path)
+    run = source_run.find(made.uri, made.run_id, tmp_path)
     for name in ("machine.json", "requirements.lock"):
         (run.setup / name).unlink()
     run.tags.update({"git_left_out": "a.bin\nb.bin", "packages_other": "torch 1 instead of 2"})  # type: ignore[attr-defined]
@@ -174,7 +174,7 @@ def test_the_folder_has_an_environment_of_its_own(
     for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "DVC_SITE_CACHE_DIR", "ADASDE_STORAGE_URL"):
         monkeypatch.setenv(name, "the project's")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    run = recorded.find(made.uri, made.run_id, tmp_path)
+    run = source_run.find(made.uri, made.run_id, tmp_path)
     values = reproduce.environment_of(tmp_path, run)
     assert "the project's" not in values.values()
     assert values["OMP_NUM_THREADS"] == "1", "as the run had it"

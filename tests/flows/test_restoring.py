@@ -16,8 +16,8 @@ from repositories import commit_all, git, under_git
 
 from adasde.errors import AdaSDEError
 from adasde.utils.atomic_io import sha256_file
-from flows.recorded import Recorded
-from flows.restoring import Place, Restorer
+from flows.reproduce.checkout import Place, Restorer
+from flows.reproduce.source_run import Recorded
 from flows.system import environment
 from flows.tracking.provenance.git import WorkTree
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from adasde.errors import AdaSDEError
-from flows import comparison
-from flows.comparison import Comparison
 from flows.dvc import graph
-from flows.recorded import Recorded, find
-from flows.restoring import Place, Restorer, Say
+from flows.reproduce import compare
+from flows.reproduce.checkout import Place, Restorer, Say
+from flows.reproduce.compare import Comparison
+from flows.reproduce.source_run import Recorded, find
 from flows.system.locks import only_reproduction
 from flows.system.subprocesses import Child
 from flows.tracking.payload import measured, read_json
@@ -55,7 +55,7 @@ class Reproduction:
         if largest and largest.difference is not None:
             metric = f"of its metrics {largest.name} differs most, by {largest.difference:+.6g}"
         raise AdaSDEError(
-            f"run {self.run_id} was not reproduced: {comparison.summary(self.comparison)}. The first stage "
+            f"run {self.run_id} was not reproduced: {compare.summary(self.comparison)}. The first stage "
             f"that differs is {stage} ({paths}); {metric}. {self._why()} Both are kept: compare them with "
             f"what is in {self.folder}."
         )
@@ -147,7 +147,7 @@ def run_pipeline(place: Place) -> None:
 
 def _compare(recorded: Recorded, project: Path) -> Comparison:
     document = read_json(project / f"data/metrics/nfe{recorded.nfe}.json")
-    return comparison.compare(
+    return compare.compare(
         recorded.hashes,
         graph.output_hashes(project),
         metrics=recorded.metrics,
@@ -172,7 +172,7 @@ def _other_code(setup: Path, project: Path) -> list[str]:
 def closing_lines(done: Reproduction, *, seconds: float) -> list[str]:
     """What came of it, and where it lies."""
     return [
-        f"{comparison.summary(done.comparison)}; {seconds:.0f} s",
+        f"{compare.summary(done.comparison)}; {seconds:.0f} s",
         f"Folder:      {done.folder}",
         f"Remove it:   git worktree remove --force {done.folder}",
     ]

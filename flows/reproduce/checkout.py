@@ -16,7 +16,7 @@ from adasde.errors import AdaSDEError, StoreError
 from adasde.utils.atomic_io import write_json, write_text
 from flows.dvc.remote import REMOTE, dvc_url, with_remote
 from flows.dvc.transfer import run_dvc
-from flows.recorded import Recorded
+from flows.reproduce.source_run import Recorded
 from flows.system.environment import find_project
 from flows.tracking.provenance.git import GitError, git, text
 from flows.tracking.provenance.provenance import PATCH

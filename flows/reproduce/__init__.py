@@ -1,0 +1,1 @@
+"""Reproduction of a recorded run in a folder of its own, and the comparison."""
