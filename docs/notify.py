@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from flows.cli_common import enter
+from flows.cli.common import enter
 from flows.servers.prefect import api_of
 
 NAME = "adasde-tell-failures"

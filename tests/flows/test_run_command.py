@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from adasde.errors import AdaSDEError
-from flows import cli, cli_common
+from flows.cli import common, main
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Summary:
 
 def test_the_end_says_what_was_done_and_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd()}/mlflow.db")
-    first, report, mlflow, prefect, registered = cli.closing_lines(Summary(), seconds=12.3)  # type: ignore[arg-type]
+    first, report, mlflow, prefect, registered = main.closing_lines(Summary(), seconds=12.3)  # type: ignore[arg-type]
     assert first == "5 stages ran, 6 were unchanged; 1 new MLflow runs; 12 s"
     assert "report/index.html" in report
     assert mlflow.endswith("mlflow ui --backend-store-uri sqlite:///mlflow.db")
@@ -36,10 +36,10 @@ def test_the_end_says_what_was_done_and_where_to_look(monkeypatch: pytest.Monkey
 
 def test_a_tracking_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
-    assert cli.closing_lines(Summary(), seconds=1.0)[2].endswith("http://tracking:5000")  # type: ignore[arg-type]
+    assert main.closing_lines(Summary(), seconds=1.0)[2].endswith("http://tracking:5000")  # type: ignore[arg-type]
 
 
 def test_a_plain_installation_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli_common, "find_spec", lambda name: None if name == "mlflow" else object())
+    monkeypatch.setattr(common, "find_spec", lambda name: None if name == "mlflow" else object())
     with pytest.raises(AdaSDEError, match=r"needs mlflow.*pip install 'adasde\[pipeline\]'"):
-        cli_common.require_pipeline()
+        common.require_pipeline()

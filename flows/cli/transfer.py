@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_common import Json, Project, enter
+from flows.cli.common import Json, Project, enter
 
 
 def register(app: typer.Typer) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli_common import Json, Project, enter, observed
+from flows.cli.common import Json, Project, enter, observed
 
 if TYPE_CHECKING:
     from flows.sweep.plan import Plan

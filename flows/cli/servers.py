@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flows.cli_common import Json, Project, enter
+from flows.cli.common import Json, Project, enter
 
 PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli_common import Json, Project, enter
+from flows.cli.common import Json, Project, enter
 
 if TYPE_CHECKING:
     from flows.reproduce.reproduce import Reproduction

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from flows import cli_promotion, cli_reproduce, cli_servers, cli_sweep, cli_transfer
-from flows.cli_common import Json, Project, enter, observed
+from flows.cli import registry, reproduce, servers, sweep, transfer
+from flows.cli.common import Json, Project, enter, observed
 
 if TYPE_CHECKING:
     from flows.pipeline.flow import Summary
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command(epilog="Example: adasde run")(run)
-    cli_sweep.register(app)
-    cli_promotion.register(app)
-    cli_servers.register(app)
-    cli_transfer.register(app)
-    cli_reproduce.register(app)
+    sweep.register(app)
+    registry.register(app)
+    servers.register(app)
+    transfer.register(app)
+    reproduce.register(app)
 
 
 def run(project: Project = Path(), as_json: Json = False) -> None:
