@@ -24,7 +24,7 @@ $(STAMP): requirements.lock pyproject.toml
 		|| $(BIN)/python -m pip install --quiet -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m compileall -q adasde flows
-	$(BIN)/python -m flows.system.environment
+	$(BIN)/python -m flows.dvc.prepare
 	$(BIN)/python -m flows.system.databases
 	@touch $@
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from adasde.utils.moved import install
+from adasde.utils.version import VERSION
+
 if TYPE_CHECKING:
-    from adasde.distillation.distill import DistillSettings as DistillSettings
+    from adasde.distillation.config import DistillSettings as DistillSettings
     from adasde.distillation.distill import distill_coefficients as distill_coefficients
     from adasde.distillation.teacher import Teacher as Teacher
-    from adasde.integrations import released
+    from adasde.integrations import released as released
+    from adasde.models.loading import load_model as load_model
     from adasde.sampling.coefficients import Coefficients as Coefficients
     from adasde.sampling.coefficients import neutral as neutral
     from adasde.sampling.integrate import sample as sample
@@ -24,23 +28,25 @@ if TYPE_CHECKING:
     from adasde.sampling.solvers import SOLVERS as SOLVERS
     from adasde.sampling.solvers import steps_for_nfe as steps_for_nfe
 
-__version__ = "0.1.0"
+__version__ = VERSION
 _HOME = {
-    "Coefficients": "coefficients",
-    "DistillSettings": "distill",
-    "SCHEDULES": "schedules",
-    "SOLVERS": "solvers",
-    "SeededNoise": "noise",
-    "Teacher": "teacher",
-    "distill_coefficients": "distill",
-    "latents": "noise",
-    "neutral": "coefficients",
-    "sample": "integrate",
-    "schedule": "schedules",
-    "solve": "integrate",
-    "steps_for_nfe": "solvers",
+    "Coefficients": "sampling.coefficients",
+    "DistillSettings": "distillation.config",
+    "SCHEDULES": "sampling.schedules",
+    "SOLVERS": "sampling.solvers",
+    "SeededNoise": "sampling.noise",
+    "Teacher": "distillation.teacher",
+    "distill_coefficients": "distillation.distill",
+    "latents": "sampling.noise",
+    "load_model": "models.loading",
+    "neutral": "sampling.coefficients",
+    "sample": "sampling.integrate",
+    "schedule": "sampling.schedules",
+    "solve": "sampling.integrate",
+    "steps_for_nfe": "sampling.solvers",
 }
 __all__ = [*_HOME, "released"]
+install()
 
 
 def __getattr__(name: str) -> Any:

@@ -55,7 +55,7 @@ def timed(coefficients: Path) -> dict[str, float]:
 
 
 def write_coefficients(path: Path) -> None:
-    from adasde.models import load_model
+    from adasde.models.loading import load_model
     from adasde.sampling.coefficients import neutral
     from adasde.sampling.schedules import schedule
 

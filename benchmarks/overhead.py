@@ -29,7 +29,7 @@ import torch
 import adasde
 from adasde.config.params import load_params
 from adasde.distillation.distill import start_table
-from adasde.models import load_model
+from adasde.models.loading import load_model
 from adasde.sampling.solvers import evaluations_of
 from adasde.stages import fetch
 from adasde.stages import teacher as teacher_stage

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.dvc import graph
+from flows.dvc.prepare import prepare_dvc
 from flows.servers.prefect import api_url
 from flows.servers.prefect_api import PrefectApi
 from flows.servers.service import free_port
@@ -48,7 +49,7 @@ def new_project(folder: Path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "adasde", folder / "adasde", ignore=shutil.ignore_patterns("__pycache__"))
-    environment.prepare_dvc(folder)
+    prepare_dvc(folder)
     return folder
 
 

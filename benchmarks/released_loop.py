@@ -6,7 +6,7 @@
 As the authors train (facts of their repository, not its code): random raw parameters, the teacher walks anew
 for every batch, one Adam step a node from a detached state, squared error at inner nodes, at the last node
 alpha times that of the features of the clipped image, the extractor loaded again each time, gradients that
-are not finite set to 0. Ours is ``adasde.distillation.distill`` with the recipe of params.yaml. Both are judged by the
+are not finite set to 0. Ours is ``distillation.distill`` with the recipe of params.yaml. Both are judged by
 squared feature error and the squared error at the end of held-out trajectories, weighted as ours; the time of
 ours ends where it is below the final loss of theirs, and has the teacher's trajectories and features in it.
 Results: benchmarks/results/released_loop.json.

@@ -10,8 +10,8 @@ import pytest
 from adasde.errors import AdaSDEError, CheckpointError, DataError
 from adasde.evaluation.features import load_features
 from adasde.models import checkpoint as checkpoints
-from adasde.models import load_model
 from adasde.models.checkpoint import CARD, cards, fetch, find, read_card, verified, weights_folder
+from adasde.models.loading import load_model
 from adasde.utils.atomic_io import sha256_file
 
 NAMES = sorted(cards())

@@ -19,7 +19,7 @@ from adasde.errors import CheckpointError, ParamsError
 from adasde.generation import Request, draw_seeds
 from adasde.generation.conditions import parse_classes, parse_prompts, recorded
 from adasde.generation.sinks import RECORDS, file_of
-from adasde.models import load_model
+from adasde.models.loading import load_model
 
 PROMPTS = ["a cat", "cat", "cat a cat"]
 

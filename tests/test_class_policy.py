@@ -12,8 +12,8 @@ from tiny import STAGES, tiny_values, write_params
 
 from adasde.evaluation.metrics import Protocol
 from adasde.evaluation.protocol import class_policy
-from adasde.models import load_model
 from adasde.models.conditioning import drawn, with_random_classes
+from adasde.models.loading import load_model
 from adasde.utils.safetensors_io import load_tensors
 
 KNOWN = "e5cef695017f0cbfd6ec954f0faa65e10ba0dd46290e88301c8956053623b3d3"

@@ -166,7 +166,7 @@ def test_training_writes_a_checkpoint_that_loads(name: str, shape: tuple[int, ..
     assert ended.code == 0, ended.err
     assert json.loads(ended.out) == {"stage": f"train-{name}", "out": "mine", "seed": 0, "iterations": 3}
     from adasde.evaluation.features import load_features
-    from adasde.models import load_model
+    from adasde.models.loading import load_model
 
     assert load_model(tmp_path / "mine").shape == shape
     assert load_features(tmp_path / "mine").name == name

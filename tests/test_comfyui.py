@@ -89,7 +89,7 @@ def comfy(monkeypatch) -> types.SimpleNamespace:
     modules["comfy.model_sampling"].CONST = CONST
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
-    node = as_custom_node(monkeypatch, ROOT / "integrations/comfyui").NODE_CLASS_MAPPINGS["LoadAdaSDE"]
+    node = as_custom_node(monkeypatch, ROOT / "adasde/integrations/comfyui").NODE_CLASS_MAPPINGS["LoadAdaSDE"]
     return types.SimpleNamespace(node=node, flow=CONST())
 
 

@@ -14,7 +14,7 @@ from adasde.distillation.distill import start_table
 from adasde.distillation.losses import Batch, Losses
 from adasde.errors import AdaSDEError
 from adasde.evaluation.features import load_features
-from adasde.models import load_model
+from adasde.models.loading import load_model
 from adasde.utils.devices import default_device
 
 META = "meta"

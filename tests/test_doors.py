@@ -19,7 +19,7 @@ from adasde.cli.main import main
 from adasde.errors import AdaSDEError
 from adasde.generation.serving import prepare
 from adasde.integrations.k_diffusion import sample_adasde
-from adasde.models import load_model
+from adasde.models.loading import load_model
 from adasde.utils.torchvision_compat import usable_torchvision
 
 Door = Callable[[str], None]

@@ -16,9 +16,9 @@ from golden_edm_nets import CASES, inputs, named_weights
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
-from adasde.models import load_model
 from adasde.models.families.edm.family import BUILDERS, describe
 from adasde.models.hub.convert import converted
+from adasde.models.loading import load_model
 from adasde.models.safe_pickle import Opened, open_checkpoint
 
 NAMES = {"VP": "VPPrecond", "IDDPM": "iDDPMPrecond", "EDM": "EDMPrecond", "VE": "VEPrecond"}

@@ -16,10 +16,10 @@ from golden_edm_nets import CASES, FULL, KEYS, OUTPUTS, SIGMAS, inputs, keys_of,
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
-from adasde.models import load_model
 from adasde.models.checkpoint import write_part
 from adasde.models.families.edm import EDM, IDDPM, VE, VP
 from adasde.models.families.edm.family import DHARIWAL, SONG, describe, dhariwal_unet, song_unet
+from adasde.models.loading import load_model
 
 BUILDERS = {SONG: song_unet, DHARIWAL: dhariwal_unet}
 TOLERANCE = 1e-5  # of the largest value; the issue asks for 1e-4

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from adasde.evaluation.features import fidelity, load_features
-from adasde.models import build
 from adasde.models.checkpoint import cards, find, read_card, read_weights
-from adasde.models.families.toy.data import digits, real_images, to_float
+from adasde.models.families.toy.data import digits, real_images
 from adasde.models.families.toy.train_digits import ClassifierTraining
+from adasde.models.loading import build
+from adasde.utils.pixels import to_float
 
 NAMES = sorted(cards())
 

@@ -20,9 +20,9 @@ from tiny_judges import write_tokenizer
 from torch import Tensor
 
 from adasde.errors import CheckpointError
-from adasde.models import load_model
 from adasde.models.hub import cards, fetch
 from adasde.models.hub.cards import ModelCard, card_of
+from adasde.models.loading import load_model
 from adasde.models.precision import Runtime
 from adasde.models.process import Process
 

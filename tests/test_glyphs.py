@@ -10,10 +10,9 @@ import torch
 
 import adasde
 from adasde.evaluation.features import load_features
-from adasde.models import load_model
 from adasde.models.checkpoint import CARD
 from adasde.models.conditioning import labels_of
-from adasde.models.families.toy.data import real_images, to_float
+from adasde.models.families.toy.data import real_images
 from adasde.models.families.toy.glyphs import (
     HELD_OUT,
     LETTERS,
@@ -29,6 +28,8 @@ from adasde.models.families.toy.train_glyphs import (
     train_classifier,
     train_denoiser,
 )
+from adasde.models.loading import load_model
+from adasde.utils.pixels import to_float
 
 
 def test_an_image_depends_on_its_own_seed_alone() -> None:

@@ -20,7 +20,7 @@ from adasde.cli.main import app
 from adasde.errors import CoefficientsError, ParamsError
 from adasde.generation import Request, draw_seeds, parse_seeds
 from adasde.generation.sinks import Bucket, Folder, file_of
-from adasde.models import load_model
+from adasde.models.loading import load_model
 from adasde.storage import LocalStore
 from adasde.utils.batching import chunks
 

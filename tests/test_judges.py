@@ -21,17 +21,17 @@ from adasde.config.params import check_params
 from adasde.errors import CheckpointError, ParamsError
 from adasde.evaluation.further import further_of
 from adasde.evaluation.metrics import Statistics, fid, image_features
-from adasde.models import FAMILIES
 from adasde.models.checkpoint import PROMPTS, read_card
 from adasde.models.conditioning import drawn
-from adasde.models.families.toy.data import to_float
 from adasde.models.families.vit import networks
 from adasde.models.hub.cards import judge_of
 from adasde.models.hub.convert import converted
 from adasde.models.libraries import transformers
+from adasde.models.loading import FAMILIES
 from adasde.models.safe_pickle import Opened, open_checkpoint
 from adasde.models.tokens import Tokens
 from adasde.utils.atomic_io import sha256_file
+from adasde.utils.pixels import to_float
 
 
 def built(family: str, tensors: dict[str, torch.Tensor]) -> Any:

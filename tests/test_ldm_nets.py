@@ -16,11 +16,11 @@ from golden_openai import TIMES, read_shapes
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError, SolverError
-from adasde.models import FAMILIES, load_model
 from adasde.models.checkpoint import write_part
 from adasde.models.families.ldm.autoencoder import Decoder, decoder_of
 from adasde.models.hub.convert import Converted, Opened, converted
 from adasde.models.libraries import transformers
+from adasde.models.loading import FAMILIES, load_model
 from adasde.sampling.wrappers import Counting
 from adasde.types import Model
 

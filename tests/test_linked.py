@@ -23,9 +23,10 @@ from tiny_networks import save_text_to_image, save_unconditional
 from adasde.config.params import check_params
 from adasde.errors import CheckpointError
 from adasde.evaluation.features import load_features
-from adasde.models import checkpoint, load_model
+from adasde.models import checkpoint
 from adasde.models.checkpoint import find, read_card, weights_folder
 from adasde.models.families.toy.classifier import Classifier
+from adasde.models.loading import load_model
 from adasde.models.prompts import read_prompts
 from adasde.sampling.coefficients import Coefficients
 from adasde.stages.common import made_with, trained_model

@@ -23,10 +23,10 @@ from adasde.evaluation.metrics import (
     image_features,
     kid,
     precision_recall,
-    to_uint8,
 )
-from adasde.models import load_model
 from adasde.models.families.toy.data import real_images
+from adasde.models.loading import load_model
+from adasde.utils.pixels import to_uint8
 
 PROTOCOL = Protocol(
     images=1000,

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
 from adasde.evaluation.features import load_features
-from adasde.models import load_model
 from adasde.models.checkpoint import CARD, cards, read_card
 from adasde.models.families.toy import train_digits, train_glyphs
 from adasde.models.families.toy.data import digits, real_images
@@ -29,6 +28,7 @@ from adasde.models.families.toy.train_digits import (
     train_denoiser,
 )
 from adasde.models.families.toy.training import Muon, cosine_rate, descend, sample_sigmas
+from adasde.models.loading import load_model
 from adasde.models.preconditioning import Preconditioned, training_loss
 
 NAMES = sorted(cards())

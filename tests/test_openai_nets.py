@@ -15,9 +15,9 @@ from golden_openai import LABELS, OUTPUTS, SIGMAS, TIMES, noisy, read_shapes
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError, SolverError
-from adasde.models import FAMILIES, load_model
 from adasde.models.checkpoint import write_part
 from adasde.models.hub.convert import Converted, Opened, converted
+from adasde.models.loading import FAMILIES, load_model
 from adasde.models.process import Process
 from adasde.sampling.wrappers import Counting
 from adasde.types import Model

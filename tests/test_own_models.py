@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from adasde.errors import CheckpointError
-from adasde.models import load_model
 from adasde.models.checkpoint import read_card, weights_folder
+from adasde.models.loading import load_model
 from adasde.utils.atomic_io import sha256_file
 
 CODE = """

@@ -15,8 +15,8 @@ from torch import Tensor
 
 import adasde
 from adasde.errors import CheckpointError, SolverError
-from adasde.models import load_model
 from adasde.models.families.diffusers.networks import FluxAdapter, TextUNetAdapter
+from adasde.models.loading import load_model
 from adasde.models.predicted import Predicted
 from adasde.models.process import Process
 from adasde.models.prompts import Prompted, read_prompts

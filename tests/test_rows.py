@@ -17,12 +17,12 @@ from tables import random_table
 
 import adasde
 from adasde.errors import CheckpointError, CoefficientsError, DataError, ParamsError
-from adasde.evaluation.metrics import to_uint8
 from adasde.generation import Request
 from adasde.generation.serving import draw_rows, prepare
-from adasde.models import load_model
 from adasde.models.checkpoint import find
+from adasde.models.loading import load_model
 from adasde.types import Model
+from adasde.utils.pixels import to_uint8
 
 SEEDS = [3, 2**63 - 1, 0]
 PROMPTS = ["a cat", "cat"]

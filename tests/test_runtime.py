@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from adasde import stages
 from adasde.config.params import check_params
 from adasde.errors import DataError, ParamsError
-from adasde.models import load_model
 from adasde.models.checkpoint import Card, Part, cards, find
 from adasde.models.families.edm.family import BUILDERS, describe
+from adasde.models.loading import load_model
 from adasde.models.memory import estimate_memory, peak_bytes
 from adasde.models.precision import Runtime
 from adasde.stages.common import trained_model

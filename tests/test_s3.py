@@ -14,7 +14,7 @@ from store_contract import CONTENT, MB, StoreContract, large_file, refused
 from tables import random_table
 
 from adasde.errors import StoreError
-from adasde.models import load_model
+from adasde.models.loading import load_model
 from adasde.storage.base import Patience
 from adasde.storage.s3 import PART, S3Store
 from adasde.utils.atomic_io import sha256_file

@@ -16,7 +16,7 @@ from torch import Tensor
 import adasde
 from adasde.errors import CoefficientsError
 from adasde.integrations.diffusers import AdaSDEScheduler
-from adasde.models import load_model
+from adasde.models.loading import load_model
 from adasde.models.process import FLOW, Process
 
 

@@ -18,9 +18,8 @@ from tiny import OUTPUTS, STAGES, tiny_values, write_params
 import adasde
 from adasde.config.params import Params, check_params
 from adasde.errors import DataError, SolverError
-from adasde.evaluation.metrics import to_uint8
-from adasde.models import load_model
 from adasde.models.checkpoint import find
+from adasde.models.loading import load_model
 from adasde.sampling.coefficients import MULTISTEP, Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.wrappers import Counting
@@ -28,6 +27,7 @@ from adasde.stages.common import judged_model, student_grid, trained_model
 from adasde.stages.learn import teacher_origin
 from adasde.utils.batching import chunks
 from adasde.utils.manifest import Parts
+from adasde.utils.pixels import to_uint8
 from adasde.utils.safetensors_io import load_tensors, save_tensors
 
 

@@ -22,10 +22,11 @@ from adasde.config.cost import estimate, per_image, random_model, work
 from adasde.config.params import check_params, load_params
 from adasde.config.template import starting_text
 from adasde.errors import ParamsError
-from adasde.models import describe, load_model
+from adasde.models import describe
 from adasde.models.checkpoint import Card, Part, cards
 from adasde.models.hub.cards import card_of, catalogue
 from adasde.models.hub.convert import Converted
+from adasde.models.loading import load_model
 from adasde.types import Model
 from adasde.utils.yaml_schema import parse_yaml
 

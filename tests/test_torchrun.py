@@ -14,7 +14,7 @@ from command import adasde
 from tables import random_table
 from tiny import tiny_values, write_params
 
-from adasde.models import load_model
+from adasde.models.loading import load_model
 
 MADE = ("coefficients.json", "loss.csv")
 

@@ -36,6 +36,7 @@ from adasde.cli.sample import sample
 from adasde.cli.start import estimate, init
 from adasde.cli.storage import store
 from adasde.errors import AdaSDEError
+from adasde.utils.version import VERSION
 
 DEBUG = "ADASDE_DEBUG"
 GROUP = "adasde.commands"
@@ -85,9 +86,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from adasde import __version__
-
-        print(f"adasde {__version__}")
+        print(f"adasde {VERSION}")
         raise typer.Exit
 
 
@@ -204,9 +203,10 @@ def report(
 ) -> None:
     """The table, the pictures, and a page with both."""
     values = params_of(params)
-    from adasde.report import Results, report, results_table
+    from adasde.report import Results, results_table
+    from adasde.stages.report import report as run
 
-    summary = report(values, data, out=out)
+    summary = run(values, data, out=out)
     if not as_json:
         from rich.console import Console
 

@@ -13,20 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from adasde.config.sections import (
-    EvaluateParams,
-    NetworkParams,
-    PerNfe,
-    Positive,
-    PositiveInt,
-    PromotionParams,
-    SampleParams,
-    Section,
-    StorageParams,
-    Weight,
-)
+from adasde.config.sections import EvaluateParams, NetworkParams, PromotionParams, SampleParams, StorageParams
 from adasde.errors import CheckpointError, ParamsError, SolverError
-from adasde.utils.yaml_schema import explain, read_yaml
+from adasde.utils.yaml_schema import PerNfe, Positive, PositiveInt, Section, Weight, explain, read_yaml
 
 if TYPE_CHECKING:
     from adasde.distillation.distill import DistillSettings
@@ -94,7 +83,7 @@ class TeacherParams(PerNfe):
 
 
 class DistillParams(PerNfe):
-    """The recipe, field by field that of ``adasde.distillation.distill.DistillSettings``, and what it starts from.
+    """The recipe, field by field that of ``distillation.DistillSettings``, and what it starts from.
 
     ``start``: a coefficient file, a path or an address, interpolated to the budget where its NFE differs.
     """

@@ -1,50 +1,16 @@
-"""What the schema of ``params.yaml`` is built from, and the sections that are the same for every budget."""
+"""The sections of ``params.yaml`` that are the same for every budget."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field
 
 from adasde.errors import StoreError
 from adasde.storage.resolve import checked_url
-
-PositiveInt = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**48)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+from adasde.utils.yaml_schema import PositiveInt, Section, Seed, Weight
 
 Metric = Literal["fid", "kid", "precision", "recall"]
-
-
-class Section(BaseModel):
-    """A mapping of params.yaml: unknown keys and wrong types are refused, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class PerNfe(Section):
-    """A section whose values may differ between numbers of evaluations."""
-
-    per_nfe: dict[PositiveInt, dict[str, Any]] = {}
-
-    def for_nfe(self, nfe: int) -> Self:
-        """The section with the overrides for ``nfe`` applied and none left."""
-        values = self.model_dump(exclude={"per_nfe"}) | self.per_nfe.get(nfe, {})
-        return type(self).model_validate(values)
-
-    @model_validator(mode="after")
-    def _check_overrides(self) -> Self:
-        for nfe in self.per_nfe:
-            try:
-                self.for_nfe(nfe)
-            except ValidationError as error:
-                details: Any = [
-                    {**item, "loc": ("per_nfe", nfe, *item["loc"])}
-                    for item in error.errors(include_url=False)
-                ]
-                raise ValidationError.from_exception_data("per_nfe", details) from error
-        return self
 
 
 class SampleParams(Section):
@@ -103,4 +69,4 @@ class PromotionParams(Section):
     metric: Metric = "fid"
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
     spread: Weight = 1.0
-    tolerance: dict[Metric, Weight] = {"kid": 0.5, "precision": 0.05, "recall": 0.05}
+    tolerance: dict[Metric, Weight] = Field(default={"kid": 0.5, "precision": 0.05, "recall": 0.05})

@@ -9,8 +9,8 @@ import yaml
 
 from adasde.config.params import DistillParams, Grid, TeacherParams, check_params
 from adasde.config.sections import NetworkParams
+from adasde.distillation.config import MULTISTEP_ENERGY
 from adasde.errors import ParamsError
-from adasde.experiments.bench.samplers import LEARNED
 from adasde.models.checkpoint import cards
 from adasde.models.hub.cards import ModelCard, Recipe, card_of
 from adasde.utils.yaml_schema import parse_yaml
@@ -94,7 +94,7 @@ def _measured(name: str) -> dict[str, Any]:
     sections = {
         "schedule": Grid(rho=1.5),
         "teacher": TeacherParams(**taught | own.get("teacher", {})),
-        "distill": DistillParams(**LEARNED["multistep-energy"].changes | own.get("distill", {})),
+        "distill": DistillParams(**MULTISTEP_ENERGY | own.get("distill", {})),
     }
     return {"afs": True} | {key: section.model_dump() for key, section in sections.items()}
 

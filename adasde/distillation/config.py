@@ -92,3 +92,14 @@ def recipe_from(settings: dict[str, Any]) -> DistillSettings:
         if name not in names:
             raise ParamsError(unknown("setting of the distillation", name, names))
     return DistillSettings(**settings)
+
+
+MULTISTEP_GRID: dict[str, Any] = {"solver": MULTISTEP, "learn_grid": True, "gamma_max": 0.0}
+MULTISTEP_ENERGY = MULTISTEP_GRID | {
+    "energy_weight": 3.0,
+    "pixel_weight": 0.3,
+    "feature_weight": 1.0,
+    "paired_final": 0.0,
+    "trajectories": 64_000,
+}
+"""What differs from the defaults in the recipe that measured best on the bundled models (docs/quality.md)."""

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from adasde.errors import CheckpointError
-from adasde.models import build
 from adasde.models.checkpoint import Card, cards, find, read_card, read_weights
-from adasde.models.families.toy.data import to_float
+from adasde.models.loading import build
+from adasde.utils.pixels import to_float
 from adasde.utils.torchvision_compat import usable_torchvision
 
 LAYER = "features"
@@ -117,3 +117,18 @@ def _fidelity_extractor(torch_fidelity: Any, card: Card) -> type:
             return (self.extractor(to_float(images)).double(),)
 
     return PackagedExtractor
+
+
+Summary = dict[str, Any]
+"""What a stage did, as JSON values; ``out`` is what it wrote."""
+
+
+def extractor_of(checkpoint: str | os.PathLike[str]) -> Features:
+    """The feature extractor of ``checkpoint``, on the ``default_device``.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+    """
+    from adasde.utils.devices import default_device
+
+    return load_features(checkpoint, device=default_device())

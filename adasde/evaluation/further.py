@@ -13,15 +13,15 @@ from torch import Tensor
 from adasde.errors import CheckpointError, DataError
 from adasde.evaluation.features import Features
 from adasde.evaluation.metrics import Statistics, fid, image_features
-from adasde.models import build
 from adasde.models.checkpoint import Card, Part, find, read_card, read_weights, verified
 from adasde.models.conditioning import drawn
-from adasde.models.families.toy.data import to_float
 from adasde.models.families.vit.networks import Clip
+from adasde.models.loading import build
 from adasde.models.prompts import read_prompts
 from adasde.models.tokens import Tokens
 from adasde.utils.atomic_io import sha256_file
 from adasde.utils.devices import default_device
+from adasde.utils.pixels import to_float
 
 DINO_STATISTICS = "dinov2.npz"
 PART = 1000  # images or prompts at once

@@ -20,10 +20,9 @@ from torch import Tensor
 from adasde.errors import DataError
 from adasde.evaluation.features import fidelity
 from adasde.evaluation.fid import distance, factor
-from adasde.models.families.toy.data import to_float
-from adasde.models.families.toy.data import to_uint8 as to_uint8
 from adasde.types import FeatureExtractor
 from adasde.utils.atomic_io import atomic, sha256_file, sha256_json
+from adasde.utils.pixels import to_float
 
 KID_SEED = 2020  # of the random subsets; torch-fidelity's default
 

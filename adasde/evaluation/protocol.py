@@ -12,10 +12,10 @@ from torch import Tensor
 from adasde.config.params import Params
 from adasde.config.sections import EvaluateParams
 from adasde.errors import DataError
+from adasde.evaluation.features import extractor_of
 from adasde.evaluation.further import Further, further_of
 from adasde.evaluation.metrics import Protocol, Statistics, evaluate, fid, image_features, inception_score
 from adasde.models.checkpoint import Card, find, read_card
-from adasde.stages.common import extractor_of
 from adasde.types import FeatureExtractor
 from adasde.utils.atomic_io import sha256_file
 from adasde.utils.safetensors_io import load_images

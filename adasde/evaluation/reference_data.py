@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adasde.config.params import Params
 from adasde.errors import CheckpointError, DataError
+from adasde.evaluation.features import extractor_of
 from adasde.evaluation.image_folder import ImageFiles
 from adasde.evaluation.metrics import Statistics, image_features
 from adasde.evaluation.statistics import BATCH, image_shape
@@ -17,7 +18,6 @@ from adasde.models.checkpoint import find, read_card
 from adasde.models.families.toy.data import SOURCES, real_images
 from adasde.models.hub.cards import ModelCard, catalogue
 from adasde.models.hub.fetch import reference_file
-from adasde.stages.common import extractor_of
 from adasde.storage import local_copy
 from adasde.storage.resolve import local_path, scheme
 from adasde.types import Model

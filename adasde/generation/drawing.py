@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import adasde
 from adasde.errors import DataError
-from adasde.evaluation.metrics import to_uint8
 from adasde.generation.conditions import Asked, bound, check, recorded, turns
 from adasde.generation.sinks import Place, open_place
-from adasde.models import load_model
+from adasde.models.loading import load_model
+from adasde.sampling import integrate
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.types import Model
 from adasde.utils.atomic_io import sha256_json
 from adasde.utils.batching import chunks, in_chunks
 from adasde.utils.devices import rank_of
+from adasde.utils.pixels import to_uint8
 from adasde.utils.progress import track
 
 Submit = Callable[[Sequence[tuple[Any, ...]]], Iterable[int]]
@@ -102,7 +102,7 @@ def draw_seeds(request: Request, seeds: Sequence[int], *, asked: Asked | None = 
     if asked is None and request.chosen:
         asked = turns(request.chosen, seeds)
     denoise = bound(model, seeds, asked, guidance=request.guidance)
-    return to_uint8(model.images(adasde.sample(denoise, start, table, SeededNoise(seeds)))).cpu()
+    return to_uint8(model.images(integrate.sample(denoise, start, table, SeededNoise(seeds)))).cpu()
 
 
 def draw_piece(request: Request, out: str, seeds: list[int]) -> int:

@@ -14,20 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import adasde
 from adasde.errors import DataError, SolverError
-from adasde.evaluation.metrics import to_uint8
 from adasde.generation.cluster import on_dask
 from adasde.generation.conditions import bound, turns
 from adasde.generation.drawing import Request, draw_images, draw_seeds, here, loaded
 from adasde.generation.export import GRID, PACKERS, as_comparison, as_grid, packed, unpacked
 from adasde.generation.sinks import Place, open_place, other_settings
+from adasde.sampling import integrate
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.schedules import schedule
 from adasde.sampling.solvers import steps_for_nfe
 from adasde.storage.resolve import scheme
 from adasde.utils.devices import rank_of
+from adasde.utils.pixels import to_uint8
 
 ALIASES = {"ddim": "euler"}
 COLUMNS = 8
@@ -173,5 +173,5 @@ def _classical(name: str, grid: Nodes, request: Request, seeds: Sequence[int]) -
     asked = turns(request.chosen, seeds) if request.chosen else None
     denoise = bound(model, seeds, asked, guidance=request.guidance)
     solver = ALIASES.get(name, name)
-    images = adasde.solve(denoise, start, sigmas, solver, afs=afs, noise=SeededNoise(seeds))
+    images = integrate.solve(denoise, start, sigmas, solver, afs=afs, noise=SeededNoise(seeds))
     return to_uint8(model.images(images)).cpu()

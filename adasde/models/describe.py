@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from adasde.models import FAMILIES
 from adasde.models.checkpoint import Card, Part, cards
 from adasde.models.families.edm.family import describe
 from adasde.models.hub.cards import ModelCard, card_of, catalogue, extractor_of
+from adasde.models.loading import FAMILIES
 from adasde.models.memory import estimate_memory, weights_of
 
 

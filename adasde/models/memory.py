@@ -12,8 +12,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from adasde.models import FAMILIES
 from adasde.models.checkpoint import Card, Part
+from adasde.models.loading import FAMILIES
 
 
 @dataclass(frozen=True)

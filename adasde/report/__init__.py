@@ -2,6 +2,5 @@
 
 from adasde.report.results import Results, collect
 from adasde.report.table import results_table
-from adasde.stages.report import report
 
-__all__ = ["Results", "collect", "report", "results_table"]
+__all__ = ["Results", "collect", "results_table"]

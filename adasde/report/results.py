@@ -98,3 +98,16 @@ def read_metrics(path: Path) -> dict[str, Any]:
     if missing:
         raise DataError(f"{path} is no metrics file: it lacks {', '.join(sorted(missing))}.")
     return document
+
+
+def read_results(project: Path) -> Results:
+    """What the stage ``report`` wrote.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    path = project / "report" / "results.json"
+    try:
+        return Results.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path} cannot be read ({error}). Delete it and run the pipeline again.") from error

@@ -77,3 +77,13 @@ def html_table(results: Results) -> str:
         kind = ' class="student"' if label == STUDENT else ""
         lines.append(f"<tr{kind}><th>{html.escape(label)}</th>{row}</tr>")
     return "\n".join([*lines, "</tbody></table>"])
+
+
+def markdown_table(results: Results) -> str:
+    """Solver by NFE, FID mean ± spread, the best of every column in bold, the model's own floor below."""
+    head = ["solver", *(f"{nfe} NFE" for nfe in results.nfe)]
+    lines = [head, ["---", *("---:" for _ in results.nfe)]]
+    for label, cells in cells_of(results).items():
+        lines.append([label, *(f"**{text}**" if best else text for text, best in cells)])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"FID on {results.model}, lower is better.\n\n{table}\n\nThe model itself: {floor_text(results)}."

@@ -23,7 +23,7 @@ OWN = "adasde"
 """The name of AdaSDE's own step."""
 
 MULTISTEP = "adasde-multistep"
-"""The name of the step that learns what earlier evaluations weigh (see ``adasde.sampling.solvers.Multistep``)."""
+"""The name of the step that learns what earlier evaluations weigh (see ``solvers.Multistep``)."""
 
 DOCUMENTS = ("model", "provenance", "measured")
 
@@ -34,7 +34,7 @@ class Coefficients:
 
     In the plug-in form ``solver`` names a classical solver with E evaluations a step: ``direction_scale``
     and ``time_scale`` are then [N, E], one pair for each evaluation, and ``midpoint`` and ``weights`` are
-    empty, [N, 0] (see ``adasde.sampling.solvers.PlugIn``). In the multistep form, ``adasde-multistep``, a step has one
+    empty, [N, 0] (see ``solvers.PlugIn``). In the multistep form, ``adasde-multistep``, a step has one
     evaluation, both scales are [N, 1], ``midpoint`` is empty and ``weights`` [N, H] belong to the H newest
     evaluations, the newest first; those before the first step have none.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import adasde
 from adasde.config.params import Params
 from adasde.config.sections import NetworkParams
-from adasde.evaluation.features import Features, load_features
-from adasde.models import load_model
 from adasde.models.conditioning import with_random_classes
+from adasde.models.loading import load_model
 from adasde.models.precision import Runtime
 from adasde.sampling.schedules import schedule
 from adasde.types import Model
@@ -29,9 +26,6 @@ CODE = (
     "sampling/solvers/*.py",
     "models/**/*.py",
 )
-
-Summary = dict[str, Any]
-"""What a stage did, as JSON values; ``out`` is what it wrote."""
 
 
 def trained_model(params: Params, checkpoint: Path) -> Model:
@@ -47,15 +41,6 @@ def trained_model(params: Params, checkpoint: Path) -> Model:
     model = replace(model, guidance=params.guidance)
     model.bind(range(1))
     return model
-
-
-def extractor_of(checkpoint: str | os.PathLike[str]) -> Features:
-    """The feature extractor of ``checkpoint``, on the ``default_device``.
-
-    Raises:
-        CheckpointError: it cannot be loaded.
-    """
-    return load_features(checkpoint, device=default_device())
 
 
 def judged_model(params: Params, checkpoint: Path) -> Model:
@@ -91,6 +76,6 @@ def made_with(params: Params, model: Model, *files: str) -> dict[str, Any]:
 
 def code_hash(*files: str) -> str:
     """Hex SHA-256 of ``CODE`` and of further ``files`` of the package."""
-    package = Path(adasde.__file__).parent
+    package = Path(__file__).parents[1]
     sources = [path for name in (*CODE, *files) for path in sorted(package.glob(name))]
     return sha256_json([[path.name, sha256_file(path)] for path in sources])

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from adasde.config.params import STUDENT, Params, row_file
 from adasde.errors import DataError
+from adasde.evaluation.features import Summary
 from adasde.evaluation.protocol import Judge
-from adasde.models import load_model
-from adasde.stages.common import Summary
+from adasde.models.loading import load_model
 from adasde.utils.atomic_io import write_json
 from adasde.utils.manifest import Parts
 from adasde.utils.progress import track

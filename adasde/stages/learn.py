@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import adasde
 from adasde.config.params import Params
 from adasde.distillation.distill import Progress, iterations
 from adasde.distillation.distill import distill as train
@@ -25,10 +24,11 @@ from adasde.distillation.trajectories import Trajectories, shards, write_traject
 from adasde.distillation.warm_start import fitted
 from adasde.distillation.warm_start import origin as begun_with
 from adasde.errors import CheckpointError, DataError
+from adasde.evaluation.features import Summary
 from adasde.evaluation.protocol import FEATURES
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import latents
-from adasde.stages.common import Summary, made_with, student_grid, trained_model
+from adasde.stages.common import made_with, student_grid, trained_model
 from adasde.types import Model
 from adasde.utils.atomic_io import sha256_json, write_text
 from adasde.utils.batching import in_chunks
@@ -36,6 +36,7 @@ from adasde.utils.distributed import Group, joined
 from adasde.utils.parallel import spread
 from adasde.utils.progress import track
 from adasde.utils.safetensors_io import load_tensors
+from adasde.utils.version import VERSION
 
 
 def teacher(
@@ -277,7 +278,7 @@ def _documented(
         "params": params,
         "seeds": [seeds.start, seeds.stop],
         "teacher": sha256_json(origin),
-        "version": adasde.__version__,
+        "version": VERSION,
         **begun_with(start),
     }
     about: dict[str, Any] = {"name": model.name, "sha256": model.sha256}

@@ -7,21 +7,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-import adasde
 from adasde.config.params import Params
 from adasde.distillation.energy import thinned
+from adasde.evaluation.features import Summary, extractor_of
 from adasde.evaluation.further import check_further, save_further
-from adasde.evaluation.metrics import image_features, to_uint8
+from adasde.evaluation.metrics import image_features
 from adasde.evaluation.protocol import FEATURES, FLOOR, REAL, STATISTICS, Judge
 from adasde.evaluation.reference_data import real_or_moments
 from adasde.models.hub import fetch as fetching
+from adasde.sampling import integrate
 from adasde.sampling.noise import latents
 from adasde.sampling.schedules import schedule
 from adasde.sampling.wrappers import Counting
-from adasde.stages.common import Summary, extractor_of, judged_model
+from adasde.stages.common import judged_model
 from adasde.types import Model
 from adasde.utils.atomic_io import write_json
 from adasde.utils.batching import in_chunks
+from adasde.utils.pixels import to_uint8
 from adasde.utils.progress import track
 from adasde.utils.safetensors_io import save_tensors
 
@@ -107,7 +109,7 @@ def _floor(params: Params, model: Model) -> tuple[Tensor, int]:
                 return counting(x, sigma)
 
             start = latents(seeds, model.shape, device=model.device)
-            images = adasde.solve(watched, start, sigmas, solver=FLOOR_SOLVER)
+            images = integrate.solve(watched, start, sigmas, solver=FLOOR_SOLVER)
             nfe = counting.nfe
             return to_uint8(model.images(images)).cpu()
 

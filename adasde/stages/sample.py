@@ -11,19 +11,20 @@ from typing import Any
 
 from torch import Tensor
 
-import adasde
 from adasde.config.params import STUDENT, Baseline, Params, row_file
 from adasde.errors import CoefficientsError
-from adasde.evaluation.metrics import to_uint8
+from adasde.evaluation.features import Summary
+from adasde.sampling import integrate
 from adasde.sampling.coefficients import TABLE, Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.schedules import schedule
 from adasde.sampling.wrappers import Counting
-from adasde.stages.common import Summary, judged_model, made_with
+from adasde.stages.common import judged_model, made_with
 from adasde.types import Denoiser, Model
 from adasde.utils.atomic_io import sha256_json, write_json
 from adasde.utils.batching import in_chunks
 from adasde.utils.manifest import Parts
+from adasde.utils.pixels import to_uint8
 from adasde.utils.progress import Advance, track
 
 
@@ -95,7 +96,7 @@ def timing_file(folder: Path) -> Path:
 
 def _student(table: Coefficients) -> Row:
     def draw(denoise: Denoiser, latent: Tensor, seeds: range) -> Tensor:
-        return adasde.sample(denoise, latent, table, SeededNoise(seeds))
+        return integrate.sample(denoise, latent, table, SeededNoise(seeds))
 
     numbers = {name: getattr(table, name).tolist() for name in TABLE}
     return Row(STUDENT, {"solver": table.solver, "options": table.options, "afs": table.afs, **numbers}, draw)
@@ -109,7 +110,7 @@ def _baseline(label: str, row: Baseline, recipe: Params, *, nfe: int) -> Row:
 
     def draw(denoise: Denoiser, latent: Tensor, seeds: range) -> Tensor:
         noise = SeededNoise(seeds)
-        return adasde.solve(denoise, latent, sigmas, row.solver, afs=row.afs, noise=noise, **row.options)
+        return integrate.solve(denoise, latent, sigmas, row.solver, afs=row.afs, noise=noise, **row.options)
 
     settings = row.model_dump(exclude={"per_nfe"}) | {"sigmas": sigmas.tolist()}
     return Row(label, settings, draw)

@@ -9,10 +9,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from adasde.errors import StoreError
@@ -22,8 +22,8 @@ from adasde.storage.hub import hub_copy
 from adasde.storage.resolve import local_path, open_store, scheme
 from adasde.utils.progress import Advance
 
-COEFFICIENTS = "coefficients.json"
-"""The file that is meant where a registered version is named."""
+RESOLVERS = "adasde.resolvers"
+"""The entry points, by scheme, of functions ``(address, folder) -> path`` for what other packages keep."""
 
 
 def local_copy(
@@ -62,14 +62,8 @@ def local_copy(
             path = hub_copy(text, _folder(folder))
             if not path.is_file():
                 raise StoreError(f"{text!r} is a whole repository: name a file of it.", kind="name")
-        case "models":
-            path = _from_registry(text, _folder(folder))
         case other:
-            raise StoreError(
-                f"{text!r}: addresses with {other!r} are not known. Use a path, file://, s3://, https://, "
-                "hf://org/name/file or models:/name@alias.",
-                kind="name",
-            )
+            path = _resolved(other, text, _folder(folder))
     if sha256 is not None:
         require(path, text, sha256)
     return path
@@ -124,82 +118,24 @@ def _read(text: str) -> bytes:
         return local_copy(text, folder).read_bytes()
 
 
+def _resolved(name: str, text: str, folder: Path) -> Path:
+    """The file behind an address whose scheme another package resolves: ``models:/`` is MLflow's."""
+    for point in entry_points(group=RESOLVERS, name=name):
+        resolve: Callable[[str, Path], Path] = point.load()
+        return resolve(text, folder)
+    raise StoreError(
+        f"{text!r}: addresses with {name!r} are not known. Use a path, file://, s3://, https://, "
+        "hf://org/name/file or models:/name@alias.",
+        kind="name",
+    )
+
+
 def _folder(folder: str | os.PathLike[str] | None) -> Path:
     if folder is not None:
         return Path(folder)
     made = tempfile.mkdtemp(prefix="adasde-")
     atexit.register(shutil.rmtree, made, ignore_errors=True)
     return Path(made)
-
-
-def _from_registry(spec: str, folder: Path) -> Path:
-    """The coefficients of a registered version, ``models:/name@alias`` or ``models:/name/3``."""
-    for variable in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
-        os.environ.setdefault(variable, "true")
-    try:
-        from mlflow import MlflowClient, get_tracking_uri
-        from mlflow.exceptions import MlflowException
-    except ModuleNotFoundError as error:
-        raise StoreError(
-            f"{spec} needs {error.name}, which the plain package does not bring. Install it with: "
-            "pip install 'adasde[pipeline]'"
-        ) from error
-    database = get_tracking_uri().removeprefix("sqlite:///")
-    if database != get_tracking_uri() and not Path(database).is_file():
-        raise StoreError(
-            f"cannot get {spec}: there is no MLflow database {database}. Run this in the project folder, or "
-            "set MLFLOW_TRACKING_URI.",
-            kind="missing",
-        )
-    try:
-        version = _version(MlflowClient(), spec)
-        path = registered_file(MlflowClient(), version, COEFFICIENTS, folder)
-    except (MlflowException, OSError) as error:
-        raise StoreError(
-            f"cannot get {spec} from MLflow: {one_line(error)}. Check the name, the alias and "
-            "MLFLOW_TRACKING_URI; 'adasde run' registers versions, and MLflow's own page shows them.",
-            kind="missing",
-        ) from error
-    if "sha256" in version.tags:
-        require(path, spec, version.tags["sha256"])
-    return path
-
-
-def _version(client: Any, spec: str) -> Any:
-    """The version that ``spec`` names by alias or number."""
-    name, _, alias = spec.removeprefix("models:/").partition("@")
-    if alias:
-        return client.get_model_version_by_alias(name, alias)
-    name, _, number = name.rpartition("/")
-    if name and number.isdigit():
-        return client.get_model_version(name, number)
-    raise StoreError(
-        f"{spec!r} names no version: say models:/NAME@ALIAS or models:/NAME/NUMBER, for instance "
-        "models:/adasde-digits-nfe5@champion.",
-        kind="name",
-    )
-
-
-def registered_file(client: Any, version: Any, name: str, folder: Path) -> Path:
-    """The file ``name`` of a registered version: where it lies, or a copy in ``folder``.
-
-    MLflow brings it only where its server has the files: of why a bucket or a disk refuses it says nothing.
-
-    Raises:
-        StoreError: it is not there, or its store fails.
-        MlflowException, OSError: MLflow fails.
-    """
-    place = client.get_model_version_download_uri(version.name, version.version)
-    if place.startswith("runs:/"):
-        from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
-
-        place = RunsArtifactRepository.get_underlying_uri(place)
-    address = f"{place.rstrip('/')}/{name}"
-    if scheme(address) in (None, "file", "s3"):
-        return local_copy(address, folder)
-    from mlflow.artifacts import download_artifacts
-
-    return Path(download_artifacts(artifact_uri=address, dst_path=str(folder)))
 
 
 def one_line(error: BaseException) -> str:

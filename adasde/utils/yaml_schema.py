@@ -1,4 +1,4 @@
-"""Reading params.yaml, and saying in plain words what is wrong with it."""
+"""Base types of YAML schemas, reading YAML, and plain words for what is wrong with it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import os
 import re
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from adasde.errors import ParamsError
 
@@ -188,3 +188,45 @@ def _unwrap(annotation: Any) -> tuple[Any, list[Any]]:
 
 def _is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**48)]
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A mapping of params.yaml: unknown keys and wrong types are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class PerNfe(Section):
+    """A section whose values may differ between numbers of evaluations."""
+
+    per_nfe: dict[PositiveInt, dict[str, Any]] = {}
+
+    def for_nfe(self, nfe: int) -> Self:
+        """The section with the overrides for ``nfe`` applied and none left."""
+        values = self.model_dump(exclude={"per_nfe"}) | self.per_nfe.get(nfe, {})
+        return type(self).model_validate(values)
+
+    @model_validator(mode="after")
+    def _check_overrides(self) -> Self:
+        for nfe in self.per_nfe:
+            try:
+                self.for_nfe(nfe)
+            except ValidationError as error:
+                details: Any = [
+                    {**item, "loc": ("per_nfe", nfe, *item["loc"])}
+                    for item in error.errors(include_url=False)
+                ]
+                raise ValidationError.from_exception_data("per_nfe", details) from error
+        return self

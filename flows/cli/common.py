@@ -39,12 +39,13 @@ def require_pipeline() -> None:
 
 def enter(project: Path) -> Path:
     """Find the project, go into its folder and set its environment; the folder."""
+    from flows.dvc.prepare import prepare
     from flows.system import environment
 
     require_pipeline()
     folder = environment.find_project(project)
     os.chdir(folder)
-    environment.apply(folder)
+    prepare(folder)
     return folder
 
 

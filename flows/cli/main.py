@@ -58,7 +58,7 @@ def _run_flow(project: Path) -> Summary:
 def _show(project: Path, summary: Summary, *, seconds: float, as_json: bool) -> None:
     import json
 
-    from flows.pipeline.results import read_results
+    from adasde.report.results import read_results
 
     results = read_results(project)
     if as_json:

@@ -1,30 +1,6 @@
 """``adasde doctor``: every part that the pipeline and its schedules rely on, and what is wrong with it."""
 
-from __future__ import annotations
-
-import os
-from collections.abc import Iterator
-from itertools import chain
-from pathlib import Path
-
-from adasde.errors import AdaSDEError
-from flows.doctor.findings import Finding, show, tried
+from flows.doctor.examine import examine
+from flows.doctor.findings import Finding, show
 
 __all__ = ["Finding", "examine", "show"]
-
-
-def examine(start: Path) -> Iterator[Finding]:
-    """Every check in turn, in the environment that the other commands use; never raises."""
-    from flows.doctor import machine, project, servers
-    from flows.system import environment
-
-    yield from chain.from_iterable(tried(name, check) for name, check in machine.CHECKS.items())
-    try:
-        folder = environment.find_project(start)
-    except AdaSDEError as error:
-        yield Finding("project", "failed", str(error))
-        return
-    os.chdir(folder)
-    os.environ.update(environment.settings(folder, os.environ))
-    for name, check in (project.CHECKS | servers.CHECKS).items():
-        yield from tried(name, check, folder)

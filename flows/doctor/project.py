@@ -47,7 +47,7 @@ def params(project: Path) -> Iterator[Finding]:
 def stages(project: Path) -> Iterator[Finding]:
     """What DVC would run."""
     from flows.dvc import graph
-    from flows.system.environment import prepare_dvc
+    from flows.dvc.prepare import prepare_dvc
     from flows.system.locks import current_run
 
     prepare_dvc(project)

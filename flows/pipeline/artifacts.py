@@ -7,7 +7,8 @@ from pathlib import Path
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
-from flows.pipeline.results import markdown_table, read_results
+from adasde.report.results import read_results
+from adasde.report.table import markdown_table
 
 
 def publish(project: Path) -> None:

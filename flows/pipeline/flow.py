@@ -18,6 +18,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from flows.dvc import graph
+from flows.dvc.prepare import prepare
 from flows.dvc.remote import require_storage
 from flows.dvc.repair import mend
 from flows.dvc.stage import Site, run_stage
@@ -102,7 +103,7 @@ def pipeline(project: str = ".") -> Summary:
             does not work, or another run works in it and this one was started by hand.
     """
     folder = environment.find_project(Path(project))
-    environment.apply(folder)
+    prepare(folder)
     explain_failures()
     with turn(folder):
         require_storage(folder)

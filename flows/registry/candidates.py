@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from adasde.config.params import STUDENT
 from adasde.errors import AdaSDEError, DataError, StoreError
-from adasde.storage.fetch import one_line, registered_file
-from flows.registry.champion_store import COEFFICIENTS, METRICS, PROVENANCE, Champions, Promoted
+from adasde.storage.fetch import one_line
+from adasde.utils.version import VERSION
+from flows.registry.champion_store import METRICS, PROVENANCE, Champions, Promoted
 from flows.registry.policy import Candidate, read_row
+from flows.tracking.resolver import COEFFICIENTS, registered_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -152,9 +154,8 @@ def _check_table(path: Path, nfe: int, where: str) -> None:
 
 def _provenance(client: MlflowClient, version: ModelVersion) -> dict[str, Any]:
     """Who made the version: all that does not change when it is asked for again."""
-    from adasde import __version__
 
-    known = {"name": version.name, "version": str(version.version), "adasde": __version__}
+    known = {"name": version.name, "version": str(version.version), "adasde": VERSION}
     if not version.run_id:
         return known
     run = client.get_run(version.run_id)

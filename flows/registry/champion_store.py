@@ -15,12 +15,13 @@ from typing import Any
 
 from adasde.errors import DataError, StoreError
 from adasde.storage import Store
+from flows.tracking.resolver import COEFFICIENTS
 
 SCHEMA_VERSION = 1
 REMEMBERED = 50
 """How many champions before the present one the pointer remembers."""
 
-COEFFICIENTS, METRICS, PROVENANCE = "coefficients.json", "metrics.json", "provenance.json"
+METRICS, PROVENANCE = "metrics.json", "provenance.json"
 SUMS = "sha256sums.txt"
 
 

@@ -10,6 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from adasde.config.params import load_params
 from adasde.errors import AdaSDEError
+from flows.dvc.prepare import prepare
 from flows.registry import service
 from flows.registry.outcome import Outcome
 from flows.registry.service import Asked
@@ -36,7 +37,7 @@ def promote(
     """
     explain_failures()
     folder = environment.find_project(Path(project))
-    environment.apply(folder)
+    prepare(folder)
     params = load_params(folder / "params.yaml")
     if (force or candidate is not None) and nfe is None:
         raise AdaSDEError("force and candidate are about one version: say which nfe they are meant for.")

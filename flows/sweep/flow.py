@@ -14,6 +14,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.dvc import graph
+from flows.dvc.prepare import prepare
 from flows.dvc.remote import require_storage
 from flows.dvc.stage import Site
 from flows.pipeline.flow import run_stages
@@ -50,7 +51,7 @@ def sweep(
     """
     explain_failures()
     folder = environment.find_project(Path(project))
-    environment.apply(folder)
+    prepare(folder)
     plan = make_plan(folder, as_settings(settings))
     require_storage(folder)
     attempt = f"{flow_run.get_id()}-{flow_run.get_run_count()}"

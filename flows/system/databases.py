@@ -1,8 +1,8 @@
 """New databases of Prefect and MLflow: copies of empty ones that their own migrations made once.
 
 A new database goes through every migration since a tool's first version, which takes longer than a small
-stage. `python -m flows.system.databases` does that once for an installation; where it has not been done, or a copy
-cannot be made, the tools migrate by themselves as ever.
+stage. `python -m flows.system.databases` does that once for an installation; where it has not been done, or a
+copy cannot be made, the tools migrate by themselves as ever.
 """
 
 from __future__ import annotations

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from adasde.errors import AdaSDEError
-from flows.dvc.remote import dvc_url, with_remote
-from flows.dvc.repair import mend
 
 ALWAYS = {
     "DO_NOT_TRACK": "true",
@@ -64,29 +62,6 @@ def settings(project: Path, environ: Mapping[str, str]) -> dict[str, str]:
     return values
 
 
-def apply(project: Path) -> None:
-    """Set the variables in this process, prepare DVC for this machine, mend what a killed one has left."""
-    os.environ.update(settings(project, os.environ))
-    prepare_dvc(project)
-    mend(project)
-
-
-def prepare_dvc(project: Path) -> None:
-    """Write what DVC must know about this machine alone into ``.dvc/config.local``; other keys stay."""
-    from dvc.config import Config
-
-    wanted: dict[str, object] = {"site_cache_dir": str(project / ".cache" / "dvc")}
-    if not in_git(project):
-        wanted["no_scm"] = "true"
-    config = Config(dvc_dir=str(project / ".dvc"))
-    before = config.load_one("local")
-    core = {name: value for name, value in before.get("core", {}).items() if name != "no_scm"} | wanted
-    after = with_remote(before | {"core": core}, dvc_url(project))
-    if after != before:
-        with config.edit("local") as local:
-            local.update(after)
-
-
 def in_git(project: Path) -> bool:
     """Whether the project is in a git work tree (an unpacked archive is not) and git is installed."""
     if not shutil.which("git"):
@@ -100,7 +75,3 @@ def parallel_stages(environ: Mapping[str, str] = os.environ) -> int:
     threads = environ.get("OMP_NUM_THREADS", "1")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // (int(threads) if threads.isdigit() and int(threads) > 0 else 1))
-
-
-if __name__ == "__main__":
-    apply(find_project(Path()))

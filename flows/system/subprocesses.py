@@ -12,7 +12,7 @@ from typing import IO
 
 
 class Child:
-    """A command under ``flows.system.supervise``: not reached by the terminal's Ctrl-C, ended by ``stop`` or with us."""
+    """A command under ``supervise``: not reached by the terminal's Ctrl-C, ended by ``stop`` or with us."""
 
     def __init__(
         self,

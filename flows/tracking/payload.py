@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from adasde.errors import DataError
+from adasde.report.results import read_results
+from adasde.report.table import markdown_table
 from adasde.utils.atomic_io import sha256_file
 from flows.dvc import graph
-from flows.pipeline.results import markdown_table, read_results
 from flows.tracking.provenance.provenance import LOCK
 from flows.tracking.pyfunc import write_model
 from flows.tracking.run_names import solver_label

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from adasde import __version__
-from adasde.storage.fetch import COEFFICIENTS
+from adasde.utils.version import VERSION
 from flows.tracking.provenance.machine import PINNED, installed
+from flows.tracking.resolver import COEFFICIENTS
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -54,7 +54,7 @@ def requirements(lock: Path) -> list[str]:
         pinned = {name.lower(): version for name, version in PINNED.findall(lock.read_text(encoding="utf-8"))}
     here = {name: (installed(name) or "").partition("+")[0] for name in NEEDED}
     found = {name: pinned.get(name) or here[name] for name in NEEDED}
-    return [f"adasde=={__version__}", *(f"{name}=={version}" for name, version in found.items() if version)]
+    return [f"adasde=={VERSION}", *(f"{name}=={version}" for name, version in found.items() if version)]
 
 
 def write_model(folder: Path, *, run_id: str, path: str, lock: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from dvc.config import Config
 
 from adasde.errors import AdaSDEError
+from flows.dvc.prepare import prepare_dvc
 from flows.system import environment
 
 
@@ -50,7 +51,7 @@ def test_dvc_learns_whether_there_is_git(tmp_path: Path, with_git: bool) -> None
     (tmp_path / ".dvc/config.local").write_text("[core]\n    remote = mine\n    no_scm = true\n")
     if with_git:
         subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    environment.prepare_dvc(tmp_path)
+    prepare_dvc(tmp_path)
     core = Config(dvc_dir=str(tmp_path / ".dvc")).load_one("local")["core"]
     assert core["remote"] == "mine"
     assert core["site_cache_dir"] == str(tmp_path / ".cache/dvc")

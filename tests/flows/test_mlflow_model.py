@@ -29,7 +29,7 @@ from tiny import tiny_values
 from adasde.config.params import check_params
 from adasde.errors import CheckpointError, CoefficientsError
 from adasde.generation import Request, draw_seeds
-from adasde.models import load_model
+from adasde.models.loading import load_model
 from adasde.sampling.coefficients import Coefficients
 from adasde.utils.atomic_io import sha256_file
 from flows.servers.service import HOST, Service, answers, free_port, opener

@@ -67,7 +67,8 @@ def test_stop_interrupts_the_whole_group(tmp_path: Path) -> None:
 
 
 def test_a_group_that_ignores_the_interrupt_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    patient = "import signal, flows.system.supervise as g; g.PATIENCE = ((signal.SIGINT, 0.5), (signal.SIGTERM, 0.5)); "
+    patient = "import signal, flows.system.supervise as g; "
+    patient += "g.PATIENCE = ((signal.SIGINT, 0.5), (signal.SIGTERM, 0.5)); "
     code = patient + f"import sys; sys.argv[1:] = [sys.executable, '-c', {STUBBORN!r}]; sys.exit(g.main())"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -16,9 +16,9 @@ from repositories import commit_all, git, under_git
 
 from adasde.errors import AdaSDEError
 from adasde.utils.atomic_io import sha256_file
+from flows.dvc.prepare import prepare_dvc
 from flows.reproduce.checkout import Place, Restorer
 from flows.reproduce.source_run import Recorded
-from flows.system import environment
 from flows.tracking.provenance.git import WorkTree
 
 CARD = b'"the checkpoint"'
@@ -43,7 +43,7 @@ def project(make_toy, monkeypatch: pytest.MonkeyPatch) -> Path:
     under_git(root)
     for name in ("DVC_SITE_CACHE_DIR", "ADASDE_STORAGE_URL"):
         monkeypatch.delenv(name, raising=False)
-    environment.prepare_dvc(root)
+    prepare_dvc(root)
     md5 = place_object(root / ".dvc/cache", CARD)
     out = {"path": "data/card", "hash": "md5", "md5": md5, "size": len(CARD)}
     entries = {"fetch": {"cmd": "true", "outs": [out]}, "other": {"cmd": "true", "outs": []}}

@@ -9,7 +9,7 @@ from dvc.config import Config
 
 from adasde.errors import StoreError
 from flows.dvc import remote, transfer
-from flows.system import environment
+from flows.dvc.prepare import prepare_dvc
 
 
 @pytest.fixture
@@ -37,19 +37,19 @@ def test_addresses_below_the_storage(project: Path, monkeypatch: pytest.MonkeyPa
 def test_the_remote_comes_moves_and_goes_with_the_storage(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment.prepare_dvc(project)
+    prepare_dvc(project)
     assert local(project)["remote"] == {}
     assert "remote" not in local(project)["core"]
     for url in ("s3://bucket/prefix", "s3://other", str(project / "there")):
         monkeypatch.setenv("ADASDE_STORAGE_URL", url)
-        environment.prepare_dvc(project)
+        prepare_dvc(project)
         assert local(project)["remote"] == {"adasde": {"url": f"{url}/dvc", "verify": "true"}}
         assert local(project)["core"]["remote"] == "adasde"
     before = (project / ".dvc/config.local").stat().st_mtime_ns
-    environment.prepare_dvc(project)
+    prepare_dvc(project)
     assert (project / ".dvc/config.local").stat().st_mtime_ns == before
     monkeypatch.delenv("ADASDE_STORAGE_URL")
-    environment.prepare_dvc(project)
+    prepare_dvc(project)
     assert local(project)["remote"] == {}
     assert "remote" not in local(project)["core"]
 
@@ -60,12 +60,12 @@ def test_a_remote_chosen_on_this_machine_stays_the_default(
     theirs = "[core]\n    remote = mine\n['remote \"mine\"']\n    url = s3://mine\n    profile = me\n"
     (project / ".dvc/config.local").write_text(theirs)
     monkeypatch.setenv("ADASDE_STORAGE_URL", "s3://bucket")
-    environment.prepare_dvc(project)
+    prepare_dvc(project)
     assert local(project)["core"]["remote"] == "mine"
     assert local(project)["remote"]["mine"] == {"url": "s3://mine", "profile": "me"}
     assert local(project)["remote"]["adasde"] == {"url": "s3://bucket/dvc", "verify": "true"}
     monkeypatch.delenv("ADASDE_STORAGE_URL")
-    environment.prepare_dvc(project)
+    prepare_dvc(project)
     assert list(local(project)["remote"]) == ["mine"]
 
 
@@ -74,7 +74,7 @@ def test_no_credentials_are_written(project: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://an-endpoint")
     monkeypatch.setenv("ADASDE_STORAGE_URL", "s3://bucket")
-    environment.prepare_dvc(project)
+    prepare_dvc(project)
     text = (project / ".dvc/config.local").read_text()
     assert "s3://bucket/dvc" in text
     assert "an-id" not in text and "a-secret" not in text and "an-endpoint" not in text

@@ -12,10 +12,10 @@ import yaml
 from projects import ROOT, Project
 
 from adasde.errors import DataError
+from flows.dvc.prepare import prepare_dvc
 from flows.sweep.grid import make_trials
 from flows.sweep.plan import Plan, make_plan
 from flows.sweep.workspace import Workspace, project_files
-from flows.system import environment
 from flows.system.subprocesses import Crew
 
 FILES = (
@@ -76,7 +76,7 @@ def test_a_disk_that_takes_no_more_is_explained(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def project(make_toy: Callable[[], Project]) -> Project:
     made = make_toy()
-    environment.prepare_dvc(made.root)
+    prepare_dvc(made.root)
     return made
 
 

@@ -11,14 +11,15 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-import adasde
 from adasde.distillation.distill import batches_of, distill
 from adasde.errors import AdaSDEError
 from adasde.experiments.bench.samplers import Classical, Learned
 from adasde.experiments.bench.store import Store
 from adasde.experiments.bench.targets import target
+from adasde.sampling import integrate
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import SeededNoise, latents
+from adasde.sampling.schedules import schedule
 from adasde.sampling.wrappers import Counting
 from adasde.stages.common import code_hash
 from adasde.types import Denoiser
@@ -65,11 +66,11 @@ class Sampler:
         """Final states of the samples of ``seeds``."""
         noise = SeededNoise(seeds)
         if self.table:
-            return adasde.sample(denoise, latent, Coefficients.load(self.table), noise)
+            return integrate.sample(denoise, latent, Coefficients.load(self.table), noise)
         assert self.classical is not None
         grid = torch.tensor(self.sigmas, dtype=torch.float64)
         name, options = self.classical.solver, self.classical.options
-        return adasde.solve(denoise, latent, grid, name, afs=self.afs, noise=noise, **options)
+        return integrate.solve(denoise, latent, grid, name, afs=self.afs, noise=noise, **options)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -171,13 +172,13 @@ class Ends:
     def compute(self, store: Store) -> dict[str, Any]:
         """Keeps ``states`` [2, count, *shape]."""
         goal = target(self.target)
-        grid = adasde.schedule(
+        grid = schedule(
             "time_uniform", TEACHER_STEPS, sigma_min=goal.sigma_min, sigma_max=goal.sigma_max, rho=1.5
         )
 
         def states(piece: range) -> Tensor:
             start = latents(piece, goal.shape, dtype=goal.dtype)
-            end = adasde.solve(goal.bind(piece), start, grid, "ipndm")
+            end = integrate.solve(goal.bind(piece), start, grid, "ipndm")
             return torch.stack([start * grid[0], end])
 
         result = {"seeds": [self.seeds.start, self.seeds.stop]}

@@ -6,6 +6,8 @@ import statistics
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from adasde.utils.version import VERSION
+
 if TYPE_CHECKING:
     from adasde.experiments.bench.plan import BenchSettings
 
@@ -38,11 +40,9 @@ def document(settings: BenchSettings, measured: dict[str, Any]) -> dict[str, Any
     """All of a bench: the settings, and for every target its rows, floor and ratios."""
     import torch
 
-    import adasde
-
     about = asdict(settings)
     about["learned"] = [entry.name for entry in settings.learned]
-    about |= {"version": adasde.__version__, "torch": torch.__version__}
+    about |= {"version": VERSION, "torch": torch.__version__}
     targets = {name: result | {"ratios": ratios(result)} for name, result in measured.items()}
     return {"settings": about, "targets": targets}
 

@@ -10,9 +10,9 @@ import torch
 import yaml
 from torch import Tensor
 
-from adasde.distillation.distill import DistillSettings, recipe_from
+from adasde.distillation.config import MULTISTEP_ENERGY, MULTISTEP_GRID, DistillSettings, recipe_from
 from adasde.errors import ParamsError, SolverError
-from adasde.sampling.coefficients import MULTISTEP, OWN
+from adasde.sampling.coefficients import OWN
 from adasde.sampling.integrate import checked
 from adasde.sampling.schedules import SCHEDULES, schedule, unknown
 from adasde.sampling.solvers import SOLVERS, make_solver, steps_for_nfe
@@ -104,14 +104,6 @@ def _steps(solver: str, nfe: int, *, afs: bool, points: int = 1) -> int | None:
         return None
 
 
-MULTISTEP_GRID = {"solver": MULTISTEP, "learn_grid": True, "gamma_max": 0.0}
-ENERGY = {
-    "energy_weight": 3.0,
-    "pixel_weight": 0.3,
-    "feature_weight": 1.0,
-    "paired_final": 0.0,
-    "trajectories": 64_000,
-}
 GRID_ONLY = {"learn_grid": True, "gamma_max": 0.0, "scale_dir": 0.0, "scale_time": 0.0}
 PLUG_IN = ("euler", "heun", "dpm2", "ipndm", "dpmpp-2m")
 
@@ -125,8 +117,8 @@ LEARNED: dict[str, Learned] = {
         Learned("grid-ipndm", "grid: ipndm", {"solver": "ipndm", **GRID_ONLY}),
         Learned("plugin-ipndm-grid", "plug-in + grid: ipndm", {"solver": "ipndm", "learn_grid": True}),
         Learned("multistep", "AdaSDE multistep, paired loss", MULTISTEP_GRID),
-        Learned("multistep-energy", "AdaSDE multistep", MULTISTEP_GRID | ENERGY),
-        Learned("multistep-noise", "AdaSDE multistep + noise", MULTISTEP_GRID | ENERGY | {"gamma_max": 1.0}),
+        Learned("multistep-energy", "AdaSDE multistep", MULTISTEP_ENERGY),
+        Learned("multistep-noise", "AdaSDE multistep + noise", MULTISTEP_ENERGY | {"gamma_max": 1.0}),
     )
 }
 

@@ -58,8 +58,8 @@ class ModelTarget:
     def __init__(self, name: str) -> None:
         from adasde.evaluation.features import load_features
         from adasde.evaluation.metrics import Statistics, image_features
-        from adasde.models import load_model
         from adasde.models.families.toy.data import real_images
+        from adasde.models.loading import load_model
 
         self.model, self.extractor = load_model(name), load_features(name)
         self.features: Callable[[Tensor], Tensor] | None = self.extractor
@@ -87,7 +87,7 @@ class ModelTarget:
 
     def pictures(self, states: Tensor) -> Tensor:
         """The images as bytes."""
-        from adasde.evaluation.metrics import to_uint8
+        from adasde.utils.pixels import to_uint8
 
         return to_uint8(self.model.images(states))
 

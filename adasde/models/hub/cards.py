@@ -9,9 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from adasde.config.sections import Positive, PositiveInt, Section, Weight
 from adasde.errors import CheckpointError
-from adasde.utils.yaml_schema import explain, read_yaml
+from adasde.utils.yaml_schema import Positive, PositiveInt, Section, Weight, explain, read_yaml
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Address = Annotated[str, Field(pattern=r"^(https|s3|hf|file)://[^\s]+$")]

@@ -92,7 +92,7 @@ def _card(spec: str) -> ModelCard | None:
 
 def _fetch_own(spec: str, room: Path, *, name: str) -> None:
     """A file with a card becomes a checkpoint; what has code of its own stays where it is."""
-    from adasde.models import load_model
+    from adasde.models.loading import load_model
 
     if not is_file(spec):
         model = load_model(spec)

@@ -1,7 +1,7 @@
 """Pickles as data: every instruction is carried out here, none calls what the file names.
 
 Python's own unpickler imports and calls; this one builds lists, dictionaries, numbers, text, bytes, and what
-the short list in ``adasde.models.safe_pickle.allowlist`` stands in for. Its memory is bounded by the size of the file.
+the short list in ``allowlist`` stands in for. Its memory is bounded by the size of the file.
 """
 
 from __future__ import annotations

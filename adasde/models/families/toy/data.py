@@ -1,4 +1,4 @@
-"""The real images behind the embedded models; images as floats in [-1, 1] and as bytes."""
+"""The real images behind the bundled models."""
 
 from __future__ import annotations
 
@@ -10,16 +10,7 @@ from torch import Tensor
 
 from adasde.errors import CheckpointError
 from adasde.models.families.toy.glyphs import REAL, glyphs
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1, 1] (values outside are clipped) -> uint8, 0..255."""
-    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-def to_float(images: Tensor) -> Tensor:
-    """uint8 images -> float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
+from adasde.utils.pixels import to_uint8
 
 
 def digits() -> tuple[Tensor, Tensor]:

@@ -35,7 +35,7 @@ from adasde.utils.safetensors_io import save_tensors
 
 HEAD = {
     "name": "glyphs",
-    "data": "Capital letters 16x16 RGB, drawn by adasde.models.families.toy.glyphs from the DejaVu fonts of matplotlib",
+    "data": "Capital letters 16x16 RGB, drawn by adasde.models.glyphs from the DejaVu fonts of matplotlib",
     "license": "Apache-2.0 (weights; the fonts: DejaVu 2.37, free, derived from Bitstream Vera)",
     "shape": [3, SIZE, SIZE],
     "sigma_min": 0.002,
