@@ -25,9 +25,9 @@ import json, sys, time
 began = time.perf_counter()
 import torch
 torch_there = time.perf_counter()
-from adasde.images import Request, draw_seeds
-from adasde.coefficients import Coefficients
-from adasde.images.places import png
+from adasde.generation import Request, draw_seeds
+from adasde.sampling.coefficients import Coefficients
+from adasde.generation.sinks import png
 imported = time.perf_counter()
 request = Request.of(Coefficients.load(sys.argv[1]))
 with torch.no_grad(), open(sys.argv[2], "wb") as stream:

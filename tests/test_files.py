@@ -10,7 +10,7 @@ from adasde.utils.atomic_io import atomic, write_text
 
 KILLED = """
 import os, sys
-from adasde.files import atomic
+from adasde.utils.atomic_io import atomic
 with atomic(sys.argv[1]) as temporary:
     temporary.touch()
     os.kill(os.getpid(), 9)

@@ -14,7 +14,7 @@ HUB = """
 import sys
 from pathlib import Path
 from adasde.errors import StoreError
-from adasde.store import local_copy
+from adasde.storage import local_copy
 try:
     print(local_copy(sys.argv[1], sys.argv[2]).read_bytes().decode())
 except StoreError as error:

@@ -228,7 +228,7 @@ def test_loading_needs_torch_numpy_and_safetensors_only() -> None:
                     raise ImportError(f"blocked: {name}")
         sys.meta_path.insert(0, Block())
         import adasde.evaluation.metrics, adasde.models.families.toy.train_digits
-        from adasde.features import load_features
+        from adasde.evaluation.features import load_features
         from adasde.models import load_model
         import torch
         load_features("digits")(load_model("digits").denoise(torch.zeros(1, 1, 8, 8), torch.tensor(1.0)))

@@ -47,7 +47,7 @@ def test_core_and_models_need_torch_numpy_safetensors_only() -> None:
     code = """
 import torch
 import adasde
-from adasde.features import load_features
+from adasde.evaluation.features import load_features
 from adasde.models import load_model
 model = load_model("digits")
 load_features("digits")
@@ -78,7 +78,7 @@ def test_the_command_line_starts_without_heavy_imports() -> None:
     code = """
 import sys
 sys.argv = ["adasde", "--help"]
-from adasde.cli import main
+from adasde.cli.main import main
 try:
     main()
 except SystemExit:

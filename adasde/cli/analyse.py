@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from adasde.cli.common import Json
+from adasde.utils.console import Json
 
 
 def analyse(

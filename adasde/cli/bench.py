@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from adasde.cli.common import Json
+from adasde.utils.console import Json
 
 Models = Annotated[str, typer.Option(help="Models, separated by commas: digits, glyphs, mixture:0.1.")]
 Budgets = Annotated[str, typer.Option(help="Budgets: network evaluations per sample.")]

@@ -13,14 +13,13 @@ from adasde.cli.common import (
     PARAMS,
     REFERENCE,
     Checkpoint,
-    Json,
     Nfe,
     Out,
     ParamsFile,
     Reference,
     params_of,
-    tell,
 )
+from adasde.utils.console import Json, tell
 
 
 def teacher(

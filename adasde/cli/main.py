@@ -21,13 +21,11 @@ from adasde.cli.common import (
     PARAMS,
     REFERENCE,
     Checkpoint,
-    Json,
     Nfe,
     Out,
     ParamsFile,
     Reference,
     params_of,
-    tell,
 )
 from adasde.cli.learn import distill, teacher
 from adasde.cli.models import models, train_digits, train_glyphs
@@ -36,6 +34,7 @@ from adasde.cli.sample import sample
 from adasde.cli.start import estimate, init
 from adasde.cli.storage import store
 from adasde.errors import AdaSDEError
+from adasde.utils.console import Json, tell
 from adasde.utils.version import VERSION
 
 DEBUG = "ADASDE_DEBUG"

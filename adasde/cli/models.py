@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from adasde.cli.common import Json, tell
+from adasde.utils.console import Json, tell
 
 Folder = Annotated[Path, typer.Option(help="Checkpoint folder to write.", metavar="FOLDER")]
 Seed = Annotated[int, typer.Option(min=0, help="The shipped weights have seed 0.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from adasde.cli.common import Json
+from adasde.utils.console import Json
 
 
 def import_released(

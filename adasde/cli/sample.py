@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from adasde.cli.common import Json, tell
+from adasde.utils.console import Json, tell
 
 DATA = Path("data")
 

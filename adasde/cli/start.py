@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from adasde.cli.common import Json
 from adasde.errors import ParamsError
+from adasde.utils.console import Json
 
 PARAMS = Path("params.yaml")
 

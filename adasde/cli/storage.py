@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from adasde.cli.common import Json
+from adasde.utils.console import Json
 
 COLOURS = {"ok": "green", "failed": "red", "skipped": "yellow"}
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adasde.cli.common import Json
 from adasde.errors import AdaSDEError
+from adasde.utils.console import Json
 
 if TYPE_CHECKING:
     from flows.servers.prefect import Address, TemporaryServer

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 def push(project: Project = Path(), as_json: Json = False) -> None:
     """Send the outputs of the stages, as dvc.lock names them, to the storage."""
-    from adasde.cli.common import tell
+    from adasde.utils.console import tell
     from flows.dvc.transfer import transfer
 
     url, said = transfer("push", enter(project))
@@ -31,7 +31,7 @@ def pull(
     as_json: Json = False,
 ) -> None:
     """Bring the outputs of the stages, as dvc.lock names them, from the storage."""
-    from adasde.cli.common import tell
+    from adasde.utils.console import tell
     from flows.dvc.transfer import transfer
 
     url, said = transfer("pull", enter(project), force=force)

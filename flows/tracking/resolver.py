@@ -1,4 +1,4 @@
-"""Resolution of ``models:/`` addresses: the files of registered versions (entry point ``adasde.resolvers``)."""
+"""Resolution of ``models:/`` addresses (entry point ``adasde.resolvers``): files of registered versions."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_children_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     code = f"""
 import os
 from pathlib import Path
-from flows.processes import Child
+from flows.system.subprocesses import Child
 child = Child([{sys.executable!r}, "-c", {POLITE!r}], cwd=Path({str(tmp_path)!r}), env=os.environ)
 lines = child.lines()
 print(next(lines), flush=True)

@@ -16,7 +16,6 @@ from tiny import tiny_values, write_params
 from adasde.errors import AdaSDEError
 from flows.registry import flow
 from flows.registry.outcome import Outcome
-from flows.system import environment
 
 
 @pytest.fixture
@@ -24,7 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QuickHome:
     home = QuickHome(tmp_path / "project", monkeypatch)
     write_params(home.root, tiny_values() | {"nfe": [3, 5]})
     (home.root / "dvc.yaml").write_text("stages: {}\n")
-    monkeypatch.setattr(environment, "apply", lambda project: None)
+    monkeypatch.setattr(flow, "prepare", lambda project: None)
     return home
 
 

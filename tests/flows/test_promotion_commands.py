@@ -237,7 +237,7 @@ def test_the_commands_are_there_without_anything_heavy() -> None:
 
 KILL = """
 import os, signal
-from adasde.store import LocalStore
+from adasde.storage import LocalStore
 
 real = LocalStore.write
 
@@ -249,7 +249,7 @@ def write(self, key, data):
 LocalStore.write = write
 import sys
 sys.argv = ["adasde", "promote", "killed", "--nfe", "5"]
-from adasde.cli import main
+from adasde.cli.main import main
 main()
 """
 

@@ -65,7 +65,7 @@ def test_the_interrupt_reaches_a_child_of_a_shell_that_ignores_it(tmp_path: Path
     code = """
 import os, signal, sys
 from pathlib import Path
-from flows.processes import Child
+from flows.system.subprocesses import Child
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 child = Child([sys.executable, "-c", "import time; print('here', flush=True); time.sleep(99)"],
               cwd=Path("."), env=os.environ)
