@@ -29,9 +29,9 @@ from adasde.utils.atomic_io import write_json
 from flows.dvc.graph import output_hashes
 from flows.tracking.runs import VOLATILE
 
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/flows")]
-from stopping import kill_all  # noqa: E402
-from tiny import tiny_values, write_params  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests/support"))
+from stopping import kill_all
+from tiny import tiny_values, write_params
 
 OUT = HERE / "results" / "kills.json"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import yaml
@@ -26,7 +25,7 @@ def make_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
 
     def make() -> Project:
         project = make_project(tmp_path_factory.mktemp("toy"), nfe=[3, 5])
-        shutil.copy(Path(__file__).with_name("toy.py"), project.root)
+        shutil.copy(ROOT / "tests/support/toy.py", project.root)
         document = yaml.safe_load((ROOT / "dvc.yaml").read_text())
         for stage in document["stages"].values():
             stage["cmd"] = stage["cmd"].replace("adasde ", "python toy.py ", 1)

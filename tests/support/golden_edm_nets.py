@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 COMMIT = "008a4e5316c8e3bfe61a62f874bddba254295afb"
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 OUTPUTS, KEYS = DATA / "edm_nets.npz", DATA / "edm_nets_keys.json"
 SIGMAS = (0.03, 1.0, 40.0)
 

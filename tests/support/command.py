@@ -18,7 +18,7 @@ import adasde.report
 import adasde.stages
 from adasde.cli.main import main
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from adasde.sampling.integrate import integrate
 from adasde.sampling.schedules import schedule
 from adasde.sampling.solvers import AdaSDE, make_solver
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 PREDICTORS = json.loads((DATA / "released_predictors.json").read_text())
 
 

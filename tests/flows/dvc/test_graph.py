@@ -9,7 +9,7 @@ from adasde.errors import AdaSDEError
 from flows.dvc import graph
 from flows.dvc.graph import Stage
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CHAIN = {s.name: s for s in (Stage("a", ()), Stage("b", ("a",)), Stage("c", ("b",)), Stage("d", ("a",)))}
 
 

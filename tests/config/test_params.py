@@ -13,7 +13,7 @@ from adasde.distillation.distill import DistillSettings
 from adasde.distillation.teacher import Teacher
 from adasde.errors import ParamsError, SolverError
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 
 
 def changed(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from projects import ROOT
 from tiny import tiny_values, write_params
 
 from flows.servers.up import Together, start_mlflow
@@ -76,7 +77,7 @@ def finished(folder: Path, rate: float) -> Outputs:
     values = tiny_values() | {"distill": {"trajectories": 64, "batch": 16, "lr": rate}}
     write_params(folder, check_params(values).model_dump())
     for words in STAGES:
-        command = [sys.executable, str(Path(__file__).with_name("toy.py")), *words.split()]
+        command = [sys.executable, str(ROOT / "tests/support/toy.py"), *words.split()]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
     (folder / "dvc.lock").write_text(f"# {rate}")
     path = folder / "data/distill/nfe3/coefficients.json"

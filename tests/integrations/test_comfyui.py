@@ -17,7 +17,7 @@ from torch import Tensor
 import adasde
 from adasde.errors import CoefficientsError, SolverError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 class Eps:

@@ -21,7 +21,7 @@ from adasde.integrations.k_diffusion import sample_adasde
 from adasde.sampling.coefficients import neutral
 from adasde.utils.torchvision_compat import usable_torchvision
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("form", FORMS)

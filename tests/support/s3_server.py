@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SWIFT = "swift==2.38.3"
 ACCESS_KEY, SECRET_KEY, REGION = "test:tester", "testing-secret", "us-east-1"
 BACK_ENDS = ("account", "container", "object")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-PREDICTORS = json.loads((Path(__file__).parent / "data" / "released_predictors.json").read_text())
+PREDICTORS = json.loads((Path(__file__).parents[1] / "data" / "released_predictors.json").read_text())
 NAME, ENTRY = next(iter(PREDICTORS.items()))
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adasde.errors import SolverError
 from adasde.sampling.schedules import SCHEDULES, schedule, training_sigmas
 
-GOLDEN = Path(__file__).parent / "data" / "released_sampler_golden.npz"
+GOLDEN = Path(__file__).parents[1] / "data" / "released_sampler_golden.npz"
 
 
 def golden_grids() -> list[str]:

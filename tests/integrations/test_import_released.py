@@ -21,7 +21,7 @@ from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.integrate import integrate
 from adasde.sampling.solvers import AdaSDE
 
-GOLDEN = Path(__file__).parent / "data" / "released_sampler_golden.npz"
+GOLDEN = Path(__file__).parents[1] / "data" / "released_sampler_golden.npz"
 GAMMAS = ("gamma", "gamma_min")
 
 
