@@ -70,7 +70,7 @@ def _of_glyphs() -> Classifier:
     return train_glyphs.fit_classifier(recipe, seed=SEED)[0]
 
 
-class Judge:
+class Evaluator:
     """FID of samples by both extractors, over the reported seed ranges."""
 
     def __init__(self, goal: ModelTarget, *, images: int, ranges: int, first: int) -> None:
@@ -125,7 +125,9 @@ def released_table(goal: ModelTarget, nfe: int, seed: int, *, folder: Path) -> a
     return adasde.Coefficients.load(path)
 
 
-def compared(goal: ModelTarget, judge: Judge, rows: list[dict[str, Any]], cells: Path, starts: int) -> dict:
+def compared(
+    goal: ModelTarget, judge: Evaluator, rows: list[dict[str, Any]], cells: Path, starts: int
+) -> dict:
     """One budget: the three samplers, and ours over the others by both extractors."""
     nfe = rows[0]["nfe"]
     best = min(
@@ -165,7 +167,9 @@ def main() -> None:
     document = json.loads(options.bench.read_text())
     settings, rows = document["settings"], document["targets"][options.model]["rows"]
     goal = ModelTarget(options.model)
-    judge = Judge(goal, images=settings["images"], ranges=settings["ranges"], first=settings["first_seed"])
+    judge = Evaluator(
+        goal, images=settings["images"], ranges=settings["ranges"], first=settings["first_seed"]
+    )
     found = {}
     for nfe in settings["nfe"]:
         of_budget = [row for row in rows if row["nfe"] == nfe]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from adasde.distillation.config import DistillSettings, cosine, recipe_from
 from adasde.distillation.losses import Batch, Errors, Features, Losses, flat, in_parts
-from adasde.distillation.micro_batches import Bind, Pieces
-from adasde.distillation.student import Parametrisation
+from adasde.distillation.micro_batches import Bind, MicroBatches
+from adasde.distillation.student import Student
 from adasde.distillation.teacher import Teacher
 from adasde.distillation.warm_start import check_start, fitted, origin
 from adasde.errors import CoefficientsError, DivergenceError
@@ -65,7 +65,7 @@ def distill(
 
     ``bind(seeds)`` gives the denoiser of a conditional model for the batch of these seeds; None: the same
     ``denoise`` for all. ``start`` is the table to begin with, on its own grid (see ``start_table``).
-    The processes of ``group`` share every batch and end with the same table (see ``Pieces``); all have to
+    The processes of ``group`` share every batch and end with the same table (see ``MicroBatches``); all must
     be given the same batches.
 
     Raises:
@@ -73,7 +73,7 @@ def distill(
         ParamsError: an energy distance without real samples, or fewer pieces of a batch than processes.
         DivergenceError: a loss or a gradient is not finite; the message has the step and the table.
     """
-    pieces = Pieces(Losses(settings, features, real), group)
+    pieces = MicroBatches(Losses(settings, features, real), group)
     table = start_table(sigmas, settings=settings, afs=afs, start=start)
     total = iterations(settings)
     optimiser = torch.optim.Adam(table.parameters(), lr=settings.lr)
@@ -93,7 +93,7 @@ def distill(
         yield Progress(iteration, total, tuple(errors.nodes.tolist()), feature, energy, current)
 
 
-def descends(table: Parametrisation, errors: Errors, max_gradient: float) -> bool:
+def descends(table: Student, errors: Errors, max_gradient: float) -> bool:
     """Scale the gradients down to ``max_gradient``; whether they and the errors are finite."""
     norm = torch.nn.utils.clip_grad_norm_(table.parameters(), max_gradient)
     values = [error for error in errors if error is not None]
@@ -107,7 +107,7 @@ def iterations(settings: DistillSettings) -> int:
 
 def start_table(
     sigmas: Tensor, *, settings: DistillSettings, afs: bool, start: Coefficients | None = None
-) -> Parametrisation:
+) -> Student:
     """The module to train: at ``start`` with its grid, or on ``sigmas`` at the fixed, stable start.
 
     Raises:
@@ -115,7 +115,7 @@ def start_table(
             weight in the loss, or numbers that the settings do not allow.
     """
     own = settings.solver == OWN
-    table = Parametrisation(
+    table = Student(
         sigmas if start is None else start.sigmas,
         points=settings.points if own else evaluations_of(settings.solver),
         solver=settings.solver,
@@ -134,7 +134,7 @@ def start_table(
     return table
 
 
-def checked_table(table: Parametrisation, iteration: int) -> Coefficients:
+def checked_table(table: Student, iteration: int) -> Coefficients:
     """The table of now, or a DivergenceError where its parameters have left all bounds."""
     try:
         return table()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adasde.distillation.losses import Batch, Errors, Losses, Walked
-from adasde.distillation.student import Parametrisation
+from adasde.distillation.student import Student
 from adasde.errors import ParamsError
 from adasde.types import Denoiser
 from adasde.utils.batching import attempt, halved
@@ -20,8 +20,8 @@ from adasde.utils.distributed import ALONE, Group
 Bind = Callable[[Sequence[int]], Denoiser]
 
 
-class Piece(NamedTuple):
-    """Piece ``number`` of a batch: its ``share`` of the samples, and where in the batch they are."""
+class MicroBatch(NamedTuple):
+    """MicroBatch ``number`` of a batch: its ``share`` of the samples, and where in the batch they are."""
 
     number: int
     share: float
@@ -37,7 +37,7 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Pieces:
+class MicroBatches:
     """Errors and gradients of batches in pieces of ``size`` (0: in one; None: the settings' ``micro_batch``).
 
     A process of ``group`` takes every so many-th piece. Sums are taken over pieces in their order, so that
@@ -65,7 +65,7 @@ class Pieces:
                 "micro_batch by rounding, and not on the number of processes."
             )
 
-    def backward(self, bind: Bind, batch: Batch, table: Parametrisation, *, paired: float = 1.0) -> Errors:
+    def backward(self, bind: Bind, batch: Batch, table: Student, *, paired: float = 1.0) -> Errors:
         """The errors of ``batch``, detached; its gradient is in the parameters of ``table`` then.
 
         ``paired``: see ``Losses.total``.
@@ -83,8 +83,8 @@ class Pieces:
         return _summed([part.errors for part in parts])
 
     def within_memory(
-        self, bind: Bind, batch: Batch, table: Parametrisation, *, paired: float = 1.0
-    ) -> tuple[Pieces, Errors]:
+        self, bind: Bind, batch: Batch, table: Student, *, paired: float = 1.0
+    ) -> tuple[MicroBatches, Errors]:
         """``backward`` in pieces halved until the device has memory for one, and pieces of that size.
 
         Processes that share a batch are not alone in this: there the error ends them all.
@@ -92,7 +92,7 @@ class Pieces:
         Raises:
             ParamsError: there is no memory for one sample.
         """
-        backward = partial(Pieces.backward, bind=bind, batch=batch, table=table, paired=paired)
+        backward = partial(MicroBatches.backward, bind=bind, batch=batch, table=table, paired=paired)
         if self.group.world > 1:
             return self, backward(self)
         pieces = self
@@ -100,11 +100,11 @@ class Pieces:
             pieces = replace(pieces, size=halved(pieces.size or self.losses.settings.batch))
         return pieces, errors
 
-    def _walk(self, bind: Bind, piece: Piece, table: Parametrisation) -> Walked:
+    def _walk(self, bind: Bind, piece: MicroBatch, table: Student) -> Walked:
         return self.losses.walk(bind(piece.batch.seeds), piece.batch, table())
 
     def _features(
-        self, bind: Bind, mine: list[Piece], table: Parametrisation, kept: dict[int, Walked]
+        self, bind: Bind, mine: list[MicroBatch], table: Student, kept: dict[int, Walked]
     ) -> Tensor | None:
         """Features of the whole batch, where they have weight; a process keeps the walk of its only piece."""
         if self.losses.reference is None:
@@ -120,7 +120,7 @@ class Pieces:
         return torch.cat(list(self.group.gather(found).values()))
 
     def _part(
-        self, walked: Walked, piece: Piece, table: Parametrisation, seen: Tensor | None, paired: float
+        self, walked: Walked, piece: MicroBatch, table: Student, seen: Tensor | None, paired: float
     ) -> Part:
         own = walked.seen
         if seen is not None and own is not None:  # the others' features are constants here
@@ -136,14 +136,14 @@ class Pieces:
         return Part(flat, Errors(nodes.detach().cpu(), feature, energy))
 
 
-def pieces_of(batch: Batch, size: int) -> list[Piece]:
+def pieces_of(batch: Batch, size: int) -> list[MicroBatch]:
     """``batch`` in pieces of ``size`` samples, the last one smaller; 0: in one."""
     total = len(batch.seeds)
     rows = [slice(start, min(start + (size or total), total)) for start in range(0, total, size or total)]
-    return [Piece(k, (row.stop - row.start) / total, row, batch.of(row)) for k, row in enumerate(rows)]
+    return [MicroBatch(k, (row.stop - row.start) / total, row, batch.of(row)) for k, row in enumerate(rows)]
 
 
-def _set_gradients(table: Parametrisation, flat: Tensor) -> None:
+def _set_gradients(table: Student, flat: Tensor) -> None:
     parameters = list(table.parameters())
     sizes = [parameter.numel() for parameter in parameters]
     for parameter, gradient in zip(parameters, flat.split(sizes), strict=True):

@@ -21,7 +21,7 @@ HISTORY_RATE = 0.5
 """How fast the weights of earlier evaluations move beside the other parameters."""
 
 
-class Parametrisation(nn.Module):
+class Student(nn.Module):
     """Raw parameters in the spirit of the release's, but neutral at zero.
 
     r = sigmoid(raw); lambda = 1 + scale_dir tanh(raw / 2); mu = 1 + scale_time tanh(raw / 2);

@@ -12,7 +12,7 @@ from torch import Tensor
 from adasde.distillation.losses import Batch, Features, in_parts
 from adasde.errors import DataError
 from adasde.utils.atomic_io import sha256_json
-from adasde.utils.manifest import Parts
+from adasde.utils.manifest import Manifest
 from adasde.utils.safetensors_io import load_tensors
 
 
@@ -46,7 +46,7 @@ def write_trajectories(
         DataError: the folder cannot be written or holds somebody else's files.
     """
     wanted = fingerprints(plan, made_from)
-    parts = Parts.resume(folder, wanted, kind="trajectories", about=made_from)
+    parts = Manifest.resume(folder, wanted, kind="trajectories", about=made_from)
     missing = [name for name in plan if name not in parts.entries]
     reused(sum(len(plan[name]) for name in parts.entries))
     names = {plan[name]: name for name in missing}
@@ -71,7 +71,7 @@ class Trajectories:
         Raises:
             DataError: names the file that is missing, damaged, or made from other parameters.
         """
-        Parts.load(folder).verify(fingerprints(plan, made_from))
+        Manifest.load(folder).verify(fingerprints(plan, made_from))
         return cls(folder, list(plan))
 
     def batches(

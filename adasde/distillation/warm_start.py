@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adasde.distillation.student import Parametrisation
+from adasde.distillation.student import Student
 from adasde.errors import CoefficientsError
 from adasde.sampling.coefficients import Coefficients
 from adasde.utils.atomic_io import sha256_json
@@ -37,7 +37,7 @@ def origin(start: Coefficients | None) -> dict[str, Any]:
     return {"start": {"nfe": start.nfe, "sha256": sha256_json(table)}}
 
 
-def check_start(start: Coefficients, wanted: Parametrisation, sigmas: Tensor, *, inner: bool) -> None:
+def check_start(start: Coefficients, wanted: Student, sigmas: Tensor, *, inner: bool) -> None:
     """Refuse a table that is not of the form of ``wanted``, or not between the ends of ``sigmas``.
 
     ``inner``: its inner nodes must be those of ``sigmas`` too, because the teacher's states there count.

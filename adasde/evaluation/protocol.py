@@ -28,7 +28,7 @@ FEATURES = "features.safetensors"
 
 
 @dataclass(frozen=True)
-class Judge:
+class Evaluator:
     """Loaded once: the extractor, the real images' features (if there are) and moments, what judges beside
     them, and the protocol.
     """
@@ -41,7 +41,7 @@ class Judge:
     protocol: Protocol
 
     @classmethod
-    def load(cls, params: Params, *, checkpoint: Path, folder: Path) -> Judge:
+    def load(cls, params: Params, *, checkpoint: Path, folder: Path) -> Evaluator:
         """``folder`` holds what the stage ``reference`` wrote.
 
         Raises:

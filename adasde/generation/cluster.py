@@ -1,4 +1,4 @@
-"""Pieces on a Dask cluster; its workers see the same files, or the images go to a bucket."""
+"""MicroBatches on a Dask cluster; its workers see the same files, or the images go to a bucket."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from adasde.errors import CoefficientsError, SolverError
 from adasde.integrations import fitting
 from adasde.integrations.guidance import check_guidance
-from adasde.integrations.linear_form import Progress, unroll
+from adasde.integrations.linear_form import Progress, linear_form
 from adasde.models.process import FLOW, Process, is_flow
 from adasde.sampling.coefficients import Coefficients
 
@@ -91,7 +91,7 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
         self.table = Coefficients.from_document(coefficients)
         fitting.check_prediction(self.table, prediction_type)
         self.process = Process.of(self.config)
-        self.unrolled = unroll(self.table)
+        self.unrolled = linear_form(self.table)
         self.order = self.table.evaluations
         self.set_timesteps(self.table.steps)
 

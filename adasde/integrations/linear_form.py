@@ -33,7 +33,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Unrolled:
+class LinearForm:
     """What a coefficient table asks of a network, one evaluation after the other.
 
     Attributes:
@@ -53,7 +53,7 @@ class Unrolled:
 class Progress:
     """Walks through an unrolled sampler: one call after each network evaluation, with what was seen there."""
 
-    def __init__(self, unrolled: Unrolled, begin: int = 0) -> None:
+    def __init__(self, unrolled: LinearForm, begin: int = 0) -> None:
         """``begin``: the evaluation of the first state that will be given, 0 or one of ``entries``."""
         self.unrolled = unrolled
         self.done = begin
@@ -85,7 +85,7 @@ class Progress:
         return total
 
 
-def unroll(coefficients: Coefficients) -> Unrolled:
+def linear_form(coefficients: Coefficients) -> LinearForm:
     """The linear form of the sampler that ``adasde.sample`` runs with these coefficients.
 
     A state is written from the first evaluated state of its own step, so that a program may change states
@@ -128,7 +128,7 @@ class _Walk:
         return self._symbol(2 * self.count + step)
 
     @torch.no_grad()
-    def result(self) -> Unrolled:
+    def result(self) -> LinearForm:
         vectors: list[Tensor] = []
         history: History = ()
         entries: dict[int, float] = {}
@@ -156,7 +156,7 @@ class _Walk:
             history = tuple(replace(n, state=seen(n.state), output=seen(n.output)) for n in history)
         rows = tuple(self._row(vector) for vector in [*vectors, x])
         free = {e: level for e, level in entries.items() if _forgets(rows[e:], e)}
-        return Unrolled(start, tuple(self.told), rows, free)
+        return LinearForm(start, tuple(self.told), rows, free)
 
     def _alone(self, first: Tensor) -> float:
         """The factor between the latent's state and the first evaluated one."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from adasde.config.params import STUDENT, Params, row_file
 from adasde.errors import DataError
 from adasde.evaluation.features import Summary
-from adasde.evaluation.protocol import Judge
+from adasde.evaluation.protocol import Evaluator
 from adasde.models.loading import load_model
 from adasde.utils.atomic_io import write_json
-from adasde.utils.manifest import Parts
+from adasde.utils.manifest import Manifest
 from adasde.utils.progress import track
 from adasde.utils.safetensors_io import load_images
 
@@ -24,10 +24,10 @@ def evaluate(
         CheckpointError: the extractor cannot be loaded.
         DataError: samples or reference are missing, damaged, or made from other seeds or weights.
     """
-    parts = Parts.load(samples)
+    parts = Manifest.load(samples)
     parts.verify()
     _check_origin(parts, params, checkpoint=checkpoint)
-    judge = Judge.load(params, checkpoint=checkpoint, folder=reference)
+    judge = Evaluator.load(params, checkpoint=checkpoint, folder=reference)
     rows = {}
     with track(len(parts.entries), f"evaluate@{nfe}", "rows") as advance:
         for label in (STUDENT, *params.baselines):
@@ -39,7 +39,7 @@ def evaluate(
     return {"out": str(out), "rows": len(rows), "best": best, "fid": rows[best]["fid"]["mean"]}
 
 
-def _check_origin(parts: Parts, params: Params, *, checkpoint: Path) -> None:
+def _check_origin(parts: Manifest, params: Params, *, checkpoint: Path) -> None:
     """Refuse samples of other seeds or weights than those that the numbers would claim."""
     seeds = params.sample.seeds
     wanted = {"seeds": [seeds.start, seeds.stop], "sha256": load_model(checkpoint).sha256}

@@ -147,7 +147,7 @@ def distill(
 ) -> Summary:
     """Write ``out``/coefficients.json and ``out``/loss.csv (see ``_as_csv``).
 
-    Under ``torchrun`` the processes share every batch (see ``Pieces``), and the first of them writes.
+    Under ``torchrun`` the processes share every batch (see ``MicroBatches``), and the first of them writes.
     ``reference``: the folder of the stage ``reference``, needed where ``distill.energy_weight`` is not 0.
 
     Raises:

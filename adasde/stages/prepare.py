@@ -12,7 +12,7 @@ from adasde.distillation.energy import thinned
 from adasde.evaluation.features import Summary, extractor_of
 from adasde.evaluation.further import check_further, save_further
 from adasde.evaluation.metrics import image_features
-from adasde.evaluation.protocol import FEATURES, FLOOR, REAL, STATISTICS, Judge
+from adasde.evaluation.protocol import FEATURES, FLOOR, REAL, STATISTICS, Evaluator
 from adasde.evaluation.reference_data import real_or_moments
 from adasde.models.hub import fetch as fetching
 from adasde.sampling import integrate
@@ -78,7 +78,7 @@ def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> 
     save_further(checkpoint, out, real)
     images, nfe = _floor(params, model)
     save_tensors(out / FLOOR, {"images": images})
-    judge = Judge.load(params, checkpoint=checkpoint, folder=out)
+    judge = Evaluator.load(params, checkpoint=checkpoint, folder=out)
     row = judge.row(images, nfe=nfe)
     write_json(metrics, judge.document({f"Heun, {params.evaluate.floor_steps} steps": row}))
     return {"out": str(out), "metrics": str(metrics), "fid": row["fid"]["mean"], "nfe": nfe}

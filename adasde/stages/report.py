@@ -18,7 +18,7 @@ from adasde.report.results import Results, collect
 from adasde.report.table import cell_text
 from adasde.sampling.coefficients import Coefficients
 from adasde.utils.atomic_io import write_json, write_text
-from adasde.utils.manifest import Parts
+from adasde.utils.manifest import Manifest
 from adasde.utils.progress import track
 from adasde.utils.safetensors_io import load_images
 
@@ -88,7 +88,7 @@ def _charts(results: Results, data: Path) -> list[Picture]:
 def _samples(results: Results, nfe: int, data: Path) -> Picture:
     """The first images of every row at ``nfe``, below those of the many-step sampler."""
     folder = data / f"samples/nfe{nfe}"
-    files = {entry["label"]: folder / name for name, entry in Parts.load(folder).entries.items()}
+    files = {entry["label"]: folder / name for name, entry in Manifest.load(folder).entries.items()}
     floor = load_images(data / "reference/floor.safetensors")[:COLUMNS]
     rows = [(f"Heun, {results.teacher['nfe']} NFE", floor)]
     for label in results.labels:

@@ -23,7 +23,7 @@ from adasde.stages.common import judged_model, made_with
 from adasde.types import Denoiser, Model
 from adasde.utils.atomic_io import sha256_json, write_json
 from adasde.utils.batching import in_chunks
-from adasde.utils.manifest import Parts
+from adasde.utils.manifest import Manifest
 from adasde.utils.pixels import to_uint8
 from adasde.utils.progress import Advance, track
 
@@ -123,7 +123,7 @@ def _fill(
     wanted = {row.file: sha256_json([about, row.settings]) for row in rows}
     times = _known_times(timing_file(out), {row.label: wanted[row.file] for row in rows})
     usable = {row.file: wanted[row.file] if row.label in times else "its time is not known" for row in rows}
-    parts = Parts.resume(out, usable, kind="samples", about=about)
+    parts = Manifest.resume(out, usable, kind="samples", about=about)
     missing = [row for row in rows if row.file not in parts.entries]
     advance((len(rows) - len(missing)) * recipe.sample.count)
     for row in missing:

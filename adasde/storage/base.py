@@ -256,7 +256,7 @@ def of_this_machine(cause: OSError, doing: str) -> StoreError:
     """The error for what the system refused; ``doing`` completes "cannot ..."."""
     full = cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     named = f" ({cause.filename})" if cause.filename else ""
-    remedy = "free some space" if full else "mend that"
+    remedy = "free some space" if full else "repair that"
     return StoreError(
         f"cannot {doing}: {cause.strerror or cause}{named}. What was there before is kept; {remedy}, then "
         "run the same command again.",

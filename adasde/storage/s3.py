@@ -35,7 +35,7 @@ PART = 32 << 20
 """Bytes of a part; what is larger goes up in parts, several at once, and comes down in smaller ones."""
 
 PARTS = 4
-"""Parts of one file that are under way at once."""
+"""Manifest of one file that are under way at once."""
 
 SHA256 = "sha256"
 """The metadata of an object that holds its checksum (``x-amz-meta-sha256``)."""

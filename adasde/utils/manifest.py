@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 VERSION = 1
 
 
-class Parts:
+class Manifest:
     """The files of ``folder`` by name; each entry has ``sha256``, ``fingerprint`` and what is known of it.
 
     ``kind`` says what the folder is for; ``about`` is a JSON value for people: what the files were made from.
@@ -37,7 +37,7 @@ class Parts:
         self.about = about
 
     @classmethod
-    def resume(cls, folder: Path, wanted: Mapping[str, str], *, kind: str, about: Any = None) -> Parts:
+    def resume(cls, folder: Path, wanted: Mapping[str, str], *, kind: str, about: Any = None) -> Manifest:
         """Keep the whole files that ``wanted`` (name -> fingerprint) asks for, and remove all others.
 
         Raises:
@@ -59,7 +59,7 @@ class Parts:
         return parts
 
     @classmethod
-    def load(cls, folder: Path) -> Parts:
+    def load(cls, folder: Path) -> Manifest:
         """Read the manifest; the files themselves are checked by ``verify``.
 
         Raises:

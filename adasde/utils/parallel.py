@@ -16,13 +16,13 @@ from adasde.errors import AdaSDEError, DataError
 PATIENCE = 5.0
 """Seconds that a scheduler may take to answer."""
 
-Piece = TypeVar("Piece")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def spread(
-    job: Callable[[Piece], Result], pieces: Sequence[Piece], *, workers: int = 1, dask: str | None = None
-) -> Iterator[tuple[Piece, Result]]:
+    job: Callable[[Item], Result], pieces: Sequence[Item], *, workers: int = 1, dask: str | None = None
+) -> Iterator[tuple[Item, Result]]:
     """``(piece, job(piece))`` for all pieces, as they come.
 
     ``workers``: processes of one thread each; 1: this one. ``dask``: the address of a scheduler, whose
@@ -44,8 +44,8 @@ def spread(
 
 
 def in_cluster(
-    client: Any, job: Callable[[Piece], Result], pieces: Sequence[Piece]
-) -> Iterator[tuple[Piece, Result]]:
+    client: Any, job: Callable[[Item], Result], pieces: Sequence[Item]
+) -> Iterator[tuple[Item, Result]]:
     """The same on the workers of a ``connected`` client, which is closed at the end."""
     from distributed import as_completed as in_any_order
 

@@ -56,12 +56,12 @@ def observed(project: Path) -> Iterator[Address | TemporaryServer]:
     Prefect is to be imported inside the block.
     """
     from flows.servers.prefect import TemporaryServer, address
-    from flows.system.progress import Bars, PlainLines, observed_by
+    from flows.system.progress import Bars, PlainLines, reporting_to
 
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # the observer speaks instead
     with ExitStack() as stack:
         bars = stack.enter_context(Bars(sys.stderr)) if sys.stderr.isatty() else None
-        stack.enter_context(observed_by(bars or PlainLines(sys.stderr)))
+        stack.enter_context(reporting_to(bars or PlainLines(sys.stderr)))
         server = address(project) or TemporaryServer(project)
         os.environ["PREFECT_API_URL"] = server.url
         yield server

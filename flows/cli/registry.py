@@ -37,7 +37,7 @@ def promote(
     force: Annotated[
         bool, typer.Option("--force", help="Promote whatever the policy says; needs --reason.")
     ] = False,
-    reason: Annotated[str, typer.Option(help="Recorded with the decision.", metavar="TEXT")] = "",
+    reason: Annotated[str, typer.Option(help="SourceRun with the decision.", metavar="TEXT")] = "",
     project: Project = Path(),
     as_json: Json = False,
 ) -> None:
@@ -75,7 +75,7 @@ def _promote(project: Path, model: str, nfe: int, asked: Asked) -> Outcome:
 def rollback(
     model: Model,
     nfe: Nfe,
-    reason: Annotated[str, typer.Option(help="Recorded with it.", metavar="TEXT")] = "",
+    reason: Annotated[str, typer.Option(help="SourceRun with it.", metavar="TEXT")] = "",
     project: Project = Path(),
     as_json: Json = False,
 ) -> None:

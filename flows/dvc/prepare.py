@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 
 from flows.dvc.remote import dvc_url, with_remote
-from flows.dvc.repair import mend
+from flows.dvc.repair import repair
 from flows.system.environment import find_project, in_git, settings
 
 
 def prepare(project: Path) -> None:
-    """Set the variables in this process, prepare DVC for this machine, mend what a killed one has left."""
+    """Set the variables in this process, prepare DVC for this machine, repair what a killed one has left."""
     os.environ.update(settings(project, os.environ))
     prepare_dvc(project)
-    mend(project)
+    repair(project)
 
 
 def prepare_dvc(project: Path) -> None:

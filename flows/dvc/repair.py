@@ -11,7 +11,7 @@ CONFLICT = "<<<<<<< "
 """With what git marks a file that its user has to settle."""
 
 
-def mend(project: Path) -> None:
+def repair(project: Path) -> None:
     """Put aside what DVC could not read again in ``project``; nothing where no DVC was killed.
 
     ``.dvc/tmp/rwlock`` says which process reads and writes what: without it nobody does. Without ``dvc.lock``

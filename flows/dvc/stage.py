@@ -31,7 +31,7 @@ class StageError(AdaSDEError):
         lines = "\n".join(f"  {line}" for line in tail)
         return cls(
             f"stage {stage} failed. Its last lines:\n{lines}\n"
-            "What other stages have finished is kept: mend the cause and start the same command again."
+            "What other stages have finished is kept: repair the cause and start the same command again."
         )
 
 

@@ -76,7 +76,7 @@ def run_dvc(words: Sequence[str], project: Path, *, env: Mapping[str, str]) -> s
     if code:
         said = " / ".join(tail) or "its words are above"
         raise StoreError(
-            f"`dvc {words[0]}` failed: {said}. What has been moved is kept; mend the cause and start the "
+            f"`dvc {words[0]}` failed: {said}. What has been moved is kept; repair the cause and start the "
             "same command again: it moves only what is missing."
         )
     return tail[-1] if tail else ""

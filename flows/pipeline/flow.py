@@ -20,7 +20,7 @@ from prefect.states import Completed
 from flows.dvc import graph
 from flows.dvc.prepare import prepare
 from flows.dvc.remote import require_storage
-from flows.dvc.repair import mend
+from flows.dvc.repair import repair
 from flows.dvc.stage import Site, run_stage
 from flows.pipeline.artifacts import publish
 from flows.system import environment
@@ -119,7 +119,7 @@ def run_stages(site: Site, only: Collection[str] | None = None) -> dict[str, Out
 
     With ``only`` no others than these, which need no others.
     """
-    mend(site.folder)
+    repair(site.folder)
     stages = graph.read_stages(site.folder)
     if only is not None:
         stages = {name: stage for name, stage in stages.items() if name in only}

@@ -11,32 +11,32 @@ from adasde.config.params import STUDENT, Params, row_file
 from adasde.errors import AdaSDEError, DataError
 
 if TYPE_CHECKING:
-    from adasde.evaluation.protocol import Judge
+    from adasde.evaluation.protocol import Evaluator
 
 
 @dataclass(frozen=True)
-class Referee:
+class ReEvaluation:
     """The present protocol, loaded once, and the checkpoint that coefficients are tried on."""
 
     params: Params
     nfe: int
     checkpoint: Path
-    judge: Judge
+    judge: Evaluator
 
     @classmethod
-    def load(cls, project: Path, params: Params, model: str, nfe: int) -> Referee:
+    def load(cls, project: Path, params: Params, model: str, nfe: int) -> ReEvaluation:
         """What the stages ``fetch`` and ``reference`` have left in the project.
 
         Raises:
             AdaSDEError: that is not there, or belongs to another model.
         """
-        from adasde.evaluation.protocol import Judge
+        from adasde.evaluation.protocol import Evaluator
 
         checkpoint = project / "data" / "checkpoint"
         try:
             if params.model_name != model:
                 raise DataError(f"{checkpoint} is that of {params.model_name!r}")
-            judge = Judge.load(params, checkpoint=checkpoint, folder=project / "data" / "reference")
+            judge = Evaluator.load(params, checkpoint=checkpoint, folder=project / "data" / "reference")
         except AdaSDEError as error:
             raise DataError(
                 "the two were measured under different protocols, so they have to be measured again, which "
@@ -57,7 +57,7 @@ class Referee:
             CoefficientsError: it does not fit the checkpoint.
         """
         from adasde.stages import sample
-        from adasde.utils.manifest import Parts
+        from adasde.utils.manifest import Manifest
         from adasde.utils.safetensors_io import load_images
 
         alone = self.params.model_copy(update={"baselines": {}})
@@ -65,6 +65,6 @@ class Referee:
             file, samples = Path(name, "coefficients.json"), Path(name, "samples")
             file.write_bytes(coefficients)
             sample(alone, self.nfe, checkpoint=self.checkpoint, coefficients=file, out=samples)
-            entry = Parts.load(samples).entries[row_file(STUDENT)]
+            entry = Manifest.load(samples).entries[row_file(STUDENT)]
             row = self.judge.row(load_images(samples / row_file(STUDENT)), nfe=entry["nfe"])
         return self.judge.document({STUDENT: row}) | {"nfe": self.nfe}

@@ -14,8 +14,8 @@ from flows.registry.candidates import Contender, published, registered
 from flows.registry.champion_store import Pointer, Promoted
 from flows.registry.outcome import Outcome
 from flows.registry.policy import comparable, decide, other_weights, same
-from flows.registry.re_evaluate import Referee
-from flows.registry.transaction import Desk, Settled, move, open_desk, settle, tell_version
+from flows.registry.re_evaluate import ReEvaluation
+from flows.registry.transaction import Settled, Transaction, move, open_transaction, settle, tell_version
 from flows.tracking import versions
 from flows.tracking.client import experiment_id
 
@@ -45,7 +45,7 @@ def promote(project: Path, model: str, nfe: int, asked: Asked = Asked()) -> Outc
         AdaSDEError: it cannot be decided or not be written; says why. The champion is the old one or the
             new one, whole, and the same again carries on.
     """
-    with open_desk(project, model, nfe) as desk:
+    with open_transaction(project, model, nfe) as desk:
         settled = Settled(desk.champions.read()) if asked.dry_run else settle(desk)
         candidate = _candidate(desk, asked, settled.pointer)
         champion = _champion(desk, asked, settled.pointer)
@@ -60,7 +60,7 @@ def rollback(project: Path, model: str, nfe: int, *, reason: str = "") -> Outcom
     Raises:
         AdaSDEError: there is none, or it is not whole any more; nothing was changed.
     """
-    with open_desk(project, model, nfe) as desk:
+    with open_transaction(project, model, nfe) as desk:
         settled = settle(desk)
         before = settled.pointer
         if before is None:
@@ -85,7 +85,7 @@ def rollback(project: Path, model: str, nfe: int, *, reason: str = "") -> Outcom
         )
 
 
-def _back(desk: Desk, before: Pointer) -> Pointer:
+def _back(desk: Transaction, before: Pointer) -> Pointer:
     """The pointer to the champion before, whose bundle is whole."""
     if not before.previous:
         raise AdaSDEError(
@@ -104,7 +104,7 @@ def _back(desk: Desk, before: Pointer) -> Pointer:
     return after
 
 
-def _candidate(desk: Desk, asked: Asked, pointer: Pointer | None) -> Contender:
+def _candidate(desk: Transaction, asked: Asked, pointer: Pointer | None) -> Contender:
     version = versions.find_candidate(desk.client, desk.name, asked.version)
     if version.run_id:  # its files are found also after the project has moved
         experiment_id(desk.client, f"adasde-{desk.model}", project=desk.project)
@@ -113,7 +113,7 @@ def _candidate(desk: Desk, asked: Asked, pointer: Pointer | None) -> Contender:
     return replace(found, about=replace(found.about, rejected=rejected))
 
 
-def _champion(desk: Desk, asked: Asked, pointer: Pointer | None) -> Contender | None:
+def _champion(desk: Transaction, asked: Asked, pointer: Pointer | None) -> Contender | None:
     if pointer is None:
         known = versions.alias_of(desk.client, desk.name, versions.CHAMPION)
         if known and not asked.force:
@@ -136,14 +136,16 @@ def _champion(desk: Desk, asked: Asked, pointer: Pointer | None) -> Contender | 
         ) from error
 
 
-def _fairly_measured(desk: Desk, asked: Asked, candidate: Contender, champion: Contender | None) -> Rivals:
+def _fairly_measured(
+    desk: Transaction, asked: Asked, candidate: Contender, champion: Contender | None
+) -> Rivals:
     """Both under one protocol: measured again under the present one, where theirs are different."""
     if champion is None or same(candidate.about, champion.about):
         return candidate, champion
     if comparable(candidate.about, champion.about) or other_weights(candidate.about, champion.about):
         return candidate, champion
     try:
-        referee = Referee.load(desk.project, desk.params, desk.model, desk.nfe)
+        referee = ReEvaluation.load(desk.project, desk.params, desk.model, desk.nfe)
     except DataError:
         if asked.force:  # it is promoted without a comparison, and the record says so
             return candidate, champion
@@ -155,7 +157,7 @@ def _fairly_measured(desk: Desk, asked: Asked, candidate: Contender, champion: C
     )
 
 
-def _under(referee: Referee, desk: Desk, contender: Contender, *, keep: bool) -> Contender:
+def _under(referee: ReEvaluation, desk: Transaction, contender: Contender, *, keep: bool) -> Contender:
     """The contender with numbers of the referee's protocol; those that are known are not made again."""
     about = contender.about
     if about.protocol == referee.protocol:
@@ -168,7 +170,7 @@ def _under(referee: Referee, desk: Desk, contender: Contender, *, keep: bool) ->
     return contender.measured_again(known)
 
 
-def _carry_out(desk: Desk, asked: Asked, pointer: Pointer | None, rivals: Rivals) -> Outcome:
+def _carry_out(desk: Transaction, asked: Asked, pointer: Pointer | None, rivals: Rivals) -> Outcome:
     """Decide, and write what was decided, unless it is a dry run or there is nothing to do."""
     candidate, champion = rivals
     decision = decide(candidate.about, champion.about if champion else None, desk.params.promotion)
@@ -197,7 +199,7 @@ def _carry_out(desk: Desk, asked: Asked, pointer: Pointer | None, rivals: Rivals
     )
 
 
-def _record(desk: Desk, rivals: Rivals, reasons: tuple[str, ...]) -> dict[str, Any]:
+def _record(desk: Transaction, rivals: Rivals, reasons: tuple[str, ...]) -> dict[str, Any]:
     """What the audit log says of a promotion."""
     candidate, champion = rivals
     return {
@@ -210,7 +212,7 @@ def _record(desk: Desk, rivals: Rivals, reasons: tuple[str, ...]) -> dict[str, A
     }
 
 
-def _next(desk: Desk, pointer: Pointer | None, candidate: Contender) -> Pointer:
+def _next(desk: Transaction, pointer: Pointer | None, candidate: Contender) -> Pointer:
     """The pointer to a candidate, whose bundle is published."""
     bundle, sha256 = desk.champions.publish(candidate.files())
     promoted = Promoted(new_decision(), candidate.about.version, bundle, sha256, now(), author())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adasde.config.params import load_params
-from flows.registry.transaction import Desk, Settled, desk_of, open_registry, settle
+from flows.registry.transaction import Settled, Transaction, open_registry, settle, transaction_of
 from flows.system.locks import BusyError, only_promotion
 from flows.tracking import versions as registry
 
@@ -52,12 +52,12 @@ def list_models(project: Path, model: str | None = None, nfe: int | None = None)
         for name in registry.all_models(client):
             parts = NAME.fullmatch(name)
             if parts and model in (None, parts[1]) and nfe in (None, int(parts[2])):
-                desk = desk_of(project, params, client, model=parts[1], nfe=int(parts[2]))
+                desk = transaction_of(project, params, client, model=parts[1], nfe=int(parts[2]))
                 found.append(_describe(desk, busy))
         return found
 
 
-def _describe(desk: Desk, busy: str) -> Document:
+def _describe(desk: Transaction, busy: str) -> Document:
     settled = Settled(desk.champions.read(), (busy,)) if busy else settle(desk)
     aliases = desk.client.get_registered_model(desk.name).aliases
     return {

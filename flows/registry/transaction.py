@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Desk:
+class Transaction:
     """All that promotions of one model and budget work with."""
 
     project: Path
@@ -54,7 +54,7 @@ class Settled:
 
 
 @contextmanager
-def open_desk(project: Path, model: str, nfe: int) -> Iterator[Desk]:
+def open_transaction(project: Path, model: str, nfe: int) -> Iterator[Transaction]:
     """Everything at hand, and nobody else of this project at work.
 
     Raises:
@@ -64,14 +64,16 @@ def open_desk(project: Path, model: str, nfe: int) -> Iterator[Desk]:
     params = load_params(project / "params.yaml")
     with only_promotion(project), open_registry(project) as client:
         versions.require_model(client, versions.registered_name(model, nfe))
-        yield desk_of(project, params, client, model=model, nfe=nfe)
+        yield transaction_of(project, params, client, model=model, nfe=nfe)
 
 
-def desk_of(project: Path, params: Params, client: MlflowClient, *, model: str, nfe: int) -> Desk:
+def transaction_of(
+    project: Path, params: Params, client: MlflowClient, *, model: str, nfe: int
+) -> Transaction:
     """The desk for one model and budget."""
     champions = Champions(open_store(project=project), versions.registered_name(model, nfe))
     audit = Audit(champions.store, f"{champions.folder}/audit", project)
-    return Desk(project, params, model, nfe, client, champions, audit)
+    return Transaction(project, params, model, nfe, client, champions, audit)
 
 
 @contextmanager
@@ -92,7 +94,7 @@ def open_registry(project: Path) -> Iterator[MlflowClient]:
             yield client
 
 
-def settle(desk: Desk) -> Settled:
+def settle(desk: Transaction) -> Settled:
     """Complete or close what was interrupted, and make MLflow agree with the pointer."""
     pointer = desk.champions.read()
     notes, completed = [], []
@@ -114,7 +116,7 @@ def settle(desk: Desk) -> Settled:
     return Settled(pointer, tuple(filter(None, notes)), tuple(completed))
 
 
-def move(desk: Desk, before: Pointer | None, after: Pointer, record: Mapping[str, Any]) -> None:
+def move(desk: Transaction, before: Pointer | None, after: Pointer, record: Mapping[str, Any]) -> None:
     """Make ``after`` the pointer in place of ``before``, and record it.
 
     Raises:
@@ -145,7 +147,7 @@ PAST = {"promote": "promoted", "rollback": "restored by a rollback"}
 """What a version is told that has become champion."""
 
 
-def tell_version(desk: Desk, entry: Mapping[str, Any], word: str) -> None:
+def tell_version(desk: Transaction, entry: Mapping[str, Any], word: str) -> None:
     """Write an entry of the audit log onto its registered version, and the checksum of its coefficients."""
     tags = {
         "promotion": f"{word} {entry['at'][:19]} by {entry['by']}",
@@ -156,12 +158,12 @@ def tell_version(desk: Desk, entry: Mapping[str, Any], word: str) -> None:
     versions.note(desk.client, desk.name, entry["version"], tags)
 
 
-def _tell_mlflow(desk: Desk, intention: Mapping[str, Any]) -> None:
+def _tell_mlflow(desk: Transaction, intention: Mapping[str, Any]) -> None:
     if "damaged" not in intention:
         tell_version(desk, intention, PAST[intention["action"]])
 
 
-def _require_alone(desk: Desk, before: Pointer | None, decision: str) -> None:
+def _require_alone(desk: Transaction, before: Pointer | None, decision: str) -> None:
     """Refuse where somebody else has the same intention, or was quicker; both are then told so."""
     others = [one for one in desk.audit.unfinished() if one["decision"] != decision]
     rivals = [one for one in others if not desk.audit.is_over(one)]
@@ -180,7 +182,7 @@ def _require_alone(desk: Desk, before: Pointer | None, decision: str) -> None:
     )
 
 
-def _meanwhile(desk: Desk, found: Pointer | None) -> AdaSDEError:
+def _meanwhile(desk: Transaction, found: Pointer | None) -> AdaSDEError:
     what = (
         f"version {found.champion.version} of {desk.name} was promoted meanwhile by {found.champion.by}"
         if found

@@ -16,7 +16,7 @@ from adasde.errors import AdaSDEError, StoreError
 from adasde.utils.atomic_io import write_json, write_text
 from flows.dvc.remote import REMOTE, dvc_url, with_remote
 from flows.dvc.transfer import run_dvc
-from flows.reproduce.source_run import Recorded
+from flows.reproduce.source_run import SourceRun
 from flows.system.environment import find_project
 from flows.tracking.provenance.git import GitError, git, text
 from flows.tracking.provenance.provenance import PATCH
@@ -46,10 +46,10 @@ class Place:
     environment: Mapping[str, str]
 
 
-class Restorer:
+class Checkout:
     """Restores a run of ``project`` in the folder ``top``; a second try carries on where the first ended."""
 
-    def __init__(self, recorded: Recorded, project: Path, top: Path, *, say: Say) -> None:
+    def __init__(self, recorded: SourceRun, project: Path, top: Path, *, say: Say) -> None:
         self._run, self._from, self._top, self._say = recorded, project, top, say
 
     def restore(self, environment: Callable[[Path], Mapping[str, str]]) -> Place:

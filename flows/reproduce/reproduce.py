@@ -12,9 +12,9 @@ from typing import Any
 from adasde.errors import AdaSDEError
 from flows.dvc import graph
 from flows.reproduce import compare
-from flows.reproduce.checkout import Place, Restorer, Say
+from flows.reproduce.checkout import Checkout, Place, Say
 from flows.reproduce.compare import Comparison
-from flows.reproduce.source_run import Recorded, find
+from flows.reproduce.source_run import SourceRun, find
 from flows.system.locks import only_reproduction
 from flows.system.subprocesses import Child
 from flows.tracking.payload import measured, read_json
@@ -80,7 +80,7 @@ def reproduce(project: Path, run_id: str, *, out: Path | None, say: Say) -> Repr
         warnings = what_differs(recorded)
         for warning in warnings:
             say(f"warning: {warning}")
-        restorer = Restorer(recorded, project, top, say=say)
+        restorer = Checkout(recorded, project, top, say=say)
         place = restorer.restore(lambda folder: environment_of(folder, recorded))
         run_pipeline(place)
         found = _compare(recorded, place.project)
@@ -88,7 +88,7 @@ def reproduce(project: Path, run_id: str, *, out: Path | None, say: Say) -> Repr
         return Reproduction(run_id, recorded.commit, top, (*warnings, *code), found)
 
 
-def what_differs(recorded: Recorded) -> tuple[str, ...]:
+def what_differs(recorded: SourceRun) -> tuple[str, ...]:
     """Why the bytes may differ from the recorded ones here, in sentences without an end."""
     found = []
     if recorded.requirements is None:
@@ -107,7 +107,7 @@ def what_differs(recorded: Recorded) -> tuple[str, ...]:
     return tuple(found)
 
 
-def environment_of(project: Path, recorded: Recorded) -> dict[str, str]:
+def environment_of(project: Path, recorded: SourceRun) -> dict[str, str]:
     """The environment for the code of ``project``: its own state beside it, the threads of the run."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     former = kept.get("PYTHONPATH")
@@ -141,11 +141,11 @@ def run_pipeline(place: Place) -> None:
     if code:
         raise AdaSDEError(
             f"the pipeline failed in {place.project} (exit code {code}); its reason stands above. What its "
-            "stages have finished is kept: mend the cause and start the same command again."
+            "stages have finished is kept: repair the cause and start the same command again."
         )
 
 
-def _compare(recorded: Recorded, project: Path) -> Comparison:
+def _compare(recorded: SourceRun, project: Path) -> Comparison:
     document = read_json(project / f"data/metrics/nfe{recorded.nfe}.json")
     return compare.compare(
         recorded.hashes,

@@ -22,7 +22,7 @@ UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 @dataclass(frozen=True)
-class Recorded:
+class SourceRun:
     """A run, with the files that it was made from.
 
     Attributes:
@@ -57,7 +57,7 @@ class Recorded:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def find(uri: str, run_id: str, folder: Path) -> Recorded:
+def find(uri: str, run_id: str, folder: Path) -> SourceRun:
     """The run at the tracking server or database ``uri``; its files are copied into ``folder``.
 
     Raises:
@@ -79,7 +79,7 @@ def find(uri: str, run_id: str, folder: Path) -> Recorded:
             f"unfinished or no run of `adasde run`, or the file was deleted. Take another run of {uri}: "
             "every finished one carries it."
         )
-    return Recorded(run_id, tags["git_commit"], int(tags["nfe"]), run.data.metrics, tags, setup)
+    return SourceRun(run_id, tags["git_commit"], int(tags["nfe"]), run.data.metrics, tags, setup)
 
 
 def _get(client: MlflowClient, run_id: str) -> Run:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from flows.system.progress import Observer, Outcome, Step, observer
+from flows.system.progress import Outcome, Reporter, Step, observer
 
 if TYPE_CHECKING:
     from distributed import Client, Worker
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 TOPIC = "adasde"
 
 
-class Messenger(Observer):
+class Messenger(Reporter):
     """Sends everything to the scheduler of a worker of Dask."""
 
     def __init__(self, worker: Worker) -> None:

@@ -26,7 +26,7 @@ class Step:
         return min(100.0, 100.0 * self.done / max(1, self.total))
 
 
-class Observer:
+class Reporter:
     """Says nothing; others override what they tell. Called from several threads at once."""
 
     def planned(self, stages: int, unchanged: int, *, where: str = "") -> None:
@@ -45,7 +45,7 @@ class Observer:
         """A stage that had been started ends."""
 
 
-class PlainLines(Observer):
+class PlainLines(Reporter):
     """A line when a stage starts and ends, and at every further quarter of a stage longer than 10 s."""
 
     quiet_seconds = 10.0
@@ -85,7 +85,7 @@ class PlainLines(Observer):
         self._stream.flush()
 
 
-class Bars(Observer):
+class Bars(Reporter):
     """A bar for every running stage and one for all, drawn by rich; a line above them for each that ended."""
 
     def __init__(self, stream: IO[str]) -> None:
@@ -148,22 +148,22 @@ class Bars(Observer):
         self._progress.advance(self._bars[""])
 
 
-_current = Observer()
+_current = Reporter()
 
 
-def observer() -> Observer:
+def observer() -> Reporter:
     """The observer of this process."""
     return _current
 
 
-def tell(new: Observer) -> None:
+def tell(new: Reporter) -> None:
     """Make it the observer of this process from now on."""
     global _current
     _current = new
 
 
 @contextmanager
-def observed_by(new: Observer) -> Iterator[None]:
+def reporting_to(new: Reporter) -> Iterator[None]:
     """Tell ``new`` inside the block."""
     global _current
     old, _current = _current, new

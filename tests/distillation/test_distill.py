@@ -8,7 +8,7 @@ from closed_form import small_mixture
 from torch import Tensor
 
 import adasde
-from adasde.distillation.distill import DistillSettings, Parametrisation, batches_of, distill, start_table
+from adasde.distillation.distill import DistillSettings, Student, batches_of, distill, start_table
 from adasde.distillation.losses import Batch, Losses
 from adasde.errors import DivergenceError, ParamsError, SolverError
 from adasde.sampling.analytic import Gaussian
@@ -165,8 +165,6 @@ def test_no_seed_of_twenty_diverges() -> None:
 
 def test_start_is_the_same_for_everyone() -> None:
     grid = schedule("time_uniform", 4, rho=1)
-    tables: list[Parametrisation] = [
-        start_table(grid, settings=DistillSettings(), afs=True) for _ in range(2)
-    ]
+    tables: list[Student] = [start_table(grid, settings=DistillSettings(), afs=True) for _ in range(2)]
     torch.testing.assert_close(tables[0]().midpoint, tables[1]().midpoint, rtol=0, atol=0)
     assert tables[0]().midpoint.flatten().tolist() == pytest.approx([0.2, 0.45, 0.45, 0.2])

@@ -14,8 +14,8 @@ import adasde
 from adasde.distillation.config import DistillSettings
 from adasde.distillation.distill import start_table
 from adasde.distillation.losses import Batch, Errors, Losses
-from adasde.distillation.micro_batches import Pieces, pieces_of
-from adasde.distillation.student import Parametrisation
+from adasde.distillation.micro_batches import MicroBatches, pieces_of
+from adasde.distillation.student import Student
 from adasde.errors import ParamsError
 from adasde.sampling.coefficients import MULTISTEP
 from adasde.utils.distributed import Group
@@ -48,17 +48,17 @@ def bind(seeds: Any) -> Any:
     return lambda x, sigma: sign * small_mixture()(sign * x, sigma)
 
 
-def table_of(settings: DistillSettings) -> Parametrisation:
+def table_of(settings: DistillSettings) -> Student:
     return start_table(GRID, settings=settings, afs=True)
 
 
-def gradients(table: Parametrisation) -> Tensor:
+def gradients(table: Student) -> Tensor:
     return torch.cat([parameter.grad.flatten() for parameter in table.parameters()])
 
 
 def backward(settings: DistillSettings, size: int, group: Group | None = None) -> tuple[Errors, Tensor]:
     table = table_of(settings)
-    pieces = Pieces(losses(replace(settings, micro_batch=size)), group or Group())
+    pieces = MicroBatches(losses(replace(settings, micro_batch=size)), group or Group())
     return pieces.backward(bind, batch(settings.batch), table), gradients(table)
 
 
@@ -110,4 +110,4 @@ def test_fewer_pieces_than_processes_are_refused(world: int, size: int, remedy: 
     with pytest.raises(
         ParamsError, match=rf"{world} processes share .*micro_batch = {size} has .* {remedy} or less"
     ):
-        Pieces(Losses(settings), Group(0, world))
+        MicroBatches(Losses(settings), Group(0, world))

@@ -11,14 +11,14 @@ from tables import FORMS, random_table
 
 import adasde
 from adasde.errors import SolverError
-from adasde.integrations.linear_form import Progress, Row, unroll
+from adasde.integrations.linear_form import Progress, Row, linear_form
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import SeededNoise
 
 
 def walked(table: Coefficients, latents: torch.Tensor, noise: SeededNoise) -> tuple[torch.Tensor, int]:
     """The image, and the most tensors remembered between two evaluations."""
-    unrolled = unroll(table)
+    unrolled = linear_form(table)
     progress, state, kept = Progress(unrolled), unrolled.start * latents, 0
     for sigma in unrolled.sigmas:
         output = small_mixture()(state, torch.tensor(sigma, dtype=state.dtype))
@@ -38,7 +38,7 @@ def test_walking_evaluation_by_evaluation_is_the_sampler(
     latents = adasde.latents(range(4), (6,), dtype=dtype)
     expected = adasde.sample(small_mixture(), latents, table, noise)
     ours, _ = walked(table, latents, noise)
-    assert len(unroll(table).sigmas) == table.nfe
+    assert len(linear_form(table).sigmas) == table.nfe
     assert ours.dtype == dtype
     torch.testing.assert_close(ours, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
 
@@ -54,7 +54,7 @@ def test_heun_by_hand() -> None:
     ones = torch.ones(1, 2)
     none = torch.zeros(1, 0)
     table = Coefficients([2.0, 1.0], [0.0], none, ones, ones, none, False, solver="heun")
-    unrolled = unroll(table)
+    unrolled = linear_form(table)
     assert (unrolled.start, unrolled.sigmas) == (2.0, (2.0, 1.0))
     # x1 = x/2 + D0/2; then x + (1 - 2)/2 * ((x - D0)/2 + x1 - D1)
     assert unrolled.rows == (Row({0: 0.5}, {0: 0.5}, {}), Row({0: 0.5}, {1: 0.5}, {}))
@@ -72,7 +72,7 @@ def test_a_state_changed_between_steps_is_taken_up() -> None:
     """As programs do that blend known pixels into every state."""
     table = random_table(gamma=0.0, afs=False)
     latents = adasde.latents(range(2), (6,), dtype=torch.float64)
-    unrolled = unroll(table)
+    unrolled = linear_form(table)
     progress, state = Progress(unrolled), unrolled.start * latents
     for index, sigma in enumerate(unrolled.sigmas):
         if index == 2:
@@ -96,12 +96,12 @@ def test_noise_before_the_first_evaluation_is_refused() -> None:
     table = random_table("euler")
     noisy = replace(table, gamma=torch.tensor([0.0, 0.1, 0.1]))
     with pytest.raises(SolverError, match=r"before the first network evaluation .*distil without AFS"):
-        unroll(noisy)
+        linear_form(noisy)
 
 
 def test_a_walk_may_begin_where_nothing_from_before_is_read() -> None:
     table = random_table(afs=False, gamma=0.1)
     levels = (table.sigmas[:-1] * (1 + table.gamma)).tolist()
-    assert unroll(table).entries == {0: levels[0], 2: levels[1], 4: levels[2]}
-    assert unroll(random_table(afs=True, gamma=0.0)).entries.keys() == {1, 3}  # the first is a midpoint
-    assert unroll(random_table("ipndm", afs=False)).entries.keys() == {0}
+    assert linear_form(table).entries == {0: levels[0], 2: levels[1], 4: levels[2]}
+    assert linear_form(random_table(afs=True, gamma=0.0)).entries.keys() == {1, 3}  # the first is a midpoint
+    assert linear_form(random_table("ipndm", afs=False)).entries.keys() == {0}

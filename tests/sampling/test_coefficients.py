@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adasde.distillation.student import Parametrisation
+from adasde.distillation.student import Student
 from adasde.errors import CoefficientsError, DataError
 from adasde.sampling.coefficients import Coefficients, neutral
 from adasde.sampling.schedules import schedule
@@ -137,9 +137,9 @@ def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def parametrisation(points: int = 2) -> Parametrisation:
+def parametrisation(points: int = 2) -> Student:
     grid = schedule("time_uniform", 3, rho=1)
-    return Parametrisation(grid, points=points, afs=True, gamma_max=0.02, scale_dir=0.05, scale_time=0.2)
+    return Student(grid, points=points, afs=True, gamma_max=0.02, scale_dir=0.05, scale_time=0.2)
 
 
 def test_zero_parameters_are_the_classical_solver() -> None:

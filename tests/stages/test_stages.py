@@ -26,7 +26,7 @@ from adasde.sampling.wrappers import Counting
 from adasde.stages.common import judged_model, student_grid, trained_model
 from adasde.stages.learn import teacher_origin
 from adasde.utils.batching import chunks
-from adasde.utils.manifest import Parts
+from adasde.utils.manifest import Manifest
 from adasde.utils.pixels import to_uint8
 from adasde.utils.safetensors_io import load_tensors, save_tensors
 
@@ -89,7 +89,7 @@ def test_without_the_feature_loss_no_extractor_is_needed(project: Path) -> None:
 
 def test_rows_are_the_images_of_their_seeds(finished_project: Path) -> None:
     folder = finished_project / "data/samples/nfe3"
-    parts = Parts.load(folder)
+    parts = Manifest.load(folder)
     assert {entry["label"]: name for name, entry in parts.entries.items()} == {
         "AdaSDE": "adasde.safetensors",
         "DDIM (Euler)": "ddim-euler.safetensors",

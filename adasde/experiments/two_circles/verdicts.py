@@ -81,7 +81,7 @@ def judge(differences: Mapping[tuple[str, str], Cells]) -> list[Verdict]:
 
 
 def verdict(statement: Statement, measure: str, cells: Cells) -> Verdict:
-    """Judge one statement: see ``trend`` for one number of steps and ``overall`` for all of them."""
+    """Evaluator one statement: see ``trend`` for one number of steps and ``overall`` for all of them."""
     low, high = statement.steps or (1, max(cells, default=1))
     findings = []
     for steps, by_gamma in cells.items():

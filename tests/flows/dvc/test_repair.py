@@ -12,7 +12,7 @@ import yaml
 from projects import Project
 
 from flows.dvc.graph import output_hashes
-from flows.dvc.repair import mend
+from flows.dvc.repair import repair
 from flows.tracking.runs import VOLATILE
 
 LOCK = yaml.safe_dump(
@@ -36,7 +36,7 @@ def project(tmp_path: Path) -> Path:
 def said(project: Path) -> str:
     """What mending tells."""
     with redirect_stderr(io.StringIO()) as stream:
-        mend(project)
+        repair(project)
     return stream.getvalue()
 
 

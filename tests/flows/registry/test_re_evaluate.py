@@ -10,13 +10,13 @@ import pytest
 
 from adasde.config.params import STUDENT, Params
 from adasde.errors import CoefficientsError, DataError
-from flows.registry.re_evaluate import Referee
+from flows.registry.re_evaluate import ReEvaluation
 
 pytestmark = pytest.mark.slow  # every stage runs once
 
 
 def test_the_same_numbers_as_the_pipeline(finished_project: Path, params: Params) -> None:
-    referee = Referee.load(finished_project, params, "digits", 3)
+    referee = ReEvaluation.load(finished_project, params, "digits", 3)
     measured = referee.measure((finished_project / "data/distill/nfe3/coefficients.json").read_bytes())
     known = json.loads((finished_project / "data/metrics/nfe3.json").read_text())
     assert measured["rows"] == {STUDENT: known["rows"][STUDENT]}
@@ -26,7 +26,7 @@ def test_the_same_numbers_as_the_pipeline(finished_project: Path, params: Params
 
 def test_other_params_are_another_protocol(finished_project: Path, params: Params) -> None:
     more = params.model_copy(update={"sample": params.sample.model_copy(update={"images": 50})})
-    referees = [Referee.load(finished_project, one, "digits", 3) for one in (params, more)]
+    referees = [ReEvaluation.load(finished_project, one, "digits", 3) for one in (params, more)]
     assert referees[0].protocol != referees[1].protocol
 
 
@@ -34,7 +34,7 @@ def test_coefficients_of_another_checkpoint(project: Path, params: Params) -> No
     path = project / "data/distill/nfe3/coefficients.json"
     document = json.loads(path.read_text()) | {"model": {"name": "other", "sha256": "0" * 64}}
     with pytest.raises(CoefficientsError, match="distilled for 'other'"):
-        Referee.load(project, params, "digits", 3).measure(json.dumps(document).encode())
+        ReEvaluation.load(project, params, "digits", 3).measure(json.dumps(document).encode())
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_coefficients_of_another_checkpoint(project: Path, params: Params) -> No
 def test_what_is_missing_is_said(project: Path, params: Params, lost: str, model: str, words: str) -> None:
     shutil.rmtree(project / lost)
     with pytest.raises(DataError, match=f"cannot be done here: .*{words}"):
-        Referee.load(project, params, model, 3)
+        ReEvaluation.load(project, params, model, 3)

@@ -139,7 +139,7 @@ def test_other_protocols_are_measured_again_and_that_is_kept(
             measured.append(json.loads(coefficients)["mark"])
             return metrics(0.9 if measured[-1] == 1.0 else 0.5, protocol=self.protocol)
 
-    monkeypatch.setattr(service.Referee, "load", lambda *_: Fake())
+    monkeypatch.setattr(service.ReEvaluation, "load", lambda *_: Fake())
     before = files(home.root / "store")
     assert promoted(home, dry_run=True).changed
     assert measured == [2.0, 1.0]
@@ -222,7 +222,7 @@ def test_a_damaged_bundle(home: QuickHome) -> None:
     rolled_back(home)
     assert home.champion(MODEL) == first
     champions.store.delete(f"{champions.folder}/{pointer.previous[0].bundle}")
-    assert promoted(home, force=True, reason="mend it").changed
+    assert promoted(home, force=True, reason="repair it").changed
     with pytest.raises(
         StoreError, match=f"version {first} .* cannot be champion again: .* Nothing was changed"
     ):

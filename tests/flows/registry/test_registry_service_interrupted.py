@@ -18,7 +18,7 @@ from adasde.storage import LocalStore
 from flows.registry import service
 from flows.registry.audit import GRACE, Audit
 from flows.registry.champion_store import Champions, Pointer
-from flows.registry.transaction import Desk, move
+from flows.registry.transaction import Transaction, move
 from flows.system.locks import BusyError, only_promotion
 
 
@@ -211,7 +211,7 @@ def test_many_at_once_in_several_projects(home: QuickHome, tmp_path: Path) -> No
 
         def work(name: str) -> None:
             audit = Audit(champions.store, f"{champions.folder}/audit", tmp_path / name)
-            one = Desk(tmp_path / name, params, MODEL, 5, home.client, champions, audit)
+            one = Transaction(tmp_path / name, params, MODEL, 5, home.client, champions, audit)
             after = before.promoted(replace(before.champion, decision=f"{turn}{name}"))  # noqa: B023
             start.wait()  # noqa: B023
             with suppress(AdaSDEError):

@@ -17,8 +17,8 @@ from repositories import commit_all, git, under_git
 from adasde.errors import AdaSDEError
 from adasde.utils.atomic_io import sha256_file
 from flows.dvc.prepare import prepare_dvc
-from flows.reproduce.checkout import Place, Restorer
-from flows.reproduce.source_run import Recorded
+from flows.reproduce.checkout import Checkout, Place
+from flows.reproduce.source_run import SourceRun
 from flows.tracking.provenance.git import WorkTree
 
 CARD = b'"the checkpoint"'
@@ -51,7 +51,7 @@ def project(make_toy, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def recorded(project: Path, folder: Path) -> Recorded:
+def recorded(project: Path, folder: Path) -> SourceRun:
     """What a run of the project's present state would have recorded."""
     setup = folder / "setup"
     setup.mkdir()
@@ -59,7 +59,7 @@ def recorded(project: Path, folder: Path) -> Recorded:
         shutil.copy(project / name, setup)
     if patch := WorkTree(project).patch:
         (setup / "tree.diff").write_bytes(patch)
-    return Recorded("the-run", git(project, "rev-parse", "HEAD"), 3, {}, {}, setup)
+    return SourceRun("the-run", git(project, "rev-parse", "HEAD"), 3, {}, {}, setup)
 
 
 class Said(list[str]):
@@ -71,8 +71,8 @@ def variables(folder: Path) -> dict[str, str]:
     return dict(os.environ) | {"DVC_SITE_CACHE_DIR": str(folder / ".cache/dvc"), "DVC_NO_ANALYTICS": "1"}
 
 
-def restore(run: Recorded, project: Path, top: Path, say: Said | None = None) -> Place:
-    return Restorer(run, project, top, say=say if say is not None else Said()).restore(variables)
+def restore(run: SourceRun, project: Path, top: Path, say: Said | None = None) -> Place:
+    return Checkout(run, project, top, say=say if say is not None else Said()).restore(variables)
 
 
 def test_files_settings_and_inputs_are_those_of_the_run(project: Path, tmp_path: Path) -> None:

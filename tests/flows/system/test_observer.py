@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 
-from flows.system.progress import Bars, Observer, PlainLines, Step, observed_by, observer
+from flows.system.progress import Bars, PlainLines, Reporter, Step, observer, reporting_to
 
 
 def test_plain_lines_say_little() -> None:
@@ -50,9 +50,9 @@ def test_bars_end_as_lines() -> None:
 
 def test_somebody_listens_only_inside_the_block() -> None:
     plain = PlainLines(io.StringIO())
-    with observed_by(plain):
+    with reporting_to(plain):
         assert observer() is plain
-    assert type(observer()) is Observer
+    assert type(observer()) is Reporter
 
 
 def test_several_sites_are_told_apart_and_counted_together() -> None:
