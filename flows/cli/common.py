@@ -32,7 +32,7 @@ def require_pipeline() -> None:
     missing = [name for name in ("dvc", "mlflow", "prefect") if find_spec(name) is None]
     if missing:
         raise AdaSDEError(
-            f"this command needs {', '.join(missing)}, which the plain package does not bring. "
+            f"this command needs {', '.join(missing)}, which the plain package does not include. "
             "Install them with: pip install 'adasde[pipeline]'"
         )
 
@@ -58,7 +58,7 @@ def observed(project: Path) -> Iterator[Address | TemporaryServer]:
     from flows.servers.prefect import TemporaryServer, address
     from flows.system.progress import Bars, PlainLines, reporting_to
 
-    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # the observer speaks instead
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # the reporter shows it instead
     with ExitStack() as stack:
         bars = stack.enter_context(Bars(sys.stderr)) if sys.stderr.isatty() else None
         stack.enter_context(reporting_to(bars or PlainLines(sys.stderr)))

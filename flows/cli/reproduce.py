@@ -31,7 +31,7 @@ def reproduce(
 ) -> None:
     """Restore what made a run in a folder of its own, run it there, and say which outputs are the same bytes.
 
-    Exit code 0 if all of them are; wall times are not judged.
+    Exit code 0 if all of them are; wall times are not compared.
     """
     began = time.monotonic()
     place = None if out is None else out.resolve()  # before the folder changes

@@ -11,14 +11,14 @@ from flows.system.environment import find_project, in_git, settings
 
 
 def prepare(project: Path) -> None:
-    """Set the variables in this process, prepare DVC for this machine, repair what a killed one has left."""
+    """Set the environment of this process, configure DVC for this machine, repair what a killed one left."""
     os.environ.update(settings(project, os.environ))
     prepare_dvc(project)
     repair(project)
 
 
 def prepare_dvc(project: Path) -> None:
-    """Write what DVC must know about this machine alone into ``.dvc/config.local``; other keys stay."""
+    """Write machine-specific settings into ``.dvc/config.local``; other keys stay."""
     from dvc.config import Config
 
     wanted: dict[str, object] = {"site_cache_dir": str(project / ".cache" / "dvc")}

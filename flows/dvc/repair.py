@@ -1,4 +1,4 @@
-"""What a killed DVC leaves half written: it writes its own files in place, not beside them and then over."""
+"""Repair of files that a killed DVC leaves half-written; DVC does not write them atomically."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 CONFLICT = "<<<<<<< "
-"""With what git marks a file that its user has to settle."""
+"""git's marker of a merge conflict, which the user has to resolve."""
 
 
 def repair(project: Path) -> None:
-    """Put aside what DVC could not read again in ``project``; nothing where no DVC was killed.
+    """Move files of ``project`` that DVC cannot read aside.
 
-    ``.dvc/tmp/rwlock`` says which process reads and writes what: without it nobody does. Without ``dvc.lock``
-    DVC takes the outputs of stages from its run cache, or lets them run again. Each is looked at while no
-    other DVC may write it, and kept as ``.cache/NAME.damaged``.
+    ``.dvc/tmp/rwlock`` lists which process reads and writes what; DVC recreates it. Without ``dvc.lock`` DVC
+    takes the outputs of stages from its run cache, or runs them again. Each file is checked under DVC's own
+    lock, and kept as ``.cache/NAME.damaged``.
     """
     locks = project / ".dvc" / "tmp"
     if locks.is_dir():
-        _mend(locks / "rwlock", locks / "rwlock.lock", project, whole=_is_json)
-        _mend(project / "dvc.lock", locks / "lock", project, whole=_is_lock)
+        _repair(locks / "rwlock", locks / "rwlock.lock", project, whole=_is_json)
+        _repair(project / "dvc.lock", locks / "lock", project, whole=_is_lock)
 
 
-def _mend(path: Path, guard: Path, project: Path, *, whole: Callable[[str], bool]) -> None:
+def _repair(path: Path, guard: Path, project: Path, *, whole: Callable[[str], bool]) -> None:
     if not path.is_file() or whole(path.read_text(encoding="utf-8", errors="replace")):
         return
     from dvc.lock import make_lock
@@ -50,7 +50,7 @@ def _is_json(text: str) -> bool:
 
 
 def _is_lock(text: str) -> bool:
-    """Whether DVC can read it, or its user has to."""
+    """Whether DVC can read it, or the user has to resolve a conflict."""
     import yaml
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from voluptuous import Invalid

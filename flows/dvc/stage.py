@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adasde.errors import AdaSDEError
-from flows.system.progress import Outcome, Step, observer
+from flows.system.progress import Outcome, Step, reporter
 from flows.system.subprocesses import Child, Crew
 
 PROGRESS = "@progress "
@@ -36,7 +36,7 @@ class StageError(AdaSDEError):
 
 
 class StageInterrupted(Exception):
-    """A stage was ended because the whole run is being stopped."""
+    """A stage was stopped together with the run."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Site:
         folder: a project, or the workspace of a trial; with dvc.yaml and params.yaml.
         crew: bounds how many compute side by side, and stops them together.
         env: the environment of their processes; that of this process unless given.
-        label: told before the names of its stages; empty where only one site is at work.
+        label: prefix of stage names; empty for a single site.
     """
 
     folder: Path
@@ -55,7 +55,7 @@ class Site:
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     label: str = ""
 
-    def told(self, stage: str) -> str:
+    def labelled(self, stage: str) -> str:
         """The name of a stage for people."""
         return f"{self.label}: {stage}" if self.label else stage
 
@@ -70,11 +70,11 @@ def run_stage(stage: str, site: Site, *, log: Log, progress: Report) -> Outcome:
         StageInterrupted: the crew was stopped.
     """
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    name, crew = site.told(stage), site.crew
+    name, crew = site.labelled(stage), site.crew
     env = {**site.env, "ADASDE_PROGRESS": "json", "PYTHONUNBUFFERED": "1"}
     with crew.place():
         began = time.monotonic()
-        observer().started(name)
+        reporter().started(name)
         outcome: Outcome = "failed"
         try:
             with crew.child(command, cwd=site.folder, env=env) as child:
@@ -86,7 +86,7 @@ def run_stage(stage: str, site: Site, *, log: Log, progress: Report) -> Outcome:
                 raise StageInterrupted(f"stage {stage} was interrupted") from error
             raise
         finally:
-            observer().finished(name, outcome, time.monotonic() - began)
+            reporter().finished(name, outcome, time.monotonic() - began)
 
 
 def _follow(child: Child, stage: str, name: str, *, log: Log, progress: Report) -> Outcome:
@@ -95,7 +95,7 @@ def _follow(child: Child, stage: str, name: str, *, log: Log, progress: Report) 
     for line in child.lines():
         step = parse_progress(line)
         if step:
-            observer().advanced(name, step)
+            reporter().advanced(name, step)
             progress(step)
             continue
         if line.startswith("Running stage"):

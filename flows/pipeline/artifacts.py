@@ -1,4 +1,4 @@
-"""What people look at in Prefect: the results table and the pictures, as artifacts of the flow run."""
+"""Artifacts of a flow run in Prefect: the results table and the pictures."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def publish(project: Path) -> None:
 
 
 def data_uri(picture: Path) -> str:
-    """A PNG file as text that needs no other file."""
+    """A PNG file as a data URI."""
     return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()

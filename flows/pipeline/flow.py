@@ -1,4 +1,4 @@
-"""The flow: every stage of DVC's graph as a Prefect task, then what people look at, then tracking."""
+"""The flow: every stage of DVC's graph as a Prefect task, then artifacts, then tracking."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from flows.dvc.stage import Site, run_stage
 from flows.pipeline.artifacts import publish
 from flows.system import environment
 from flows.system.logging import explain_failures
-from flows.system.progress import Outcome, Step, observer
+from flows.system.progress import Outcome, Step, reporter
 from flows.system.subprocesses import Crew
 from flows.system.turn import turn
 from flows.tracking.runs import Tracked, load_libraries, track
@@ -35,7 +35,7 @@ SECONDS_BETWEEN_UPDATES = 5.0
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did: the outcome of every stage by name, and the tracked runs."""
+    """Result of a flow run: the outcome of every stage by name, and the tracked runs."""
 
     outcomes: Mapping[str, Outcome]
     tracked: Sequence[Tracked]
@@ -78,7 +78,7 @@ def stage_task(stage: str, site: Site) -> Any:
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE)
 def unchanged_task(stage: str) -> Any:
-    """Show a stage that need not run; starts nothing."""
+    """Show an unchanged stage without starting anything."""
     return Completed(name="Cached", message="unchanged since its last run", data="unchanged")
 
 
@@ -117,14 +117,14 @@ def pipeline(project: str = ".") -> Summary:
 def run_stages(site: Site, only: Collection[str] | None = None) -> dict[str, Outcome]:
     """Submit every stage, wait for all, and return their outcomes; the first failure is raised at the end.
 
-    With ``only`` no others than these, which need no others.
+    ``only`` restricts the run to stages that depend on no others.
     """
     repair(site.folder)
     stages = graph.read_stages(site.folder)
     if only is not None:
         stages = {name: stage for name, stage in stages.items() if name in only}
     unchanged = graph.unchanged(site.folder, stages, env=site.env)
-    observer().planned(len(stages), len(unchanged), where=site.label)
+    reporter().planned(len(stages), len(unchanged), where=site.label)
     futures: dict[str, PrefectFuture[Any]] = {}
     try:
         for stage in stages.values():

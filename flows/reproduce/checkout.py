@@ -22,13 +22,13 @@ from flows.tracking.provenance.git import GitError, git, text
 from flows.tracking.provenance.provenance import PATCH
 
 INPUTS = ("fetch",)
-"""Stages whose outputs are brought rather than made where they are kept."""
+"""Stages whose outputs are fetched from a cache, where one keeps them, instead of computed."""
 
 CACHE = "project"
 """The name of the remote that is the project's own cache."""
 
 MARK = "adasde.json"
-"""The file among git's own of the work tree that says whose it is and how far."""
+"""The file in git's folder of the work tree with its owner and progress."""
 
 WRITTEN_BACK = ("params.yaml", "dvc.yaml")
 
@@ -47,7 +47,7 @@ class Place:
 
 
 class Checkout:
-    """Restores a run of ``project`` in the folder ``top``; a second try carries on where the first ended."""
+    """Restores a run of ``project`` in the folder ``top``; a second attempt resumes where the first ended."""
 
     def __init__(self, recorded: SourceRun, project: Path, top: Path, *, say: Say) -> None:
         self._run, self._from, self._top, self._say = recorded, project, top, say

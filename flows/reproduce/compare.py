@@ -1,4 +1,4 @@
-"""What a repeated run has made, beside what was recorded: outputs by their MD5, metrics by their value."""
+"""Comparison of a reproduced run with the record: outputs by MD5, metrics by value."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Output:
 
     @property
     def state(self) -> State:
-        """How they compare; what holds wall times is not judged."""
+        """Comparison result; files with wall times are not compared."""
         if self.path.endswith(VOLATILE):
             return "not judged"
         if self.recorded is None:
@@ -80,7 +80,7 @@ class Comparison:
 
     @property
     def identical(self) -> bool:
-        """Whether every output that is judged is as recorded, byte by byte."""
+        """Whether every output that is compared is as recorded, byte by byte."""
         return not self.differing
 
     @property
@@ -120,14 +120,14 @@ def tables(comparison: Comparison, *, inputs: Sequence[str]) -> Iterator[Table]:
     """Stage by stage what is identical; then the metrics that differ, if any do."""
     from rich.table import Table
 
-    table = Table("stage", "identical outputs", "what differs, and what is not judged", title="Outputs")
+    table = Table("stage", "identical outputs", "what differs, and what is not compared", title="Outputs")
     for stage, outputs in comparison.stages.items():
-        judged = [one for one in outputs if one.state != "not judged"]
-        same = sum(one.state == "identical" for one in judged)
-        colour = "green" if same == len(judged) else "red"
+        compared = [one for one in outputs if one.state != "not judged"]
+        same = sum(one.state == "identical" for one in compared)
+        colour = "green" if same == len(compared) else "red"
         notes = [_note(one) for one in outputs if one.state != "identical"]
         notes += ["input, taken as it was kept"] if stage in inputs else []
-        table.add_row(stage, f"[{colour}]{same} of {len(judged)}[/]", "\n".join(notes))
+        table.add_row(stage, f"[{colour}]{same} of {len(compared)}[/]", "\n".join(notes))
     yield table
     if comparison.other_metrics:
         numbers = Table("metric", "recorded", "now", "difference", title="Metrics that differ")
@@ -145,9 +145,9 @@ def _note(output: Output) -> str:
 
 def summary(comparison: Comparison) -> str:
     """The outcome in one sentence."""
-    same, judged = len(comparison.having("identical")), len(comparison.outputs)
-    judged -= len(comparison.having("not judged"))
-    which = f"all {judged} judged" if comparison.identical else f"{same} of {judged} judged"
+    same, compared = len(comparison.having("identical")), len(comparison.outputs)
+    compared -= len(comparison.having("not judged"))
+    which = f"all {compared} compared" if comparison.identical else f"{same} of {compared} compared"
     others, every = len(comparison.other_metrics), len(comparison.metrics)
     metrics = f"{others} of {every} metrics differ" if others else f"all {every} metrics are equal"
     return f"{which} outputs are byte-identical; {metrics}"

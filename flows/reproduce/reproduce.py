@@ -44,7 +44,7 @@ class Reproduction:
         return about | {"warnings": list(self.warnings)} | self.comparison.to_json()
 
     def require_identical(self) -> None:
-        """Raises AdaSDEError where an output differs; says which stage is the first."""
+        """Raise AdaSDEError if an output differs; the message names the first such stage."""
         differing = self.comparison.differing
         if not differing:
             return
@@ -92,9 +92,11 @@ def what_differs(recorded: SourceRun) -> tuple[str, ...]:
     """Why the bytes may differ from the recorded ones here, in sentences without an end."""
     found = []
     if recorded.requirements is None:
-        found.append("the run has no requirements.lock, so nobody knows its packages")
+        found.append("the run has no requirements.lock, so its packages are unknown")
     elif packages := machine.other_packages(recorded.requirements):
-        found.append(f"installed packages differ from the run's requirements.lock: {machine.told(packages)}")
+        found.append(
+            f"installed packages differ from the run's requirements.lock: {machine.summary(packages)}"
+        )
     if other := recorded.tags.get("packages_other"):
         found.append(f"the run itself was made with other packages than its lock: {other}")
     facts = machine.facts(environment_of(Path(), recorded))

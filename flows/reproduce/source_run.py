@@ -1,4 +1,4 @@
-"""A run of MLflow as it was recorded: its commit, files, hashes and numbers."""
+"""A recorded MLflow run: its commit, files, hashes and metrics."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ def find(uri: str, run_id: str, folder: Path) -> SourceRun:
     tags, setup = run.data.tags, folder / SETUP
     if not tags.get("git_commit"):
         raise AdaSDEError(
-            f"run {run_id} was made outside git, so nobody knows the code that made it. Put the project "
+            f"run {run_id} was made outside git, so the code that made it is unknown. Put the project "
             "under git and commit it: runs made from then on can be reproduced."
         )
     if not (setup / "dvc.lock").is_file() or not tags.get("nfe", "").isdigit():
         raise AdaSDEError(
-            f"run {run_id} has no {SETUP}/dvc.lock among its files, which says what its stages made: it is "
+            f"run {run_id} has no {SETUP}/dvc.lock among its files, which lists what its stages made: it is "
             f"unfinished or no run of `adasde run`, or the file was deleted. Take another run of {uri}: "
             "every finished one carries it."
         )

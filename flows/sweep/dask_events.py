@@ -1,4 +1,4 @@
-"""What the observers of workers are told, told again where the sweep was started: through events of Dask."""
+"""Progress from Dask workers, forwarded to the sweep's own process through Dask events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from flows.system.progress import Outcome, Reporter, Step, observer
+from flows.system.progress import Outcome, Reporter, Step, reporter
 
 if TYPE_CHECKING:
     from distributed import Client, Worker
@@ -37,7 +37,7 @@ class Messenger(Reporter):
 
 
 def this_worker() -> Worker | None:
-    """The worker of Dask whose task calls this; None elsewhere."""
+    """The Dask worker that runs the calling task; None outside of one."""
     if "distributed" not in sys.modules:
         return None
     from distributed import get_worker
@@ -50,15 +50,15 @@ def this_worker() -> Worker | None:
 
 def listen(client: Client) -> None:
     """Tell the observer of this process what workers send from now on, until the client is closed."""
-    told: dict[str, Callable[..., None]] = {
-        "planned": lambda stages, unchanged, where: observer().planned(stages, unchanged, where=where),
-        "started": lambda stage: observer().started(stage),
-        "advanced": lambda stage, *step: observer().advanced(stage, Step(*step)),
-        "finished": lambda stage, outcome, seconds: observer().finished(stage, outcome, seconds),
+    handlers: dict[str, Callable[..., None]] = {
+        "planned": lambda stages, unchanged, where: reporter().planned(stages, unchanged, where=where),
+        "started": lambda stage: reporter().started(stage),
+        "advanced": lambda stage, *step: reporter().advanced(stage, Step(*step)),
+        "finished": lambda stage, outcome, seconds: reporter().finished(stage, outcome, seconds),
     }
 
     def handle(event: tuple[float, list[Any]]) -> None:
         name, *values = event[1]
-        told[name](*values)
+        handlers[name](*values)
 
     client.subscribe_topic(TOPIC, handle)

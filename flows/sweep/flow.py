@@ -1,4 +1,4 @@
-"""The flow ``sweep``: what all trials share first, then every trial side by side, then the best one."""
+"""The flow ``sweep``: shared stages, then all trials in parallel, then the best one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from flows.sweep.trial import crew_of, trial_task
 from flows.system import environment
 from flows.system.locks import only_run, only_sweep
 from flows.system.logging import explain_failures
-from flows.system.progress import observer
+from flows.system.progress import reporter
 from flows.system.subprocesses import Crew
 from flows.system.turn import turn
 
@@ -102,7 +102,7 @@ def _run_trials(record: SweepRecord, runner: TaskRunner[Any], lock: Path, attemp
     futures: dict[PrefectFuture[Any], Trial] = {}
     for trial in record.plan.trials:
         if record.known(trial):
-            observer().said(f"{trial.name}: done before")
+            reporter().said(f"{trial.name}: done before")
             continue
         parameters = {
             "name": trial.name,
@@ -119,7 +119,7 @@ def _run_trials(record: SweepRecord, runner: TaskRunner[Any], lock: Path, attemp
             record.add(trial)
         except Exception as error:
             record.failed(trial, error)
-        observer().said(record.progress(trial))
+        reporter().said(record.progress(trial))
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class Trial:
     Attributes:
         name: its settings in short, ``lr=0.05 nfe=5``.
         settings: dotted key -> value.
-        values: the whole mapping of its params.yaml.
+        values: the complete mapping of its params.yaml.
         params: the same, checked.
     """
 

@@ -94,7 +94,7 @@ class SweepRecord:
         return f"{trial.name}: {', '.join(texts) or 'failed'} ({ended} of {summary.trials} trials)"
 
     def interrupted(self) -> None:
-        """Let the parent run count as ended, if MLflow still can be told."""
+        """Terminate the parent run, if MLflow is still reachable."""
         try:
             with _client() as client:
                 client.set_terminated(self.summary.run_id, "KILLED")
@@ -122,7 +122,7 @@ class SweepRecord:
         return {SWEEP: self.plan.id, TRIAL: trial.folder}
 
     def _outputs(self, trial: Trial) -> list[Outputs]:
-        """Those of every budget; none while the workspace has no whole set."""
+        """Outputs of every budget; empty while the workspace is incomplete."""
         folder = self.plan.workspace(trial.folder).folder
         hashes = graph.output_hashes(folder)
         return [Outputs(folder, trial.params, nfe, hashes) for nfe in trial.params.nfe] if hashes else []

@@ -1,4 +1,4 @@
-"""What came of a sweep: every trial's scores, best first, for people, programs, MLflow and Prefect."""
+"""Result of a sweep: every trial's scores, best first."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Score:
         trial: its name.
         run_id: its run in MLflow.
         metrics: flat, ``fid`` and ``fid_spread``.
-        protocol: how it was judged; only scores with the same protocol compare.
+        protocol: the evaluation protocol; only scores with the same one compare.
     """
 
     trial: str
@@ -80,7 +80,7 @@ class Summary:
         return sorted((score for score in self.scores if score.nfe == nfe), key=rank)
 
     def best(self, nfe: int) -> Score | None:
-        """The best trial at a budget; None where they were not judged alike, or none has a finite score."""
+        """The best trial at a budget; None if protocols differ or no score is finite."""
         ranked = self.ranked(nfe)
         comparable = len({score.protocol for score in ranked}) == 1
         finite = ranked and math.isfinite(ranked[0].metrics[self.metric])
@@ -103,7 +103,7 @@ class Summary:
         for nfe in self.budgets:
             best = self.best(nfe)
             if best is None:
-                yield f"{nfe} NFE: no best, because the trials were judged by different protocols"
+                yield f"{nfe} NFE: no best, because the trials used different protocols"
                 continue
             yield f"best at {nfe} NFE: {best.trial} ({self.metric} {best.text(self.metric)})"
             if nfe in self.versions:
@@ -158,7 +158,7 @@ class SweepError(AdaSDEError):
     """Trials of a sweep failed; the others are done.
 
     Attributes:
-        summary: of the whole sweep.
+        summary: of the complete sweep.
     """
 
     def __init__(self, summary: Summary) -> None:

@@ -35,13 +35,13 @@ class Workspace:
 
     @property
     def _mark(self) -> Path:
-        """There once the workspace is whole."""
+        """Marker file of a complete workspace."""
         return self.folder / ".cache" / "workspace"
 
     def prepare(self, values: Mapping[str, Any], *, crew: Crew, lock: Path) -> None:
         """Make it with ``values`` as params.yaml, and check out what ``lock`` (a dvc.lock) has.
 
-        One that is whole is left as it is, so that what its stages have done is kept.
+        A complete one stays as it is, with the finished outputs of its stages.
 
         Raises:
             DataError: the disk is full, or DVC cannot check out.
@@ -99,7 +99,7 @@ class Workspace:
                 said = "\n".join(f"  {line}" for line in tail)
                 raise DataError(
                     f"DVC cannot check out what is unchanged into {self.folder}. Its last lines:\n{said}\n"
-                    "Mend the cause (`dvc status` in the project may tell more), then start the same again."
+                    "Fix the cause (see `dvc status` in the project), then start the same command again."
                 )
 
 

@@ -36,11 +36,11 @@ class Tool:
         return PLACE / f"{self.name}-{version(self.name)}.db"
 
     def provide(self, database: Path) -> None:
-        """Put the empty database at ``database``, whole; not where something is, or without a template."""
+        """Copy the empty database to ``database`` unless it exists or there is no template."""
         if database.exists():
             return
         copy = database.with_name(f"{database.name}.new-{os.getpid()}-{get_ident()}")
-        with suppress(OSError):  # the tool itself says what is wrong with the place
+        with suppress(OSError):  # the tool reports it
             database.parent.mkdir(exist_ok=True)
             try:
                 shutil.copyfile(self.template, copy)
@@ -49,7 +49,7 @@ class Tool:
                 copy.unlink(missing_ok=True)
 
     def make_template(self) -> None:
-        """Migrate an empty database and keep it, whole and in one file."""
+        """Migrate an empty database and keep it as one file."""
         PLACE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=PLACE, prefix=".new-") as folder:
             made, whole = Path(folder) / "made.db", Path(folder) / "whole.db"

@@ -1,4 +1,4 @@
-"""The one place for environment settings: state inside the project, no telemetry, one thread a process."""
+"""Environment settings: state inside the project, no telemetry, one thread per process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALWAYS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DVC_NO_ANALYTICS": "1",
 }
-"""Settings that no user value replaces."""
+"""Settings that override the user's."""
 
 
 def find_project(start: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What Prefect's logs say of a failure that explains itself: the explanation, once, and no traceback."""
+"""Prefect's logs of explained failures: the explanation once, no traceback."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from adasde.errors import AdaSDEError
 
 
 class Explained(logging.Filter):
-    """Replaces the traceback of an ``AdaSDEError`` by its message; drops it where it was told before.
+    """Replaces the traceback of an ``AdaSDEError`` by its message; drops repetitions.
 
     ADASDE_DEBUG=1 shows tracebacks, as on the command line.
     """

@@ -1,4 +1,4 @@
-"""Who is told what the pipeline does, while it does it: nobody, plain lines, or bars on a terminal."""
+"""Progress reporting: silent, plain lines, or progress bars."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ class Step:
 
 
 class Reporter:
-    """Says nothing; others override what they tell. Called from several threads at once."""
+    """The silent reporter; subclasses override what they show. Called from several threads at once."""
 
     def planned(self, stages: int, unchanged: int, *, where: str = "") -> None:
-        """How many stages there are (also) in ``where``, and how many of them need not run."""
+        """Announce the stages of ``where`` and how many of them are unchanged."""
 
     def said(self, line: str) -> None:
-        """Something worth a line has happened."""
+        """Show one line."""
 
     def started(self, stage: str) -> None:
-        """A stage begins."""
+        """Show that a stage starts."""
 
     def advanced(self, stage: str, step: Step) -> None:
-        """A stage says how far it is."""
+        """Show the progress of a stage."""
 
     def finished(self, stage: str, outcome: Outcome, seconds: float) -> None:
-        """A stage that had been started ends."""
+        """Show how a started stage ended."""
 
 
 class PlainLines(Reporter):
@@ -151,20 +151,20 @@ class Bars(Reporter):
 _current = Reporter()
 
 
-def observer() -> Reporter:
-    """The observer of this process."""
+def reporter() -> Reporter:
+    """The reporter of this process."""
     return _current
 
 
 def tell(new: Reporter) -> None:
-    """Make it the observer of this process from now on."""
+    """Make ``new`` the reporter of this process."""
     global _current
     _current = new
 
 
 @contextmanager
 def reporting_to(new: Reporter) -> Iterator[None]:
-    """Tell ``new`` inside the block."""
+    """Report to ``new`` inside the block."""
     global _current
     old, _current = _current, new
     try:

@@ -1,4 +1,4 @@
-"""Where MLflow keeps things: the database and the files of the project, also after the project has moved."""
+"""MLflow clients, and the database and artifact folder of a project, which follow it when it moves."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ FOLDER = "mlruns"
 
 
 KIND = "mlflow.experimentKind"
-"""The tag by which MLflow's pages know that an experiment has models and metrics, not conversations."""
+"""The tag that makes MLflow's pages show models and metrics instead of conversations."""
 
 
 DATABASE_LOGGER = "mlflow.store.db.utils"
-"""What logs a traceback of every error of the database, which is raised as well."""
+"""The logger that repeats every database error as a traceback, although it is raised too."""
 
 FILES_OF_RUNS = "keep the files of runs"
 STAGES_KEPT = "The stages are done and kept"
@@ -42,7 +42,7 @@ STAGES_KEPT = "The stages are done and kept"
 def open_client(uri: str, *, doing: str = FILES_OF_RUNS, kept: str = STAGES_KEPT) -> Iterator[MlflowClient]:
     """A client of the tracking server or database at ``uri``.
 
-    Messages say ``doing`` (it completes "cannot ..."), and by ``kept`` what a failure does not cost.
+    Error messages contain ``doing`` (it completes "cannot ...") and ``kept``, what a failure does not cost.
 
     Raises:
         AdaSDEError: MLflow fails inside the block, with its reason and what to do.
@@ -62,16 +62,16 @@ def open_client(uri: str, *, doing: str = FILES_OF_RUNS, kept: str = STAGES_KEPT
             yield mlflow.MlflowClient(uri)
     except (MlflowException, RequestException, SQLAlchemyError) as error:
         raise AdaSDEError(
-            f"MLflow at {uri} failed: {reason(error)}. {kept}: make it reachable and whole, with room on its "
-            "disk (or unset MLFLOW_TRACKING_URI to use the project's own database), and start the same again."
+            f"MLflow at {uri} failed: {reason(error)}. {kept}: make it reachable and intact, with space on "
+            "its disk, or unset MLFLOW_TRACKING_URI for the project's own database; then run the same again."
         ) from error
     except OSError as error:
         raise of_this_machine(error, doing) from error
 
 
 def reason(error: BaseException) -> str:
-    """What the system said where it did: below are four layers of retries, each of which quotes the next."""
-    if isinstance(error, AdaSDEError):  # it says all that is to be said
+    """The root cause in one line: MLflow wraps it in four layers of retries, each quoting the next."""
+    if isinstance(error, AdaSDEError):  # complete as it is
         return one_line(error)
     said, cause = one_line(error), error.__cause__ or error.__context__
     while cause:
@@ -84,7 +84,7 @@ def reason(error: BaseException) -> str:
 
 
 def experiment_id(client: MlflowClient, name: str, *, project: Path) -> str:
-    """The experiment of that name, made if need be; files go into the project unless a server has them."""
+    """Id of the experiment ``name``, created if missing; its files go into the project or to the server."""
     uri = client.tracking_uri
     place = artifact_root(project, uri)
     found = client.get_experiment_by_name(name)
@@ -99,17 +99,17 @@ def experiment_id(client: MlflowClient, name: str, *, project: Path) -> str:
 
 
 def artifact_root(project: Path, uri: str) -> str | None:
-    """The place for the files of runs as a URI: the storage, or a folder; None where a server decides."""
+    """URI for the files of runs: the storage or a folder; None where a server decides."""
     if uri.startswith(("http://", "https://", "databricks")):
         return None
     return mlflow_url(project) or (project / FOLDER).as_uri()
 
 
 def relocate(database: Path, old: str, new: str) -> None:
-    """Replace the beginning ``old`` of places in MLflow's database by ``new``.
+    """Replace the prefix ``old`` of artifact locations in MLflow's database by ``new``.
 
-    The files of runs move with the project's folder. Where another storage was chosen instead they stay
-    where they are, and only what comes later goes there.
+    The files of runs move with the project's folder. With a new storage they stay where they are, and only
+    later files go there.
     """
     with_project = all(place.endswith(f"/{FOLDER}") for place in (old, new))
     with closing(sqlite3.connect(database)) as connection, connection:

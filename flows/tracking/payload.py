@@ -1,4 +1,4 @@
-"""What one MLflow run shows of the outputs of one NFE: numbers, files and where they come from."""
+"""Content of an MLflow run for one NFE: metrics, params, files, and where they come from."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BUNDLE = "coefficients"
 """The folder of a run that becomes the registered version."""
 
 NOT_COMPARED = {"baselines", "nfe", "promotion", "storage"}
-"""Sections of params.yaml that are no params of a run."""
+"""Sections of params.yaml that are not logged as params of a run."""
 
 STUDENT = "AdaSDE"
 """The row of the distilled solver."""
@@ -44,7 +44,7 @@ NOTE = "mlflow.note.content"
 """The tag that MLflow's pages show as a description."""
 
 SMALL = 640
-"""Pixels: the widest picture that a description shows whole."""
+"""Width in pixels of the widest picture that fits a description."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Outputs:
         return {name: str(value) for name, value in flatten(values)} | {"nfe": str(self.nfe)}
 
     def tags(self) -> dict[str, str]:
-        """Which outputs these are: dvc.lock, MD5 of each stage's outputs, protocol."""
+        """Identity of the outputs: dvc.lock, MD5 of each stage's outputs, protocol."""
         lock = hashlib.md5((self.project / "dvc.lock").read_bytes()).hexdigest()
         belonging = graph.belonging(self.hashes, self.nfe)
         return {
@@ -195,12 +195,12 @@ def _metric(name: str, value: float, when: int, *, step: int = 0) -> Metric:
 
 
 def image_link(run_id: str, path: str) -> str:
-    """A picture among the files of a run, as a description in MLflow's own pages shows it."""
+    """Markdown of a run's picture for a description in MLflow's pages."""
     return f"![{Path(path).stem}](get-artifact?path={quote(path, safe='')}&run_uuid={run_id})"
 
 
 def describe(client: MlflowClient, run_id: str, outputs: Outputs) -> None:
-    """Let the description show the results and, small enough for the page, the images."""
+    """Write the run's description: the results table and a small picture of the samples."""
     from PIL import Image
 
     with tempfile.TemporaryDirectory() as folder:

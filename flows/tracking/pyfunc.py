@@ -1,4 +1,4 @@
-"""The folder of a registered version as an MLflow model: images for seeds, by code and without a pickle."""
+"""Registered versions as MLflow models (models from code, no pickle): images for seeds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEEDED = (
     *("torch", "numpy", "safetensors", "pydantic", "pyyaml", "rich", "tqdm", "typer"),
     *("mlflow", "pandas", "pillow"),
 )
-"""What a server of the model needs beside ``adasde``, which needs the first line."""
+"""Packages that a server of the model needs; ``adasde`` itself needs those of the first line."""
 
 
 def signature() -> ModelSignature:
@@ -48,7 +48,7 @@ def signature() -> ModelSignature:
 
 
 def requirements(lock: Path) -> list[str]:
-    """What must be installed, pinned as in ``lock``; what that does not have, as it is here."""
+    """Requirements, pinned as in ``lock``, else at the installed version."""
     pinned: Mapping[str, str] = {}
     if lock.is_file():
         pinned = {name.lower(): version for name, version in PINNED.findall(lock.read_text(encoding="utf-8"))}
@@ -93,7 +93,7 @@ def _write_example(folder: Path) -> dict[str, Any]:
 
 
 def _write_environment(folder: Path, lock: Path) -> str:
-    """Write what must be installed; the name of the file that says how."""
+    """Write the requirements and the environment file; the name of the latter."""
     (folder / "requirements.txt").write_text("\n".join(requirements(lock)) + "\n", encoding="utf-8")
     how = {
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""The code of the registered MLflow models, which lies in the folder of each; it draws images for rows."""
+"""Code of the registered MLflow models, copied into the folder of each: images for rows of seeds."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from adasde.storage.fetch import one_line
 from adasde.storage.resolve import scheme
 
 COEFFICIENTS = "coefficients.json"
-"""The file that is meant where a registered version is named."""
+"""The file that the address of a registered version means."""
 
 
 def resolve(spec: str, folder: Path) -> Path:
@@ -25,7 +25,7 @@ def resolve(spec: str, folder: Path) -> Path:
         from mlflow.exceptions import MlflowException
     except ModuleNotFoundError as error:
         raise StoreError(
-            f"{spec} needs {error.name}, which the plain package does not bring. Install it with: "
+            f"{spec} needs {error.name}, which the plain package does not include. Install it with: "
             "pip install 'adasde[pipeline]'"
         ) from error
     database = get_tracking_uri().removeprefix("sqlite:///")
@@ -67,7 +67,7 @@ def _version(client: Any, spec: str) -> Any:
 def registered_file(client: Any, version: Any, name: str, folder: Path) -> Path:
     """The file ``name`` of a registered version: where it lies, or a copy in ``folder``.
 
-    MLflow brings it only where its server has the files: of why a bucket or a disk refuses it says nothing.
+    MLflow downloads it only where its server proxies the files; it hides why a bucket or a disk refuses.
 
     Raises:
         StoreError: it is not there, or its store fails.

@@ -1,4 +1,4 @@
-"""Names of runs that a person can tell apart in a list: what was run, what is new in it, how good it is."""
+"""Run names for people: model, budget, solver, changed settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def solver_label(distill: DistillParams) -> str:
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """The last part of every dotted key, the whole key where two end alike."""
+    """The last part of every dotted key, or the full key where two end alike."""
     keys = list(keys)
     lasts = [key.rpartition(".")[2] for key in keys]
     return {key: last if lasts.count(last) == 1 else key for key, last in zip(keys, lasts, strict=True)}

@@ -29,7 +29,7 @@ TRIAL = "trial"
 """The tag of those that are a trial, with its folder."""
 
 VOLATILE = ".timing.json"
-"""How outputs end that differ between runs which compute the same."""
+"""Suffix of outputs that differ between equal runs (wall times)."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Tracked:
 
 
 def load_libraries() -> None:
-    """Import what ``track`` needs: seconds of one core, best spent while the only stage is ``fetch``."""
+    """Import what ``track`` needs, seconds of CPU time that fit beside the stage ``fetch``."""
     import mlflow.models
     import mlflow.pyfunc
     import mlflow.store.model_registry.sqlalchemy_store
@@ -52,7 +52,7 @@ def load_libraries() -> None:
 
 
 def track(project: Path, *, flow_run_id: str) -> list[Tracked]:
-    """Make sure that the present outputs of every NFE have their run and their registered version.
+    """Ensure that the current outputs of every NFE have a run and a registered version.
 
     Raises:
         DataError: an output of the pipeline is missing or damaged.
@@ -90,7 +90,7 @@ def fingerprint(hashes: Mapping[str, Mapping[str, str]], nfe: int) -> str:
 def find_run(
     client: MlflowClient, experiment: str, outputs: Outputs, of: Mapping[str, str] = MappingProxyType({})
 ) -> str | None:
-    """The whole run of these outputs, or None; with ``of`` (tags) that of a trial, else never one."""
+    """Id of the finished run of these outputs, or None; ``of`` (tags) selects a trial of a sweep."""
     runs = _runs(client, experiment, outputs, of, status="FINISHED")
     return str(runs[0].info.run_id) if runs else None
 
@@ -105,7 +105,7 @@ def _runs(
 
 
 def about_run(client: MlflowClient, experiment: str, outputs: Outputs) -> str:
-    """Model, budget and solver, and which settings are new since the last run of these."""
+    """Name of a run: model, budget, solver, and the settings that changed since the last such run."""
     tags = {"model": outputs.params.model_name, "nfe": str(outputs.nfe)}
     words = [f"tags.{name} = '{value}'" for name, value in tags.items()]
     query = " and ".join([*words, "attributes.status = 'FINISHED'"])
@@ -124,7 +124,7 @@ def log_run(
     about: str,
     tags: Mapping[str, str],
 ) -> str:
-    """Log everything into a run, which counts as there only once it is whole; returns its id.
+    """Log everything into a run, which counts only once it is finished; returns its id.
 
     Its name is ``about`` with the FID; the run of these ``tags`` whose process died is closed first.
     """

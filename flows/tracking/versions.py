@@ -1,4 +1,4 @@
-"""Registered models: the coefficients of a run become a version, the challenger, and perhaps the champion."""
+"""MLflow's model registry: versions of coefficients and the aliases challenger and champion."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def find_candidate(client: MlflowClient, name: str, number: int | None) -> Model
     """That version of model ``name``; without a number the challenger.
 
     Raises:
-        AdaSDEError: there is no such model, version or challenger; says which there are.
+        AdaSDEError: there is no such model, version or challenger; the message lists those that exist.
     """
     wanted = alias_of(client, name, CHALLENGER) if number is None else str(number)
     found = find_exact(client, name, wanted) if wanted else None
@@ -107,7 +107,7 @@ def find_exact(client: MlflowClient, name: str, number: str) -> ModelVersion | N
 
 
 def make_champion(client: MlflowClient, name: str, number: str) -> str:
-    """Give the alias ``champion`` to that version and no other; says what had to be done, if anything."""
+    """Move the alias ``champion`` to that version; a description of the change, or nothing."""
     before = alias_of(client, name, CHAMPION)
     if before == number:
         return ""

@@ -1,4 +1,4 @@
-"""What git knows of a project: its commit, and what in the work tree differs from it."""
+"""A project in git: its commit, and the uncommitted changes."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from functools import cached_property
 from pathlib import Path
 
 LARGEST = 16 * 2**20
-"""Bytes of an untracked file that a patch still holds."""
+"""Size in bytes of the largest untracked file that a patch includes."""
 
 MADE = "dvc.lock"
-"""The file that a run itself writes among those that git tracks: no difference that counts."""
+"""The tracked file that every run writes; it does not count as a change."""
 
-ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
-"""Variables of a hook, which would lead to another repository than the folder's."""
+HOOK_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
+"""Variables that git sets in hooks; they would select another repository."""
 
 RAW = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--no-relative")
 PREFIXES = ("--src-prefix=a/", "--dst-prefix=b/")
 PATCH = ("diff", "--cached", "--binary", "--full-index", *RAW, *PREFIXES)
-"""A patch that the user's settings do not change."""
+"""The diff command, independent of the user's settings."""
 
 
 class GitError(Exception):
-    """git is not installed, or it ended with an error: its words."""
+    """git is missing or failed; the message is git's."""
 
 
 def git(folder: Path, *words: str, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> bytes:
-    """What ``git WORDS`` prints in ``folder``.
+    """Output of ``git WORDS`` in ``folder``.
 
     Raises:
         GitError: it is not installed or failed.
     """
-    plain = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    plain = {name: value for name, value in os.environ.items() if name not in HOOK_VARIABLES}
     command = ["git", "-C", str(folder), *words]
     try:
         done = subprocess.run(command, env=plain | dict(env or {}), input=stdin, capture_output=True)
@@ -55,7 +55,7 @@ def text(folder: Path, *words: str) -> str:
 
 @dataclass(frozen=True)
 class WorkTree:
-    """The project's part of a git work tree, beside its commit; dvc.lock is looked away from.
+    """Uncommitted changes of the project, ignoring dvc.lock.
 
     Attributes:
         project: the folder with dvc.yaml, which may lie below the top of the work tree.
@@ -86,10 +86,9 @@ class WorkTree:
 
     @cached_property
     def patch(self) -> bytes:
-        """What leads from the commit to the files that are there; empty if they are the commit's.
+        """Patch from the commit to the present files; empty without changes.
 
-        Binary-safe, with untracked files; made in an index and a store of objects of its own, so that
-        nothing of the user's changes.
+        Binary-safe, with untracked files. A temporary index and object store keep the user's own untouched.
 
         Raises:
             GitError: git cannot make it.
@@ -114,10 +113,10 @@ class WorkTree:
             return git(self.project, *PATCH, "HEAD", "--", *ours, env=env)
 
     def _own(self, name: str) -> Path:
-        """A part of the repository itself."""
+        """Path of a file inside the repository."""
         return Path(text(self.project, "rev-parse", "--path-format=absolute", "--git-path", name))
 
     @cached_property
     def summary(self) -> str:
-        """Which files differ and by how many lines, as `git apply --stat` shows a patch."""
+        """Changed files and line counts, as `git apply --stat` prints them."""
         return git(self.project, "apply", "--stat", "-", stdin=self.patch).decode(errors="replace").rstrip()

@@ -1,4 +1,4 @@
-"""The machine and the packages that compute here, and how they differ from those of a run."""
+"""Facts of this machine and its packages, and how they differ from those of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", re.MULTILINE)
 
 
 def facts(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What the bytes of a result can depend on, by name."""
+    """Facts that the bytes of a result can depend on, by name."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "os": platform.platform(),
@@ -37,7 +37,7 @@ def _cpu(described: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def other_facts(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Name -> (then, now) of the facts that differ; one that either does not know is none."""
+    """Facts that differ, as name -> (then, now); unknown values are ignored."""
     return {name: (value, now[name]) for name, value in before.items() if name in now and now[name] != value}
 
 
@@ -62,7 +62,7 @@ def _same(wanted: str, there: str | None) -> bool:
     return there is not None and wanted in (there, there.partition("+")[0])
 
 
-def told(packages: Mapping[str, tuple[str, str | None]], most: int = 10) -> str:
-    """``other_packages`` in words: the first of them, and how many there are beyond."""
+def summary(packages: Mapping[str, tuple[str, str | None]], most: int = 10) -> str:
+    """Text of ``other_packages``: the first ``most``, and how many more there are."""
     words = [f"{name} {there or 'missing'} instead of {wanted}" for name, (wanted, there) in packages.items()]
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

@@ -1,4 +1,4 @@
-"""All that a run was made from: files, commit and what differs from it, packages, machine."""
+"""Provenance of a run: files, commit, uncommitted changes, packages, machine."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SETUP = "setup"
-"""The folder of a run that holds these files."""
+"""The artifact folder of these files."""
 
 LOCK = "requirements.lock"
 PATCH = "tree.diff"
 MACHINE = "machine.json"
 FILES = ("params.yaml", "dvc.yaml", "dvc.lock", LOCK)
 LONGEST = 1000
-"""Characters of the tag that shows what differs from the commit."""
+"""Length limit of the tag with the uncommitted changes."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the outputs of a project come from; looked up once for all runs that are logged together.
+    """Provenance of a project's outputs, computed once for all runs that are logged together.
 
     Attributes:
         project: the folder with the outputs.
-        original: the project of which that folder is a workspace; None where it is the project itself.
+        original: the project of which that folder is a workspace; None: it is the project itself.
     """
 
     project: Path
@@ -50,12 +50,12 @@ class Provenance:
 
     @cached_property
     def patch(self) -> bytes:
-        """What leads from the commit to the files that are there; empty outside git too."""
+        """Patch from the commit to the present files; empty outside git."""
         return self._tree.patch if self._tree.commit else b""
 
     @cached_property
     def tags(self) -> dict[str, str]:
-        """Commit and what differs from it, packages and machine, as tags of a run."""
+        """Commit, uncommitted changes, packages and machine as tags of a run."""
         about = {f"machine/{name}": value for name, value in self.machine.items()}
         return self._git_tags() | self._package_tags() | about
 
@@ -81,10 +81,10 @@ class Provenance:
             return {}
         others = machine.other_packages(lock.read_text(encoding="utf-8"))
         tags = {"requirements_sha256": sha256_file(lock), "packages_match": str(not others).lower()}
-        return tags | ({"packages_other": _shortened(machine.told(others))} if others else {})
+        return tags | ({"packages_other": _shortened(machine.summary(others))} if others else {})
 
     def log_files(self, client: MlflowClient, run_id: str) -> None:
-        """Log the files that tell how to make the run again into its folder ``setup``."""
+        """Log the files that are needed to reproduce the run into its folder ``setup``."""
         for name in FILES:
             if (self.project / name).is_file():
                 client.log_artifact(run_id, str(self.project / name), SETUP)

@@ -33,7 +33,7 @@ def test_equal_bytes_are_identical_whatever_the_wall_times() -> None:
     found = compared(NOW | {"sample@3": THEN["sample@3"] | {"data/samples/nfe3.timing.json": "other"}})
     assert found.identical
     assert [one.path for one in found.having("not judged")] == ["data/samples/nfe3.timing.json"]
-    assert summary(found) == "all 3 judged outputs are byte-identical; all 2 metrics are equal"
+    assert summary(found) == "all 3 compared outputs are byte-identical; all 2 metrics are equal"
     text = shown(found)
     assert "1 of 1" in text and "not judged (wall times)" in text
     assert "input, taken as it was kept" in text

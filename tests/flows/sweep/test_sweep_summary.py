@@ -40,7 +40,7 @@ def test_the_best_is_what_the_policy_likes(metric: str, values: list[float], bes
 def test_scores_of_different_protocols_have_no_best() -> None:
     one = summary(score("a", 0.1), score("b", 0.2, protocol="b"), score("c", 0.3, nfe=7))
     assert one.winners().keys() == {7}
-    assert "5 NFE: no best, because the trials were judged by different protocols" in list(one.lines())
+    assert "5 NFE: no best, because the trials used different protocols" in list(one.lines())
     assert "**0.1" not in one.markdown()
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 
-from flows.system.progress import Bars, PlainLines, Reporter, Step, observer, reporting_to
+from flows.system.progress import Bars, PlainLines, Reporter, Step, reporter, reporting_to
 
 
 def test_plain_lines_say_little() -> None:
@@ -51,8 +51,8 @@ def test_bars_end_as_lines() -> None:
 def test_somebody_listens_only_inside_the_block() -> None:
     plain = PlainLines(io.StringIO())
     with reporting_to(plain):
-        assert observer() is plain
-    assert type(observer()) is Reporter
+        assert reporter() is plain
+    assert type(reporter()) is Reporter
 
 
 def test_several_sites_are_told_apart_and_counted_together() -> None:

@@ -187,7 +187,7 @@ def test_a_local_version_counts_only_where_the_lock_has_one(monkeypatch: pytest.
 
 def test_long_lists_are_counted() -> None:
     packages: dict[str, tuple[str, str | None]] = {f"p{n}": ("1", "2") for n in range(13)}
-    assert machine.told(packages).endswith("p9 2 instead of 1 and 3 more")
+    assert machine.summary(packages).endswith("p9 2 instead of 1 and 3 more")
 
 
 def test_facts_of_the_machine() -> None:

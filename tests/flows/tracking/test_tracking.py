@@ -116,7 +116,7 @@ def test_a_damaged_database_is_explained(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     with (
         chdir(tmp_path),
-        pytest.raises(AdaSDEError, match=r"(?s)mlflow\.db failed: .*start the same again"),
+        pytest.raises(AdaSDEError, match=r"(?s)mlflow\.db failed: .*run the same again"),
         mlflow_home.open_client(uri) as client,
     ):
         client.get_experiment_by_name("x")
@@ -127,7 +127,7 @@ def test_a_damaged_database_is_explained(tmp_path: Path) -> None:
     [
         (
             4096,
-            r"MLflow at sqlite:.*mlflow\.db failed: disk I/O error\. The stages are done and kept: .*room on",
+            r"MLflow at sqlite:.*mlflow\.db failed: disk I/O error\. The stages are done and kept.*space on",
         ),
         (
             4 << 20,
