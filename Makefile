@@ -5,7 +5,10 @@ STAMP := .venv/installed-$(shell cat requirements.lock pyproject.toml | cksum | 
 FIRST := $(shell grep -E '^(setuptools|torch|uv)==' requirements.lock)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint format lock clean
+# tests of one file run in one process; those with servers come first, so that no core waits at the end
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
+
+.PHONY: help install demo test test-all lint format lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -31,11 +34,11 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## distil, evaluate, track and register the digits model, and show the table
 	$(BIN)/adasde run
 
-test: $(STAMP) ## all tests
-	$(BIN)/python -m pytest -n auto --dist loadfile
+test: $(STAMP) ## the tests of every feature, minutes
+	$(BIN)/python -m pytest $(PARALLEL) -m "not long"
 
-test-fast: $(STAMP) ## the tests that take seconds
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not integration"
+test-all: $(STAMP) ## those and the long ones: kills, real servers under fire, browsers, compilers, clusters
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(STAMP) ## ruff, import-linter, mypy
 	$(BIN)/ruff check .

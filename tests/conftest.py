@@ -21,6 +21,16 @@ from tiny import STAGES, tiny_values, write_params
 from adasde.config.params import Params, check_params
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with servers or long tests first: the short ones then fill the cores until the end."""
+    heavy = {
+        item.path
+        for item in items
+        if item.get_closest_marker("integration") or item.get_closest_marker("long")
+    }
+    items.sort(key=lambda item: item.path not in heavy)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _environment() -> None:
     """Small networks are fastest on one thread; children of the tests inherit the environment."""

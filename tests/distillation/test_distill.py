@@ -152,7 +152,7 @@ def test_refusals(arguments: dict, error: type, message: str) -> None:
         adasde.distill_coefficients(Gaussian(), (2,), **arguments)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_seed_of_twenty_diverges() -> None:
     enough = {"trajectories": 6400, "batch": 64, "pool": 256}
     errors = [

@@ -30,7 +30,7 @@ def torchrun(processes: int) -> list[str]:
     return [*words, "--master-port", str(free_port())]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_make_the_archive_of_one(tmp_path: Path) -> None:
     """Their pieces are those of one process, and so are the bytes; both have written."""
     model = load_model("glyphs")
@@ -51,7 +51,7 @@ def test_two_processes_make_the_archive_of_one(tmp_path: Path) -> None:
         assert len(archive.namelist()) == 12
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_any_number_of_processes_learns_the_same_bytes(finished_project: Path, tmp_path: Path) -> None:
     """The energy distance couples the samples of all processes; the last process has fewer pieces."""
     values = tiny_values()

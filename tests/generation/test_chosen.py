@@ -194,7 +194,7 @@ def test_processes_of_torchrun_share_the_classes(glyphs: Request, monkeypatch: p
     assert all(np.array_equal(image_of("alone", seed), image_of("shared", seed)) for seed in range(6))
 
 
-@pytest.mark.integration
+@pytest.mark.long
 def test_a_dask_cluster_draws_the_same_classes(glyphs: Request) -> None:
     from distributed import LocalCluster
 

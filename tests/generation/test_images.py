@@ -217,7 +217,7 @@ def test_pieces() -> None:
     assert list(chunks([5, 6, 7], 2)) == [[5, 6], [7]]
 
 
-@pytest.mark.integration
+@pytest.mark.long
 def test_a_dask_cluster_draws_the_same_images(draw: Draw) -> None:
     from distributed import LocalCluster
 

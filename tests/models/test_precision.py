@@ -71,7 +71,7 @@ def test_the_layout_of_the_weights() -> None:
         assert weight.is_contiguous(memory_format=torch.channels_last) == wanted
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("case", ["vp", "ve", "adm"])
 def test_networks_compile_as_one_graph(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The backend that generates no code: a C++ compiler takes minutes."""
@@ -81,7 +81,7 @@ def test_networks_compile_as_one_graph(case: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
-@pytest.mark.slow
+@pytest.mark.long
 def test_compilation_to_machine_code() -> None:
     x = torch.linspace(-1, 1, 8).reshape(2, 1, 2, 2)
     result = Runtime(compiled=True).prepare(Chain(), "cpu")(x, SIGMA)

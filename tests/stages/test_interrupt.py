@@ -56,7 +56,7 @@ HEAVY = {"reference", "evaluate", "report"}
 @pytest.mark.parametrize(
     ("stage", "how"),
     [
-        pytest.param(stage, how, marks=[pytest.mark.slow] if stage in HEAVY and how != "full disk" else [])
+        pytest.param(stage, how, marks=[pytest.mark.long] if stage in HEAVY and how != "full disk" else [])
         for stage in STAGES
         for how in FAILURES
     ],
@@ -124,7 +124,7 @@ NOT_THERE = {
     ("stage", "moment"),
     [
         pytest.param(
-            stage, moment, marks=[pytest.mark.slow] if stage in HEAVY and moment != "write 1" else []
+            stage, moment, marks=[pytest.mark.long] if stage in HEAVY and moment != "write 1" else []
         )
         for stage in STAGES
         for moment in MOMENTS
@@ -146,7 +146,7 @@ def test_ctrl_c_in_any_stage(stage: str, moment: str, project: Path) -> None:
     assert tree(project) == whole
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_from_outside_to_the_installed_program(number: signal.Signals, project: Path) -> None:
     whole = tree(project)

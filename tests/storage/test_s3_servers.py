@@ -20,7 +20,7 @@ from adasde.storage.base import Patience
 from adasde.storage.s3 import S3Store
 from adasde.utils.atomic_io import sha256_file
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.long
 
 HASTY = Patience(attempts=2, connect=5.0, read=20.0)
 LONG = Patience(attempts=40)

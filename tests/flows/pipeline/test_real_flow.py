@@ -16,7 +16,7 @@ from stopping import Stopping
 
 from flows.dvc.graph import output_hashes
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = pytest.mark.long
 
 
 def call(project: Project, *command: str) -> str:

@@ -24,7 +24,7 @@ from flows.servers.prefect_api import PrefectApi
 from flows.servers.service import answers, free_port
 from flows.system.locks import only_run
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.long
 
 
 @dataclass

@@ -20,7 +20,7 @@ import adasde
 from adasde.cli.main import app
 from adasde.errors import StoreError
 
-pytestmark = pytest.mark.slow  # MLflow makes its database once
+pytestmark = pytest.mark.integration  # MLflow makes its database once
 
 
 @pytest.fixture(scope="module")

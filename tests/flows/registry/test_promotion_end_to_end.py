@@ -11,7 +11,7 @@ from projects import ROOT, Project, make_project
 
 from adasde.storage import open_store
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = pytest.mark.long
 
 PROMOTE = ("promote", "digits", "--nfe", "3", "--json")
 

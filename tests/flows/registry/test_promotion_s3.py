@@ -16,7 +16,7 @@ from adasde.storage.s3 import S3Store
 from flows.registry.audit import Audit
 from flows.registry.champion_store import Champions
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture

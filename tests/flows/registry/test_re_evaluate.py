@@ -12,7 +12,7 @@ from adasde.config.params import STUDENT, Params
 from adasde.errors import CoefficientsError, DataError
 from flows.registry.re_evaluate import ReEvaluation
 
-pytestmark = pytest.mark.slow  # every stage runs once
+pytestmark = pytest.mark.integration  # every stage runs once
 
 
 def test_the_same_numbers_as_the_pipeline(finished_project: Path, params: Params) -> None:

@@ -105,7 +105,7 @@ def test_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         dask.require_cluster("tcp://127.0.0.1:8786", tmp_path)
 
 
-@pytest.mark.integration
+@pytest.mark.long
 def test_trials_run_on_a_cluster(make_toy) -> None:
     project = make_toy()
     with ExitStack() as stack:

@@ -76,7 +76,7 @@ def test_without_a_template_or_a_place_the_tool_is_left_to_itself(
     assert not (tmp_path / "no").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @TOOLS
 def test_the_template_is_what_the_tool_makes(
     tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

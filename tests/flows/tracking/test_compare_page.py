@@ -47,7 +47,7 @@ STAGES = (
 )
 
 pytestmark = [
-    pytest.mark.integration,
+    pytest.mark.long,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here"),
 ]
 

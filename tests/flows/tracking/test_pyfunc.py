@@ -38,7 +38,7 @@ from flows.tracking.payload import BUNDLE, Outputs, log_files
 from flows.tracking.pyfunc import NEEDED, requirements, write_model
 from flows.tracking.versions import CHAMPION, ensure_challenger, registered_name
 
-pytestmark = pytest.mark.slow  # MLflow makes its database once
+pytestmark = pytest.mark.integration  # MLflow makes its database once
 
 NAME = registered_name("digits", 5)
 SEEDS = [0, 1, 12345]
@@ -202,7 +202,7 @@ def test_the_same_again_is_the_same(tmp_path: Path) -> None:
     assert made[0] == made[1]
 
 
-@pytest.mark.integration
+@pytest.mark.long
 def test_mlflow_serves_it(home: Home, tmp_path: Path) -> None:
     port = free_port()
     url = f"http://{HOST}:{port}"
