@@ -7,13 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 from tiny import tiny_values, write_params
+from waiting import eventually
 
 from adasde.config.params import check_params
+from flows.servers.service import answers, free_port
 
 ROOT = Path(__file__).parents[2]
 ADASDE = Path(sys.executable).with_name("adasde")
@@ -26,11 +30,15 @@ class Project:
 
     root: Path
     home: Path
+    api: str = ""  # a Prefect server for its commands; empty: each starts a temporary one
+    server: subprocess.Popen[bytes] | None = None  # the process of that server
 
     def environment(self) -> dict[str, str]:
         """That of a user who has set nothing, with a home and a folder for temporary files of his own."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-        return kept | {"HOME": str(self.home), "TMPDIR": str(self.home / "tmp"), "OMP_NUM_THREADS": "1"}
+        server = {"PREFECT_API_URL": self.api} if self.api else {}
+        own = {"HOME": str(self.home), "TMPDIR": str(self.home / "tmp"), "OMP_NUM_THREADS": "1"}
+        return kept | own | server
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start ``adasde`` in the project; its output is piped."""
@@ -64,6 +72,23 @@ class Project:
             inner = inner[name]
         inner[path[-1]] = value
         file.write_text(yaml.safe_dump(values))
+
+
+@contextmanager
+def with_prefect(project: Project) -> Iterator[Project]:
+    """The project beside a Prefect server on its own database, so that commands start none."""
+    port = free_port()
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    state = {"PREFECT_HOME": str(project.root / ".prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    environment = project.environment() | state | {"PREFECT_UI_ENABLED": "0"}
+    api = f"http://127.0.0.1:{port}/api"
+    outside = project.home.parent  # so that no process works in the project itself
+    with subprocess.Popen(command, cwd=outside, env=environment, stdout=subprocess.DEVNULL) as server:
+        try:
+            eventually(lambda: answers(f"{api}/health"), 120)
+            yield replace(project, api=api, server=server)
+        finally:
+            server.terminate()
 
 
 def make_project(folder: Path, *, nfe: list[int]) -> Project:

@@ -145,6 +145,7 @@ def test_a_sweep_is_refused_before_its_trials(finished: tuple[Project, str], tmp
     assert not (other.root / "data").exists() and not (other.root / ".cache/sweeps").exists()
 
 
+@pytest.mark.long
 def test_bytes_that_are_not_in_the_storage(finished: tuple[Project, str], tmp_path: Path) -> None:
     project, url = finished
     other = cloned(project, tmp_path)
@@ -152,6 +153,7 @@ def test_bytes_that_are_not_in_the_storage(finished: tuple[Project, str], tmp_pa
     explained(other.adasde("pull", code=1), "`dvc pull` failed", "What has been moved is kept")
 
 
+@pytest.mark.long
 def test_everything_over_https_with_the_users_authority(
     finished: tuple[Project, str], s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +169,7 @@ def test_everything_over_https_with_the_users_authority(
         assert tree(other.root / "data") == tree(project.root / "data")
 
 
+@pytest.mark.long
 def test_a_server_that_dies_while_a_run_is_tracked(
     finished: tuple[Project, str], s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +192,7 @@ def test_a_server_that_dies_while_a_run_is_tracked(
     assert all(run["new"] for run in again["runs"])
 
 
+@pytest.mark.long
 def test_a_disk_that_is_full_while_bytes_come(
     finished: tuple[Project, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,12 +9,13 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import yaml
-from projects import Project
+from projects import Project, with_prefect
 from waiting import processes_in
 
 from flows.system.locks import only_run
@@ -35,11 +36,13 @@ def prefect(project: Project, query: str) -> list[tuple]:
 
 
 @pytest.fixture(scope="module")
-def first(make_toy) -> tuple[Project, dict]:
-    """A project after its first run, and what that run said."""
+def first(make_toy) -> Iterator[tuple[Project, dict]]:
+    """A project after its first run, beside a Prefect server for the later ones, and that run's summary."""
     project = make_toy()
     shutil.copy(project.root / "params.yaml", project.home.parent)
-    return project, project.run()
+    summary = project.run()
+    with with_prefect(project) as served:
+        yield served, summary
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +248,8 @@ def test_earlier_outputs_find_their_run_again_also_where_the_project_moved(first
     project, before = first
     shutil.copy(project.home.parent / "params.yaml", project.root)
     moved = Project(tmp_path / "elsewhere", project.home)
+    project.server.terminate()
+    project.server.wait()
     shutil.move(project.root, moved.root)
     summary = moved.run()
     assert [run["run_id"] for run in summary["runs"]] == [run["run_id"] for run in before["runs"]]

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from projects import Project
+from projects import Project, with_prefect
 from waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -47,9 +48,10 @@ def told(project: Project, name: str, words: str | None) -> None:
 
 
 @pytest.fixture(scope="module")
-def project(make_toy) -> Project:
-    """A project in which nothing has run."""
-    return make_toy()
+def project(make_toy) -> Iterator[Project]:
+    """A project in which nothing has run, beside a Prefect server."""
+    with with_prefect(make_toy()) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +217,7 @@ def test_prefect_shows_a_sub_flow_for_every_trial(project, finished) -> None:
     assert {(GOOD, "Completed"), (BAD, "Failed"), (BAD, "Completed")} <= set(rows)
 
 
+@pytest.mark.long
 def test_a_plain_run_does_not_take_a_trial_for_its_own(project, finished, client) -> None:
     """Its outputs at 5 evaluations are those of the trial with the base settings."""
     summary = project.run()
@@ -223,6 +226,7 @@ def test_a_plain_run_does_not_take_a_trial_for_its_own(project, finished, client
     assert run.info.run_name.startswith("digits nfe5 adasde")
 
 
+@pytest.mark.long
 def test_budgets_that_the_project_has_not_share_too(project, finished, client) -> None:
     ended = project.adasde("sweep", "--set", "distill.lr=0.05,0.06", "--set", "nfe=7")
     assert ended.stderr.count("teacher@7: ran") == 1
@@ -232,6 +236,7 @@ def test_budgets_that_the_project_has_not_share_too(project, finished, client) -
     assert "teacher@7" not in stages_of(project.root)
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_everything_and_leaves_a_parent_that_is_not_running(project, finished, client) -> None:
     told(project, "SLOW", "distill@5 0.08")
     process = project.start("sweep", "--set", "distill.lr=0.08,0.09", "--set", "nfe=5")
