@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -21,11 +22,9 @@ from adasde.types import Model
 from adasde.utils.atomic_io import sha256_json
 from adasde.utils.batching import chunks, in_chunks
 from adasde.utils.devices import rank_of
+from adasde.utils.parallel import spread
 from adasde.utils.pixels import to_uint8
 from adasde.utils.progress import track
-
-Submit = Callable[[Sequence[tuple[Any, ...]]], Iterable[int]]
-"""Runs ``draw_piece(*arguments)`` for all arguments somewhere and yields the results as they come."""
 
 
 @dataclass(frozen=True)
@@ -111,17 +110,12 @@ def draw_piece(request: Request, out: str, seeds: list[int]) -> int:
     return len(seeds)
 
 
-def here(arguments: Sequence[tuple[Any, ...]]) -> Iterable[int]:
-    """One piece after the other in this process."""
-    return (draw_piece(*each) for each in arguments)
-
-
 def draw_images(
-    request: Request, out: str, seeds: Sequence[int], *, batch: int = 64, submit: Submit = here
+    request: Request, out: str, seeds: Sequence[int], *, batch: int = 64, pool: Executor | None = None
 ) -> tuple[int, int]:
     """Make the images of ``seeds`` that ``out`` does not hold yet; (made, found there).
 
-    Under ``torchrun`` every process makes its share of the pieces. ``submit`` may run pieces elsewhere.
+    Under ``torchrun`` every process makes its share of the batches; ``pool`` draws them in parallel.
 
     Raises:
         CheckpointError, CoefficientsError, ParamsError: as ``Request.loaded``.
@@ -138,7 +132,7 @@ def draw_images(
     made, total = 0, sum(map(len, mine))
     found = total - sum(map(len, missing))
     with torch.no_grad(), track(total, "sample", "images", done=found) as advance:
-        for count in submit([(request, out, piece) for piece in missing]):
+        for _, count in spread(partial(draw_piece, request, out), missing, pool):
             made += count
             advance(count)
     return made, found

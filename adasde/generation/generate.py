@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from adasde.errors import DataError, SolverError
-from adasde.generation.cluster import on_dask
 from adasde.generation.conditions import bound, turns
-from adasde.generation.drawing import Request, draw_images, draw_seeds, here, loaded
+from adasde.generation.drawing import Request, draw_images, draw_seeds, loaded
 from adasde.generation.export import GRID, PACKERS, as_comparison, as_grid, packed, unpacked
 from adasde.generation.sinks import Place, open_place, other_settings
 from adasde.sampling import integrate
@@ -27,6 +26,7 @@ from adasde.sampling.schedules import schedule
 from adasde.sampling.solvers import steps_for_nfe
 from adasde.storage.resolve import scheme
 from adasde.utils.devices import rank_of
+from adasde.utils.parallel import executor
 from adasde.utils.pixels import to_uint8
 
 ALIASES = {"ddim": "euler"}
@@ -70,8 +70,8 @@ def run(wanted: Wanted) -> dict[str, Any]:
         return summary | _pictures(wanted, request, table, grids, partial(unpacked, archive))
     out = f"{wanted.out}.parts" if archive else wanted.out
     began = time.perf_counter()
-    submit = on_dask(wanted.dask) if wanted.dask else here
-    made, found = draw_images(request, out, wanted.seeds, batch=wanted.batch, submit=submit)
+    with executor(dask=wanted.dask) as pool:
+        made, found = draw_images(request, out, wanted.seeds, batch=wanted.batch, pool=pool)
     rate = round(made / max(time.perf_counter() - began, 1e-9), 1)
     summary = {"out": wanted.out, "made": made, "found": found, "nfe": table.nfe, "images_per_second": rate}
     if rank_of()[0] != 0:

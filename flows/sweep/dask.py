@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adasde.errors import AdaSDEError
-from adasde.utils.parallel import connected
+from flows.system.dask import connect
 
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
@@ -29,7 +29,7 @@ def require_cluster(address: str, project: Path) -> None:
         raise AdaSDEError(
             "--dask needs prefect-dask, which is not installed. Install it with: pip install 'adasde[dask]'"
         )
-    with connected(address) as client:
+    with connect(address) as client:
         seen = client.run(_sees, str(project))
     if not seen:
         raise AdaSDEError(

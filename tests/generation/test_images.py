@@ -232,7 +232,7 @@ def test_a_dask_cluster_draws_the_same_images(draw: Draw) -> None:
 
 
 def test_a_cluster_that_is_not_there(draw: Draw, monkeypatch) -> None:
-    monkeypatch.setattr("adasde.utils.parallel.PATIENCE", 1.0)
+    monkeypatch.setattr("flows.system.dask.TIMEOUT", 1.0)
     result = draw("0-3", "out", "--dask", "tcp://127.0.0.1:9")
     assert result.exit_code == 1
     assert "no Dask scheduler answers at tcp://127.0.0.1:9 (nothing in 1 seconds)" in result.stderr
