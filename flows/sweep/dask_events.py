@@ -1,4 +1,4 @@
-"""What the observers of workers are told, told again where the sweep was started: through events of Dask."""
+"""Progress of trials on the workers of Dask, forwarded by its events to the process of the sweep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOPIC = "adasde"
 
 
 class Messenger(Reporter):
-    """Sends everything to the scheduler of a worker of Dask."""
+    """Sends all progress to the scheduler of a worker of Dask."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -37,7 +37,7 @@ class Messenger(Reporter):
 
 
 def this_worker() -> Worker | None:
-    """The worker of Dask whose task calls this; None elsewhere."""
+    """The worker of Dask whose task calls this; None in other processes."""
     if "distributed" not in sys.modules:
         return None
     from distributed import get_worker
@@ -49,8 +49,8 @@ def this_worker() -> Worker | None:
 
 
 def listen(client: Client) -> None:
-    """Tell the observer of this process what workers send from now on, until the client is closed."""
-    told: dict[str, Callable[..., None]] = {
+    """Forward what workers send to the observer of this process until the client is closed."""
+    handlers: dict[str, Callable[..., None]] = {
         "planned": lambda stages, unchanged, where: observer().planned(stages, unchanged, where=where),
         "started": lambda stage: observer().started(stage),
         "advanced": lambda stage, *step: observer().advanced(stage, Step(*step)),
@@ -59,6 +59,6 @@ def listen(client: Client) -> None:
 
     def handle(event: tuple[float, list[Any]]) -> None:
         name, *values = event[1]
-        told[name](*values)
+        handlers[name](*values)
 
     client.subscribe_topic(TOPIC, handle)
