@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from threading import Lock
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from adasde.models.loading import load_model
 from adasde.sampling import integrate
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import SeededNoise, latents
-from adasde.types import Denoiser, Model
+from adasde.types import Model
 from adasde.utils.atomic_io import sha256_json
 from adasde.utils.batching import chunks, in_chunks
 from adasde.utils.devices import rank_of
@@ -26,8 +27,8 @@ from adasde.utils.parallel import spread
 from adasde.utils.pixels import to_uint8
 from adasde.utils.progress import track
 
-Solve = Callable[[Denoiser, Tensor, SeededNoise], Tensor]
-"""``solve(denoise, latents, noise)`` returns the final states."""
+Solve = Callable[..., Tensor]
+"""``solve(denoise, latents, noise=noise)`` returns the final states."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,14 @@ class Request:
             CoefficientsError: the coefficients were distilled for another checkpoint.
             ParamsError: it does not take these classes or prompts.
         """
-        model = cached_model(self.model, self.device)
+        with _loading:
+            model = cached_model(self.model, self.device)
         self.table.check_model(model.sha256)
         check_conditions(model, self.conditions)
         return model
+
+
+_loading = Lock()  # a worker of Dask may have several threads
 
 
 @lru_cache(maxsize=2)
@@ -109,7 +114,7 @@ def sample_by(
         conditions = [turns[seed % len(turns)] for seed in seeds]
     denoise = conditioned(model, seeds, conditions, guidance=request.guidance)
     start = latents(seeds, model.shape, device=request.device)
-    return to_uint8(model.images(solve(denoise, start, SeededNoise(seeds)))).cpu()
+    return to_uint8(model.images(solve(denoise, start, noise=SeededNoise(seeds)))).cpu()
 
 
 def draw_seeds(request: Request, seeds: Sequence[int], *, conditions: Conditions | None = None) -> Tensor:
@@ -120,11 +125,7 @@ def draw_seeds(request: Request, seeds: Sequence[int], *, conditions: Conditions
     Raises:
         CheckpointError, CoefficientsError, ParamsError: as ``Request.load``.
     """
-    table = request.table
-
-    def solve(denoise: Denoiser, start: Tensor, noise: SeededNoise) -> Tensor:
-        return integrate.sample(denoise, start, table, noise)
-
+    solve = partial(integrate.sample, coefficients=request.table)
     return sample_by(solve, request, seeds, conditions=conditions)
 
 

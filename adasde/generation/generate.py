@@ -6,10 +6,9 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from adasde.errors import DataError, SolverError
 from adasde.generation.drawing import Request, Solve, draw_images, draw_seeds, sample_by
@@ -17,11 +16,9 @@ from adasde.generation.export import GRID, PACKERS, as_comparison, as_grid, pack
 from adasde.generation.sinks import ImageSink, open_sink, other_settings
 from adasde.sampling import integrate
 from adasde.sampling.coefficients import Coefficients
-from adasde.sampling.noise import SeededNoise
 from adasde.sampling.schedules import schedule
 from adasde.sampling.solvers import steps_for_nfe
 from adasde.storage.resolve import scheme
-from adasde.types import Denoiser
 from adasde.utils.devices import rank_of
 from adasde.utils.parallel import executor
 
@@ -163,8 +160,4 @@ def _baseline(name: str, table: Coefficients) -> Solve:
         steps = steps_for_nfe(solver, table.nfe, afs=afs)
     first, last = table.sigmas[[0, -1]].tolist()
     sigmas = schedule("time_uniform", steps, sigma_max=first, sigma_min=last, rho=1.0)
-
-    def solve(denoise: Denoiser, start: Tensor, noise: SeededNoise) -> Tensor:
-        return integrate.solve(denoise, start, sigmas, solver, afs=afs, noise=noise)
-
-    return solve
+    return partial(integrate.solve, sigmas=sigmas, solver=solver, afs=afs)
