@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,19 @@ TIMEOUT = 5.0
 
 @contextmanager
 def executor(address: str) -> Iterator[Executor]:
-    """Executor of the workers of the scheduler at ``address``; see ``connect``."""
+    """Executor of the workers of the scheduler at ``address``.
+
+    Raises:
+        AdaSDEError: as ``connect``, or the connection was lost.
+    """
     with connect(address) as client:
-        yield client.get_executor(pure=False)
+        try:
+            yield client.get_executor(pure=False)
+        except CancelledError as error:
+            raise AdaSDEError(
+                f"the connection to the Dask scheduler at {address} was lost. Start the cluster again, then "
+                "the same command: it resumes where it stopped."
+            ) from error
 
 
 def connect(address: str) -> Client:
