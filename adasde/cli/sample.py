@@ -40,14 +40,14 @@ def sample(
         typer.Option(
             "--classes",
             "--class",
-            help="With --seeds: classes that take turns by the seed.",
+            help="With --seeds: classes that alternate by the seed.",
             metavar="0,3,7-9",
         ),
     ] = None,
     prompts: Annotated[
         str | None,
         typer.Option(
-            help="With --seeds: a prompt, or a file with one a line; they take turns by the seed.",
+            help="With --seeds: a prompt, or a file with one a line; they alternate by the seed.",
             metavar="FILE|TEXT",
         ),
     ] = None,
@@ -73,17 +73,17 @@ def sample(
 ) -> None:
     """Draw images: of any seeds (--seeds), or of AdaSDE and every baseline as the stage does (--nfe).
 
-    Both carry on where they were stopped. Several GPUs: torchrun --nproc-per-node 4 -m adasde sample ...
+    Both resume where they stopped. Several GPUs: torchrun --nproc-per-node 4 -m adasde sample ...
     """
     if seeds is not None:
-        from adasde.generation.generate import Wanted, run
+        from adasde.generation.generate import SampleOptions, run
         from adasde.generation.seeds import parse_seeds
         from adasde.utils.devices import default_device
 
         if coefficients is None or out is None:
             raise typer.BadParameter("--seeds needs --coefficients and --out as well.")
         solvers = tuple(name.strip() for name in compare.split(",") if name.strip())
-        wanted = Wanted(
+        options = SampleOptions(
             coefficients,
             parse_seeds(seeds),
             out,
@@ -94,10 +94,10 @@ def sample(
             grid=grid,
             compare=solvers,
             dask=dask,
-            chosen=_chosen(classes, prompts),
+            conditions=_conditions(classes, prompts),
             force=force,
         )
-        tell("sample", run(wanted), as_json)
+        tell("sample", run(options), as_json)
         return
     if nfe is None or classes is not None or prompts is not None:
         raise typer.BadParameter("say which images: --seeds 0-99 with --coefficients and --out, or --nfe 5.")
@@ -111,8 +111,8 @@ def sample(
     tell("sample", summary, as_json)
 
 
-def _chosen(classes: str | None, prompts: str | None) -> tuple[int, ...] | tuple[str, ...]:
-    """The classes or prompts that take turns."""
+def _conditions(classes: str | None, prompts: str | None) -> tuple[int, ...] | tuple[str, ...]:
+    """The classes or prompts that alternate by the seed."""
     from adasde.generation.conditions import parse_classes, parse_prompts
 
     if classes is not None and prompts is not None:

@@ -1,18 +1,20 @@
-"""Draw the images of seeds with distilled coefficients, piece by piece."""
+"""Images of any seeds by distilled coefficients, batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from adasde.errors import DataError
-from adasde.generation.conditions import Asked, bound, check, recorded, turns
-from adasde.generation.sinks import Place, open_place
+from adasde.generation.conditions import Conditions, check_conditions, conditioned, described
+from adasde.generation.sinks import open_sink
 from adasde.models.loading import load_model
 from adasde.sampling import integrate
 from adasde.sampling.coefficients import Coefficients
@@ -21,37 +23,38 @@ from adasde.types import Model
 from adasde.utils.atomic_io import sha256_json
 from adasde.utils.batching import chunks, in_chunks
 from adasde.utils.devices import rank_of
+from adasde.utils.parallel import spread
 from adasde.utils.pixels import to_uint8
 from adasde.utils.progress import track
 
-Submit = Callable[[Sequence[tuple[Any, ...]]], Iterable[int]]
-"""Runs ``draw_piece(*arguments)`` for all arguments somewhere and yields the results as they come."""
+Solve = Callable[..., Tensor]
+"""``solve(denoise, latents, noise=noise)`` returns the final states."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is drawn; plain data, so that it can be sent to other machines.
+    """Sampling settings as plain data, which can be sent to other machines.
 
     Attributes:
         model: a packaged model, or a checkpoint folder that every worker can read.
         coefficients: the document of a coefficient file (``Coefficients.to_document``).
         guidance: of classifier-free guidance; 1: none.
         device: where the network runs.
-        chosen: classes or prompts that take turns by the seed; none: those that ``Model.bind`` gives.
+        conditions: classes or prompts that alternate by the seed; none: those of ``Model.bind``.
     """
 
     model: str
     coefficients: Mapping[str, Any]
     guidance: float = 1.0
     device: str = "cpu"
-    chosen: tuple[int, ...] | tuple[str, ...] = ()
+    conditions: tuple[int, ...] | tuple[str, ...] = ()
 
     @classmethod
     def of(cls, table: Coefficients, *, model: str | None = None, device: str = "cpu") -> Request:
-        """What the coefficients were distilled for: their model (or ``model``) and guidance.
+        """The model (unless ``model`` is given) and guidance that the coefficients were distilled for.
 
         Raises:
-            DataError: they name no model, and ``model`` is none.
+            DataError: they name no model, and ``model`` is None.
         """
         name = model or table.model.get("name")
         if not name:
@@ -59,86 +62,100 @@ class Request:
         guidance = float(table.model.get("guidance") or 1.0)
         return cls(str(name), table.to_document(), guidance, device)
 
-    def about(self, model: Model) -> dict[str, Any]:
-        """All that an image depends on beside its seed."""
+    @property
+    def table(self) -> Coefficients:
+        """The coefficients."""
+        return Coefficients.from_document(dict(self.coefficients))
+
+    def about(self) -> dict[str, Any]:
+        """Everything that an image depends on beside its seed."""
+        model = self.load()
         table = {key: value for key, value in self.coefficients.items() if key != "measured"}
         return {
             "model": model.name,
             "weights": model.sha256,
             "coefficients": sha256_json(table),
             "guidance": self.guidance,
-            **recorded(model, self.chosen),
+            **described(model, self.conditions),
         }
 
-    def loaded(self) -> Model:
-        """The network, after a look whether all fits together.
+    def load(self) -> Model:
+        """The model, loaded once in a process; weights and conditions are checked.
 
         Raises:
             CheckpointError: it cannot be loaded.
-            CoefficientsError: the coefficients are another checkpoint's.
-            ParamsError: classes or prompts that it does not take.
+            CoefficientsError: the coefficients were distilled for another checkpoint.
+            ParamsError: it does not take these classes or prompts.
         """
-        model = loaded(self.model, self.device)
-        Coefficients.from_document(dict(self.coefficients)).check_model(model.sha256)
-        check(model, self.chosen)
+        with _loading:
+            model = cached_model(self.model, self.device)
+        self.table.check_model(model.sha256)
+        check_conditions(model, self.conditions)
         return model
 
 
+_loading = Lock()  # a worker of Dask may have several threads
+
+
 @lru_cache(maxsize=2)
-def loaded(model: str, device: str) -> Model:
+def cached_model(model: str, device: str) -> Model:
     """``load_model``, once in a process."""
     return load_model(model, device=device)
 
 
-def draw_seeds(request: Request, seeds: Sequence[int], *, asked: Asked | None = None) -> Tensor:
-    """The images of ``seeds``, uint8 [len(seeds), C, H, W] on the CPU; image k depends on seeds[k] alone.
-
-    ``asked`` has the class or the prompt of every image, in place of those that its seed gives it.
-    """
-    model = loaded(request.model, request.device)
-    table = Coefficients.from_document(dict(request.coefficients))
-    table.check_model(model.sha256)  # a worker may have loaded what was at that place before
+@torch.no_grad()
+def sample_by(
+    solve: Solve, request: Request, seeds: Sequence[int], *, conditions: Conditions | None = None
+) -> Tensor:
+    """Images uint8 [len(seeds), C, H, W] on the CPU by any sampler; see ``draw_seeds``."""
+    model = request.load()
+    turns: Any = request.conditions
+    if conditions is None and turns:
+        conditions = [turns[seed % len(turns)] for seed in seeds]
+    denoise = conditioned(model, seeds, conditions, guidance=request.guidance)
     start = latents(seeds, model.shape, device=request.device)
-    if asked is None and request.chosen:
-        asked = turns(request.chosen, seeds)
-    denoise = bound(model, seeds, asked, guidance=request.guidance)
-    return to_uint8(model.images(integrate.sample(denoise, start, table, SeededNoise(seeds)))).cpu()
+    return to_uint8(model.images(solve(denoise, start, noise=SeededNoise(seeds)))).cpu()
 
 
-def draw_piece(request: Request, out: str, seeds: list[int]) -> int:
-    """Draw and keep one piece; returns how many images. A worker of a cluster runs this."""
-    open_place(out).add(seeds, in_chunks(seeds, len(seeds), partial(draw_seeds, request)))
+def draw_seeds(request: Request, seeds: Sequence[int], *, conditions: Conditions | None = None) -> Tensor:
+    """Images uint8 [len(seeds), C, H, W] on the CPU; image k depends on seeds[k] and its condition alone.
+
+    ``conditions``: the class or prompt of every image, in place of those of the request.
+
+    Raises:
+        CheckpointError, CoefficientsError, ParamsError: as ``Request.load``.
+    """
+    solve = partial(integrate.sample, coefficients=request.table)
+    return sample_by(solve, request, seeds, conditions=conditions)
+
+
+def draw_batch(request: Request, out: str, seeds: list[int]) -> int:
+    """Draw a batch into the sink at ``out``, in this process; returns the number of images."""
+    open_sink(out).add(seeds, in_chunks(seeds, len(seeds), partial(draw_seeds, request)))
     return len(seeds)
 
 
-def here(arguments: Sequence[tuple[Any, ...]]) -> Iterable[int]:
-    """One piece after the other in this process."""
-    return (draw_piece(*each) for each in arguments)
-
-
 def draw_images(
-    request: Request, out: str, seeds: Sequence[int], *, batch: int = 64, submit: Submit = here
+    request: Request, out: str, seeds: Sequence[int], *, batch: int = 64, pool: Executor | None = None
 ) -> tuple[int, int]:
-    """Make the images of ``seeds`` that ``out`` does not hold yet; (made, found there).
+    """Draw the images of ``seeds`` that the sink at ``out`` does not have yet; (drawn, found).
 
-    Under ``torchrun`` every process makes its share of the pieces. ``submit`` may run pieces elsewhere.
+    Under ``torchrun`` every process draws its share of the batches; ``pool`` draws them in parallel.
 
     Raises:
-        CheckpointError, CoefficientsError, ParamsError: as ``Request.loaded``.
+        CheckpointError, CoefficientsError, ParamsError: as ``Request.load``.
         DataError: ``out`` cannot be written, or holds images of other settings.
-        StoreError: a bucket that cannot be reached.
+        StoreError: a bucket cannot be reached.
     """
-    about = request.about(request.loaded())
-    place: Place = open_place(out)
-    place.belongs(about)
+    about = request.about()
+    sink = open_sink(out)
+    sink.claim(about)
     rank, world = rank_of()
-    mine = [piece for k, piece in enumerate(chunks(seeds, batch)) if k % world == rank]
-    done = place.finished([seed for piece in mine for seed in piece])
+    mine = list(chunks(seeds, batch))[rank::world]
+    done = sink.finished([seed for piece in mine for seed in piece])
     missing = [rest for piece in mine if (rest := [seed for seed in piece if seed not in done])]
-    made, total = 0, sum(map(len, mine))
-    found = total - sum(map(len, missing))
-    with torch.no_grad(), track(total, "sample", "images", done=found) as advance:
-        for count in submit([(request, out, piece) for piece in missing]):
-            made += count
+    drawn, total = sum(map(len, missing)), sum(map(len, mine))
+    with track(total, "sample", "images", done=total - drawn) as advance:
+        for _, count in spread(partial(draw_batch, request, out), missing, pool):
             advance(count)
-    return made, found
+    return drawn, total - drawn

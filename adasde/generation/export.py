@@ -1,4 +1,4 @@
-"""A folder of images as one file: a zip archive, an array, a grid; and several samplers side by side."""
+"""Images in one file: a zip archive, an array, a grid, or a comparison of samplers."""
 
 from __future__ import annotations
 
@@ -14,42 +14,49 @@ import torch
 from torch import Tensor
 
 from adasde.errors import DataError
-from adasde.generation.sinks import Place, file_of
+from adasde.generation.sinks import ImageSink, file_of
 from adasde.utils.atomic_io import atomic
 
 OLDEST = (1980, 1, 1, 0, 0, 0)
 """The time of every entry of an archive, so that equal images give equal archives."""
 
+COLUMNS, GRID = 8, 64
+"""Images in a row of a grid, and in all of it at most."""
+
 
 def pixels(content: bytes) -> np.ndarray:
-    """A PNG as uint8 [H, W, C]."""
+    """Array uint8 [H, W, C] of a PNG."""
     from PIL import Image
 
     array = np.asarray(Image.open(io.BytesIO(content)))
     return array[:, :, None] if array.ndim == 2 else array
 
 
-def as_zip(place: Place, seeds: Sequence[int], path: Path) -> None:
-    """All PNGs in one archive, not compressed again."""
+def as_zip(sink: ImageSink, seeds: Sequence[int], path: Path) -> None:
+    """Write the PNGs into one archive, without further compression."""
     with atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        archive.comment = json.dumps(place.about()).encode()
-        for seed, content in zip(seeds, place.read(list(seeds)), strict=True):
+        archive.comment = json.dumps(sink.about()).encode()
+        for seed, content in zip(seeds, sink.read(list(seeds)), strict=True):
             archive.writestr(zipfile.ZipInfo(file_of(seed), OLDEST), content)
 
 
-def as_npz(place: Place, seeds: Sequence[int], path: Path) -> None:
-    """``arr_0`` uint8 [n, H, W, C] as evaluation programs take it, and the ``seeds``."""
-    images = np.stack([pixels(content) for content in place.read(list(seeds))])
+def as_npz(sink: ImageSink, seeds: Sequence[int], path: Path) -> None:
+    """Write ``arr_0`` uint8 [n, H, W, C], as evaluation programs expect it, and the ``seeds``."""
+    images = np.stack([pixels(content) for content in sink.read(list(seeds))])
     with atomic(path) as temporary, temporary.open("wb") as stream:
-        about = np.array(json.dumps(place.about()))
+        about = np.array(json.dumps(sink.about()))
         np.savez(stream, arr_0=images, seeds=np.array(seeds, dtype=np.uint64), about=about)
 
 
+PACKERS: dict[str, Callable[[ImageSink, Sequence[int], Path], None]] = {".zip": as_zip, ".npz": as_npz}
+"""Suffix of ``--out`` -> the function that writes such a file."""
+
+
 def packed(path: Path) -> tuple[dict[str, Any], set[int]]:
-    """What the images of an archive of ours are made from, and their seeds.
+    """The settings of an archive's images, and their seeds.
 
     Raises:
-        DataError: it is not such an archive.
+        DataError: ``as_zip`` or ``as_npz`` did not write it.
     """
     try:
         if path.suffix == ".npz":
@@ -63,41 +70,33 @@ def packed(path: Path) -> tuple[dict[str, Any], set[int]]:
         ) from error
 
 
-def unpacked(source: Place | Path, seeds: Sequence[int]) -> list[np.ndarray]:
-    """The images of ``seeds`` in a place or an archive of ours, each uint8 [H, W, C]."""
-    if isinstance(source, Place):
+def unpacked(source: ImageSink | Path, seeds: Sequence[int]) -> list[np.ndarray]:
+    """The images of ``seeds`` in a sink or an archive, each uint8 [H, W, C]."""
+    if isinstance(source, ImageSink):
         return [pixels(content) for content in source.read(list(seeds))]
     if source.suffix == ".npz":
         with np.load(source) as arrays:
-            images, number = arrays["arr_0"], {seed: k for k, seed in enumerate(arrays["seeds"].tolist())}
-            return [images[number[seed]] for seed in seeds]
+            images, index = arrays["arr_0"], {seed: k for k, seed in enumerate(arrays["seeds"].tolist())}
+            return [images[index[seed]] for seed in seeds]
     with zipfile.ZipFile(source) as archive:
         return [pixels(archive.read(file_of(seed))) for seed in seeds]
 
 
-PACKERS: dict[str, Callable[[Place, Sequence[int], Path], None]] = {".zip": as_zip, ".npz": as_npz}
-"""Suffix of ``--out`` -> what makes that file."""
-
-COLUMNS, GRID = 8, 64
-"""Images beside each other in a grid, and all of it at most."""
-
-
 def as_grid(images: Sequence[np.ndarray], path: Path) -> None:
-    """Images uint8 [H, W, C] as one picture, ``COLUMNS`` beside each other."""
+    """Write images uint8 [H, W, C] as one picture, ``COLUMNS`` in a row."""
     from PIL import Image
 
     from adasde.report.plots import contact_sheet
 
     shown, columns = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), min(COLUMNS, len(images))
     blank = torch.full((-len(shown) % columns, *shown.shape[1:]), 255, dtype=torch.uint8)
-    rows = torch.cat([shown, blank]).split(columns)
     with atomic(path) as temporary:
-        Image.fromarray(contact_sheet(list(rows))).save(temporary, "PNG")
+        sheet = contact_sheet(torch.cat([shown, blank]).split(columns))
+        Image.fromarray(sheet).save(temporary, "PNG")
 
 
 def as_comparison(rows: Sequence[tuple[str, Tensor]], path: Path, *, title: str) -> None:
-    """Samplers below each other, the same seeds in every column; ``rows``: (label, uint8 images)."""
+    """Write one row of images a sampler, the same seeds in every column; ``rows``: (label, uint8 images)."""
     from adasde.report.plots import samples_figure, save_figure
 
-    figure: Any = samples_figure(rows, title=title)
-    save_figure(figure, path)
+    save_figure(samples_figure(rows, title=title), path)

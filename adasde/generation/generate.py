@@ -1,44 +1,35 @@
-"""What ``adasde sample --seeds`` does: draw, pack, and lay out for the eye."""
+"""``adasde sample --seeds``: draw images, pack them into an archive, and lay out grids and comparisons."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from adasde.errors import DataError, SolverError
-from adasde.generation.cluster import on_dask
-from adasde.generation.conditions import bound, turns
-from adasde.generation.drawing import Request, draw_images, draw_seeds, here, loaded
+from adasde.generation.drawing import Request, Solve, draw_images, draw_seeds, sample_by
 from adasde.generation.export import GRID, PACKERS, as_comparison, as_grid, packed, unpacked
-from adasde.generation.sinks import Place, open_place, other_settings
+from adasde.generation.sinks import ImageSink, open_sink, other_settings
 from adasde.sampling import integrate
 from adasde.sampling.coefficients import Coefficients
-from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.schedules import schedule
 from adasde.sampling.solvers import steps_for_nfe
 from adasde.storage.resolve import scheme
 from adasde.utils.devices import rank_of
-from adasde.utils.pixels import to_uint8
+from adasde.utils.parallel import executor
 
 ALIASES = {"ddim": "euler"}
 COLUMNS = 8
 """Images in a row of a comparison."""
 
-Nodes = tuple[Tensor, bool]
-
 
 @dataclass(frozen=True)
-class Wanted:
-    """Everything that a call asks for; see ``adasde sample --help``."""
+class SampleOptions:
+    """Options of ``adasde sample --seeds``; see its ``--help``."""
 
     coefficients: str
     seeds: list[int]
@@ -50,109 +41,116 @@ class Wanted:
     grid: Path | None = None
     compare: tuple[str, ...] = ()
     dask: str | None = None
-    chosen: tuple[int, ...] | tuple[str, ...] = ()
+    conditions: tuple[int, ...] | tuple[str, ...] = ()
     force: bool = False
 
+    @property
+    def archive(self) -> Path | None:
+        """The file to pack the images into, if ``out`` is one."""
+        path = Path(self.out)
+        return path if scheme(self.out) is None and path.suffix in PACKERS else None
 
-def run(wanted: Wanted) -> dict[str, Any]:
-    """Make the images, then the archive and the pictures; returns what was done.
+    @property
+    def sheet(self) -> Path:
+        """The file of the comparison: in the folder of the images, beside their archive, or here."""
+        path = Path(self.out)
+        if scheme(self.out) is not None:
+            return Path(f"{path.stem}-compare.png")
+        return path.with_name(f"{path.stem}-compare.png") if self.archive else path / "compare.png"
+
+
+def run(options: SampleOptions) -> dict[str, Any]:
+    """Draw the images that are missing, then the archive and the pictures; returns a summary.
 
     Raises:
-        AdaSDEError: the coefficients, the model or the place cannot be used.
+        AdaSDEError: the coefficients, the model or ``out`` cannot be used.
     """
-    table = Coefficients.load(wanted.coefficients)
-    request = _request(wanted, table)
-    grids = {name: _classical_grid(name, table) for name in wanted.compare}
-    suffix = Path(wanted.out).suffix
-    archive = Path(wanted.out) if suffix in PACKERS else None
-    if archive and archive.exists():
-        summary = _already(archive, wanted, request)
-        return summary | _pictures(wanted, request, table, grids, partial(unpacked, archive))
-    out = f"{wanted.out}.parts" if archive else wanted.out
-    began = time.perf_counter()
-    submit = on_dask(wanted.dask) if wanted.dask else here
-    made, found = draw_images(request, out, wanted.seeds, batch=wanted.batch, submit=submit)
-    rate = round(made / max(time.perf_counter() - began, 1e-9), 1)
-    summary = {"out": wanted.out, "made": made, "found": found, "nfe": table.nfe, "images_per_second": rate}
-    if rank_of()[0] != 0:
-        return summary
-    place = open_place(out)
-    _await_others(place, wanted.seeds if archive else wanted.seeds[: GRID * bool(wanted.grid)])
-    summary |= _pictures(wanted, request, table, grids, partial(unpacked, place))
-    if archive:
-        PACKERS[suffix](place, wanted.seeds, archive)
-        shutil.rmtree(out)
+    table = Coefficients.load(options.coefficients)
+    request = _request(options, table)
+    baselines = {name: _baseline(name, table) for name in options.compare}
+    source: ImageSink | Path
+    if (archive := options.archive) and archive.exists():
+        source, summary = archive, _found(archive, options, request)
+    else:
+        source, summary = _drawn(options, request, table.nfe)
+    if rank_of()[0] == 0:
+        summary |= _pictures(options, request, baselines, source)
     return summary
 
 
-def _request(wanted: Wanted, table: Coefficients) -> Request:
-    request = Request.of(table, model=wanted.model, device=wanted.device)
-    request = replace(request, chosen=wanted.chosen)
-    if wanted.guidance is not None and wanted.guidance != request.guidance and not wanted.force:
+def _request(options: SampleOptions, table: Coefficients) -> Request:
+    request = Request.of(table, model=options.model, device=options.device)
+    guidance = request.guidance if options.guidance is None else options.guidance
+    if guidance != request.guidance and not options.force:
         raise SolverError(
-            f"these coefficients were distilled for guidance {request.guidance:g}, not {wanted.guidance:g}. "
+            f"these coefficients were distilled for guidance {request.guidance:g}, not {guidance:g}. "
             "Leave --guidance out, or use --force if you know that they fit."
         )
-    if wanted.force:
-        request = replace(request, coefficients=replace(table, model={}).to_document())
-    return request if wanted.guidance is None else replace(request, guidance=wanted.guidance)
+    document = replace(table, model={}).to_document() if options.force else request.coefficients
+    return replace(request, coefficients=document, guidance=guidance, conditions=options.conditions)
 
 
-def _await_others(place: Place, seeds: Sequence[int], *, pause: float = 1.0) -> None:
-    """Return when the other processes of ``torchrun`` have made their share of ``seeds`` too."""
+def _found(archive: Path, options: SampleOptions, request: Request) -> dict[str, Any]:
+    """The summary of an archive that has the requested images (DataError: it has others)."""
+    before, seeds = packed(archive)
+    about = request.about()
+    if before != about:
+        raise other_settings(str(archive), before, about)
+    if seeds != set(options.seeds):
+        raise DataError(f"{archive} is there with {len(seeds)} other seeds. Choose another --out.")
+    return {"out": str(archive), "made": 0, "found": len(seeds)}
+
+
+def _drawn(options: SampleOptions, request: Request, nfe: int) -> tuple[ImageSink | Path, dict[str, Any]]:
+    """Draw, and pack if wanted: where the images are, and the summary."""
+    archive = options.archive
+    out = f"{archive}.parts" if archive else options.out
+    began = time.perf_counter()
+    with executor(dask=options.dask) as pool:
+        made, found = draw_images(request, out, options.seeds, batch=options.batch, pool=pool)
+    rate = round(made / max(time.perf_counter() - began, 1e-9), 1)
+    summary = {"out": options.out, "made": made, "found": found, "nfe": nfe, "images_per_second": rate}
+    sink = open_sink(out)
+    if rank_of()[0] != 0:
+        return sink, summary
+    _await_others(sink, options.seeds if archive else options.seeds[: GRID * bool(options.grid)])
+    if archive is None:
+        return sink, summary
+    PACKERS[archive.suffix](sink, options.seeds, archive)
+    shutil.rmtree(out)
+    return archive, summary
+
+
+def _await_others(sink: ImageSink, seeds: Sequence[int], *, pause: float = 1.0) -> None:
+    """Wait until the other processes of ``torchrun`` have drawn their share of ``seeds``."""
     missing = set(seeds) if rank_of()[1] > 1 else set()
-    while missing := missing - place.finished(missing):
+    while missing := missing - sink.finished(missing):
         time.sleep(pause)
 
 
-def _already(archive: Path, wanted: Wanted, request: Request) -> dict[str, Any]:
-    """An archive that is there: it has these images, or it is in the way."""
-    before, there = packed(archive)
-    about = request.about(request.loaded())
-    if before != about:
-        raise other_settings(str(archive), before, about)
-    if there != set(wanted.seeds):
-        raise DataError(f"{archive} is there with {len(there)} other seeds. Choose another --out.")
-    return {"out": str(archive), "made": 0, "found": len(there)}
-
-
 def _pictures(
-    wanted: Wanted,
-    request: Request,
-    table: Coefficients,
-    grids: Mapping[str, Nodes],
-    read: Callable[[Sequence[int]], list[np.ndarray]],
+    options: SampleOptions, request: Request, baselines: Mapping[str, Solve], source: ImageSink | Path
 ) -> dict[str, str]:
-    """Draw the grid and the comparison that are wanted, of images that ``read`` gives; where they lie."""
-    found: dict[str, str] = {}
-    if rank_of()[0] != 0:
-        return found
-    if wanted.grid:
-        as_grid(read(wanted.seeds[:GRID]), wanted.grid)
-        found["grid"] = str(wanted.grid)
-    if grids:
-        seeds = wanted.seeds[:COLUMNS]
+    """Lay out the grid and the comparison that are wanted, of images in ``source``; option -> file."""
+    made: dict[str, str] = {}
+    if options.grid:
+        as_grid(unpacked(source, options.seeds[:GRID]), options.grid)
+        made["grid"] = str(options.grid)
+    if baselines:
+        seeds = options.seeds[:COLUMNS]
         rows = [("AdaSDE", draw_seeds(request, seeds))]
-        rows += [(name, _classical(name, grid, request, seeds)) for name, grid in grids.items()]
-        title = f"{table.nfe} network evaluations, seeds {seeds[0]} to {seeds[-1]}"
-        as_comparison(rows, _sheet(wanted.out), title=title)
-        found["compare"] = str(_sheet(wanted.out))
-    return found
+        rows += [(name, sample_by(solve, request, seeds)) for name, solve in baselines.items()]
+        title = f"{request.table.nfe} network evaluations, seeds {seeds[0]} to {seeds[-1]}"
+        as_comparison(rows, options.sheet, title=title)
+        made["compare"] = str(options.sheet)
+    return made
 
 
-def _sheet(out: str) -> Path:
-    """Where the comparison lies: in the folder of the images, beside their archive, here for a bucket's."""
-    path = Path(out)
-    if scheme(out) is not None:
-        return Path(f"{path.stem}-compare.png")
-    return path.with_name(f"{path.stem}-compare.png") if path.suffix in PACKERS else path / "compare.png"
-
-
-def _classical_grid(name: str, table: Coefficients) -> Nodes:
-    """(sigmas, AFS) by which a classical solver spends as many evaluations as ``table``, ``time_uniform``.
+def _baseline(name: str, table: Coefficients) -> Solve:
+    """A classical solver with as many evaluations as ``table``, on the schedule ``time_uniform``.
 
     Raises:
-        SolverError: there is no such solver, or none of its steps can spend so many.
+        SolverError: there is no such solver, or no number of its steps costs that.
     """
     solver, afs = ALIASES.get(name, name), table.afs
     try:
@@ -160,18 +158,6 @@ def _classical_grid(name: str, table: Coefficients) -> Nodes:
     except SolverError:
         afs = not afs
         steps = steps_for_nfe(solver, table.nfe, afs=afs)
-    ends = table.sigmas[[0, -1]].tolist()
-    return schedule("time_uniform", steps, sigma_max=ends[0], sigma_min=ends[1], rho=1.0), afs
-
-
-@torch.no_grad()
-def _classical(name: str, grid: Nodes, request: Request, seeds: Sequence[int]) -> Tensor:
-    """The same seeds by a classical solver."""
-    sigmas, afs = grid
-    model = loaded(request.model, request.device)
-    start = latents(seeds, model.shape, device=request.device)
-    asked = turns(request.chosen, seeds) if request.chosen else None
-    denoise = bound(model, seeds, asked, guidance=request.guidance)
-    solver = ALIASES.get(name, name)
-    images = integrate.solve(denoise, start, sigmas, solver, afs=afs, noise=SeededNoise(seeds))
-    return to_uint8(model.images(images)).cpu()
+    first, last = table.sigmas[[0, -1]].tolist()
+    sigmas = schedule("time_uniform", steps, sigma_max=first, sigma_min=last, rho=1.0)
+    return partial(integrate.solve, sigmas=sigmas, solver=solver, afs=afs)

@@ -1,4 +1,4 @@
-"""Which seeds are wanted, and which of them are this process's."""
+"""Seeds and other numbers as the command line writes them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ HIGHEST = 2**64
 
 
 def parse_seeds(text: str) -> list[int]:
-    """``"0-3,7"`` -> [0, 1, 2, 3, 7]: numbers and ranges, both ends included, each seed once, in order.
+    """``"0-3,7"`` -> [0, 1, 2, 3, 7]: numbers and ranges with both ends, each seed once, in order.
 
     Raises:
-        ParamsError: something else, a range that ends before it begins, or a seed of 2^64 or more.
+        ParamsError: any other text, a range that ends before it begins, or a seed of 2^64 or more.
     """
     return numbers(text, "seeds", below=HIGHEST, example="0-49999 or 1,2,5-10")
 
 
 def numbers(text: str, what: str, *, below: int, example: str) -> list[int]:
-    """Numbers and ranges, as ``parse_seeds`` takes them, of less than ``below`` (ParamsError)."""
+    """Numbers and ranges ``below`` a limit, written as in ``parse_seeds`` (ParamsError)."""
     found: dict[int, None] = {}
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)

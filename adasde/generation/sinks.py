@@ -1,6 +1,6 @@
-"""Where images are kept: a folder or a bucket of PNGs, with a record of every piece that is whole.
+"""Image sinks: PNGs in a folder or a bucket, with a record of every batch that is complete.
 
-A piece's record is written after its images, and holds their SHA-256: a killed run carries on behind it.
+The record of a batch is written after its images and holds their SHA-256, so that a killed run resumes there.
 """
 
 from __future__ import annotations
@@ -8,33 +8,32 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from adasde.errors import DataError, StoreError
-from adasde.storage import Store, open_store
+from adasde.storage import LocalStore, Store, open_store
+from adasde.storage.base import missing, of_this_machine
 from adasde.storage.resolve import scheme
-from adasde.utils.atomic_io import atomic, sha256_file, sha256_json, write_json
+from adasde.utils.atomic_io import atomic, sha256_json
 
 RECORDS = ".records"
-ABOUT = "about.json"
+ABOUT = f"{RECORDS}/about.json"
 READERS = 16
-"""Images of a bucket that are read at once."""
+"""Images that are read at once."""
 
 
 def file_of(seed: int) -> str:
-    """A seed's PNG: sub-folders of a thousand, ``012000/012345.png``."""
+    """Key of a seed's PNG, in sub-folders of a thousand: ``012000/012345.png``."""
     return f"{seed - seed % 1000:06d}/{seed:06d}.png"
 
 
 def png(image: Tensor) -> bytes:
-    """An image uint8 [C, H, W], of one or three channels, as a PNG."""
+    """PNG of an image uint8 [C, H, W] with one or three channels."""
     from PIL import Image
 
     array = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
@@ -43,156 +42,110 @@ def png(image: Tensor) -> bytes:
     return stream.getvalue()
 
 
-class Place(ABC):
-    """A folder or a bucket of images.
+class ImageFolder(LocalStore):
+    """A folder without checksum files beside the images: the sink's records hold the checksums."""
 
-    Attributes:
-        name: how people call it.
-    """
+    def write(self, key: str, data: bytes) -> None:
+        """Write a file atomically (DataError where the folder cannot be written)."""
+        with atomic(self.folder / key) as temporary:
+            temporary.write_bytes(data)
 
-    name: str
+    def read(self, key: str) -> bytes:
+        """The bytes of a file, unchecked (StoreError where there is none)."""
+        path = self.folder / key
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            if path.is_file():
+                raise of_this_machine(error, f"read {path}") from error
+            raise missing(str(path)) from error
 
-    def add(self, seeds: list[int], images: Tensor) -> None:
-        """Write a piece, images uint8 [len(seeds), C, H, W], and then its record."""
-        data = {seed: png(image) for seed, image in zip(seeds, images, strict=True)}
-        self._write({file_of(seed): content for seed, content in data.items()})
-        record = {str(seed): hashlib.sha256(content).hexdigest() for seed, content in data.items()}
-        self._write_json(f"{RECORDS}/{seeds[0]:06d}-{seeds[-1]:06d}-{sha256_json(seeds)[:8]}.json", record)
 
-    def finished(self, seeds: Collection[int]) -> set[int]:
-        """Those of ``seeds`` whose images are there as they were written: all are read and compared.
+class ImageSink:
+    """The images of one setting in ``store``, for several writers at the same time."""
 
-        What was altered or lost is to be made again; then it has two records, of which either counts.
-        """
-        known: dict[int, set[str]] = {}
-        for record in self._records():
-            for seed, sha256 in record.items():
-                known.setdefault(int(seed), set()).add(sha256)
-        asked = [seed for seed in seeds if seed in known]
-        found = self._sha256s([file_of(seed) for seed in asked])
-        return {seed for seed, sha256 in zip(asked, found, strict=True) if sha256 in known[seed]}
+    def __init__(self, store: Store) -> None:
+        self.store = store
 
-    def belongs(self, about: Mapping[str, Any]) -> None:
-        """Note what the images are made from, where that is not known yet.
+    def claim(self, about: Mapping[str, Any]) -> None:
+        """Record what the images depend on beside their seeds.
 
         Raises:
-            DataError: the images that are there were made from something else.
+            DataError: the store already holds images of other settings.
         """
         before = self.about()
         if before is None:
-            self._write_json(f"{RECORDS}/{ABOUT}", about)
+            self._write_json(ABOUT, about)
         elif before != about:
-            raise other_settings(self.name, before, about)
+            raise other_settings(self.store.url, before, about)
 
     def about(self) -> dict[str, Any] | None:
-        """What the images are made from, if that is known."""
-        name = f"{RECORDS}/{ABOUT}"
-        return self._parsed(name) if name in self._names(RECORDS) else None
+        """The settings that ``claim`` recorded; None if there are none."""
+        return self._json(ABOUT)
+
+    def add(self, seeds: list[int], images: Tensor) -> None:
+        """Write the images uint8 [len(seeds), C, H, W] of a batch, then its record."""
+        files = {seed: png(image) for seed, image in zip(seeds, images, strict=True)}
+        for seed, content in files.items():
+            self.store.write(file_of(seed), content)
+        record = {str(seed): hashlib.sha256(content).hexdigest() for seed, content in files.items()}
+        self._write_json(f"{RECORDS}/{seeds[0]:06d}-{seeds[-1]:06d}-{sha256_json(seeds)[:8]}.json", record)
 
     def read(self, seeds: list[int]) -> Iterator[bytes]:
         """The PNGs of finished seeds."""
-        return (self._read(file_of(seed)) for seed in seeds)
+        return (self.store.read(file_of(seed)) for seed in seeds)
 
-    @abstractmethod
-    def _write(self, files: Mapping[str, bytes]) -> None: ...
+    def finished(self, seeds: Collection[int]) -> set[int]:
+        """Those of ``seeds`` whose images are unchanged: every image is read and its SHA-256 compared.
 
-    @abstractmethod
-    def _write_json(self, name: str, value: Any) -> None: ...
+        An image that was lost and drawn again is in two records, of which either counts.
+        """
+        known: dict[int, set[str]] = {}
+        for entry in self.store.list(f"{RECORDS}/"):
+            if entry.key.endswith(".json") and entry.key != ABOUT:
+                for seed, sha256 in (self._json(entry.key) or {}).items():
+                    known.setdefault(int(seed), set()).add(sha256)
+        recorded = [seed for seed in seeds if seed in known]
+        with ThreadPoolExecutor(READERS, thread_name_prefix="images") as pool:
+            found = pool.map(self._sha256, recorded)
+            return {seed for seed, sha256 in zip(recorded, found, strict=True) if sha256 in known[seed]}
 
-    @abstractmethod
-    def _read(self, name: str) -> bytes: ...
+    def _sha256(self, seed: int) -> str | None:
+        content = self._read(file_of(seed), "missing", "checksum")
+        return None if content is None else hashlib.sha256(content).hexdigest()
 
-    @abstractmethod
-    def _sha256s(self, names: Sequence[str]) -> list[str | None]: ...
-
-    @abstractmethod
-    def _names(self, folder: str) -> list[str]: ...
-
-    def _parsed(self, name: str) -> Any:
+    def _read(self, key: str, *absent: str) -> bytes | None:
+        """The bytes of an object; None after a StoreError whose kind is in ``absent``."""
         try:
-            return json.loads(self._read(name))
-        except ValueError:  # cut off by a crash
+            return self.store.read(key)
+        except StoreError as error:
+            if error.kind not in absent:
+                raise
             return None
 
-    def _records(self) -> list[dict[str, str]]:
-        names = [name for name in self._names(RECORDS) if not name.endswith(ABOUT)]
-        return [record for name in names if (record := self._parsed(name))]
+    def _json(self, key: str) -> Any:
+        try:
+            return json.loads(self._read(key, "missing") or b"")
+        except ValueError:
+            return None
+
+    def _write_json(self, key: str, value: Any) -> None:
+        self.store.write(key, (json.dumps(value, indent=1) + "\n").encode())
 
 
-def other_settings(name: str, before: Mapping[str, Any], about: Mapping[str, Any]) -> DataError:
-    """The error for images made from ``before`` where ``about`` is wanted."""
+def other_settings(url: str, before: Mapping[str, Any], about: Mapping[str, Any]) -> DataError:
+    """The error for images made from ``before`` where ``about`` is requested."""
     differing = sorted(key for key in {*before, *about} if before.get(key) != about.get(key))
     return DataError(
-        f"{name} holds images of other settings ({', '.join(differing)} changed). Choose another --out, or "
+        f"{url} holds images of other settings ({', '.join(differing)} changed). Choose another --out, or "
         "remove what is there."
     )
 
 
-class Folder(Place):
-    """PNGs below a folder."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.name = str(path)
-
-    def _write(self, files: Mapping[str, bytes]) -> None:
-        for name, content in files.items():
-            with atomic(self.path / name) as temporary:
-                temporary.write_bytes(content)
-
-    def _write_json(self, name: str, value: Any) -> None:
-        write_json(self.path / name, value)
-
-    def _read(self, name: str) -> bytes:
-        try:
-            return (self.path / name).read_bytes()
-        except OSError as error:
-            raise DataError(f"cannot read {self.path / name}: {error.strerror}. Run this again.") from error
-
-    def _sha256s(self, names: Sequence[str]) -> list[str | None]:
-        return [sha256_file(path) if (path := self.path / name).is_file() else None for name in names]
-
-    def _names(self, folder: str) -> list[str]:
-        return sorted(f"{folder}/{path.name}" for path in (self.path / folder).glob("*.json"))
-
-
-class Bucket(Place):
-    """PNGs below an address of a store."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.name = store.url
-
-    def _write(self, files: Mapping[str, bytes]) -> None:
-        for name, content in files.items():
-            self.store.write(name, content)
-
-    def _write_json(self, name: str, value: Any) -> None:
-        self.store.write(name, json.dumps(value).encode())
-
-    def _read(self, name: str) -> bytes:
-        return self.store.read(name)
-
-    def _sha256s(self, names: Sequence[str]) -> list[str | None]:
-        with ThreadPoolExecutor(READERS, thread_name_prefix="images") as pool:
-            return list(pool.map(self._sha256, names))
-
-    def _sha256(self, name: str) -> str | None:
-        try:
-            return hashlib.sha256(self.store.read(name)).hexdigest()
-        except StoreError as error:
-            if error.kind in ("missing", "checksum"):
-                return None
-            raise
-
-    def _names(self, folder: str) -> list[str]:
-        return [entry.key for entry in self.store.list(f"{folder}/")]
-
-
-def open_place(out: str) -> Place:
-    """The place that ``out`` names, a folder or ``s3://bucket/prefix``; nothing is made yet.
+def open_sink(out: str) -> ImageSink:
+    """The sink at ``out``, a folder or ``s3://bucket/prefix``; nothing is written yet.
 
     Raises:
-        StoreError: an address that is none.
+        StoreError: ``out`` is not such an address.
     """
-    return Folder(Path(out)) if scheme(out) is None else Bucket(open_store(out))
+    return ImageSink(ImageFolder(out) if scheme(out) is None else open_store(out))

@@ -33,7 +33,7 @@ from adasde.types import Model
 from adasde.utils.atomic_io import sha256_json, write_text
 from adasde.utils.batching import in_chunks
 from adasde.utils.distributed import Group, joined
-from adasde.utils.parallel import spread
+from adasde.utils.parallel import executor, spread
 from adasde.utils.progress import track
 from adasde.utils.safetensors_io import load_tensors
 from adasde.utils.version import VERSION
@@ -63,9 +63,10 @@ def teacher(
 
         def elsewhere(pieces: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
             job = partial(_shard, params.model_dump_json(), nfe, str(checkpoint.absolute()), model.sha256)
-            for seeds, states in spread(job, pieces, workers=workers, dask=dask):
-                advance(len(seeds))
-                yield seeds, torch.from_numpy(states)
+            with executor(min(workers, len(pieces)), dask=dask) as pool:
+                for seeds, states in spread(job, pieces, pool):
+                    advance(len(seeds))
+                    yield seeds, torch.from_numpy(states)
 
         def here(pieces: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
             return ((seeds, _states(recipe, nfe, model, seeds, advance)) for seeds in pieces)

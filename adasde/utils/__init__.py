@@ -1,1 +1,1 @@
-"""Small tools without knowledge of diffusion: files, manifests, batching, progress, processes."""
+"""Tools that know nothing of diffusion: files, manifests, batching, progress, processes."""

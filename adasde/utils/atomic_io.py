@@ -1,4 +1,4 @@
-"""Files appear whole: written beside their place, then renamed. Hashes of what is on disk."""
+"""Atomic writes (to a temporary file, which is then renamed) and SHA-256 hashes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left(target)
+        _remove_leftovers(target)
         yield temporary
         temporary.replace(target)
     except OSError as error:
@@ -39,8 +39,8 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _remove_left(target: Path) -> None:
-    """Remove temporary files of ``target`` whose process was killed."""
+def _remove_leftovers(target: Path) -> None:
+    """Remove temporary files of ``target`` that killed processes have left."""
     start = f".{target.name}."
     with os.scandir(target.parent) as entries:
         left = [e for e in entries if e.name.startswith(start) and e.name.endswith(".tmp")]
@@ -62,7 +62,7 @@ def _lives(pid: int) -> bool:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` (UTF-8) so that readers see the old file or the whole new one."""
+    """Write ``text`` (UTF-8) so that readers see either the old or the new file."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

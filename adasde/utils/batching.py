@@ -1,4 +1,4 @@
-"""Long work over seeds, piece by piece, as large as the device has memory for."""
+"""Long work over seeds in chunks, as large as the memory of the device allows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 def chunks(seeds: Seeds, size: int) -> Iterator[Seeds]:
-    """``seeds`` in consecutive pieces of ``size``, the last one shorter."""
+    """Consecutive chunks of ``size`` seeds, the last one shorter."""
     return (cast(Seeds, seeds[start : start + size]) for start in range(0, len(seeds), size))
 
 
@@ -29,51 +29,51 @@ def in_chunks(
     advance: Callable[[int], None] = lambda count: None,
     dim: int = 0,
 ) -> Tensor:
-    """Concatenate ``compute(piece)`` over pieces of ``size`` seeds; ``advance(n)`` is told after each.
+    """Concatenation of ``compute(chunk)`` over chunks of ``size`` seeds; calls ``advance(n)`` after each.
 
-    Where the device has no memory for a piece, this one and those after it are halved, with a warning:
-    ``compute`` must not mind to be asked again.
+    If the device has no memory for a chunk, this one and those after it are halved, with a warning:
+    ``compute`` may be called again for the same seeds.
 
     Raises:
         ParamsError: there is no memory for one sample.
     """
-    pieces: list[Tensor] = []
+    results: list[Tensor] = []
     done = 0
     while done < len(seeds):
-        piece = cast(Seeds, seeds[done : done + size])
-        made = attempt(compute, piece)
-        if made is None:
-            size = halved(len(piece))
+        chunk = cast(Seeds, seeds[done : done + size])
+        result = attempt(compute, chunk)
+        if result is None:
+            size = halved(len(chunk))
             continue
-        pieces.append(made)
-        done += len(piece)
-        advance(len(piece))
-    return torch.cat(pieces, dim=dim)
+        results.append(result)
+        done += len(chunk)
+        advance(len(chunk))
+    return torch.cat(results, dim=dim)
 
 
 def attempt(work: Callable[[Given], Result], given: Given) -> Result | None:
-    """``work(given)``, or None where the device has no memory for it."""
+    """``work(given)``, or None if the device has no memory for it."""
     try:
         return work(given)
     except torch.OutOfMemoryError:
-        pass  # what the work held is free only after this line, with the error that refers to it
+        pass  # the memory is freed only after this line, with the error that refers to it
     return None
 
 
 def halved(count: int) -> int:
-    """Half of ``count``, for which there was no memory, with a warning.
+    """Half of ``count``, with a warning that there is no memory for all.
 
     Raises:
-        ParamsError: there is no half of 1.
+        ParamsError: ``count`` is 1.
     """
     if count <= 1:
         raise ParamsError(
-            "the device has no memory for a single sample. Free what else is on it, choose another by "
+            "the device has no memory for a single sample. Free memory on it, choose another device by "
             "ADASDE_DEVICE, or set network.dtype to bfloat16 in params.yaml."
         )
     warnings.warn(
         f"the device has no memory for {count} samples together; going on with {count // 2}. Set the batch "
-        "to that to save the attempt (results differ by rounding).",
+        "to that to avoid the failed attempt (results differ by rounding).",
         stacklevel=3,
     )
     return count // 2

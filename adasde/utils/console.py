@@ -1,4 +1,4 @@
-"""Output that every command shares: a line for people, or JSON for programs."""
+"""Output of every command: a line for people, or JSON for programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on
 
 
 def tell(stage: str, summary: dict[str, Any], as_json: bool) -> None:
-    """One line for people, or the summary as JSON."""
+    """Print the summary in one line, or as JSON."""
     if as_json:
         print(json.dumps({"stage": stage, **summary}))
         return

@@ -1,4 +1,4 @@
-"""Where networks run, and which of several processes this one is."""
+"""The device that networks run on, and the rank of this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ VARIABLE = "ADASDE_DEVICE"
 
 
 def default_device() -> str:
-    """What ADASDE_DEVICE names; else a GPU where there is one, under torchrun the process's own; else cpu.
+    """The device named by ADASDE_DEVICE; else a GPU (under torchrun that of this process); else cpu.
 
     Raises:
         AdaSDEError: ADASDE_DEVICE names no device of this machine.
@@ -27,7 +27,7 @@ def default_device() -> str:
         reason = str(error).splitlines()[0]
         raise AdaSDEError(
             f"{VARIABLE}={named} names no device that PyTorch can use here ({reason}). Set it to cpu, cuda "
-            "or cuda:1, or unset it: then a GPU is taken where there is one."
+            "or cuda:1, or unset it to use a GPU if there is one."
         ) from error
     return named
 

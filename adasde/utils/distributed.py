@@ -1,4 +1,4 @@
-"""Several processes that work on one batch, as ``torchrun`` starts them."""
+"""Process group of a run by ``torchrun``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Group:
         return items[self.rank :: self.world]
 
     def gather(self, mine: dict[int, Item]) -> dict[int, Item]:
-        """What all processes have, by ascending numbers; the same in each of them."""
+        """The items of all processes in ascending order of their numbers; the same in each process."""
         if self.world == 1:
             return mine
         import torch.distributed as distributed
@@ -39,9 +39,9 @@ ALONE = Group()
 
 @contextmanager
 def joined() -> Iterator[Group]:
-    """The processes that ``torchrun`` started, or this one alone.
+    """The group of the processes that ``torchrun`` started, or of this one alone.
 
-    They exchange small tensors of the CPU only, so that gloo serves GPUs as well.
+    It uses gloo on GPUs too, because the processes exchange only small tensors on the CPU.
     """
     rank, world = rank_of()
     if world == 1:

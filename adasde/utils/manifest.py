@@ -1,7 +1,7 @@
-"""A folder of files that are made one by one, so that a killed run carries on from the whole ones.
+"""A folder whose files are made one by one, so that a killed run resumes from the complete ones.
 
-Its manifest is rewritten after every file and holds, for each, the SHA-256 of its bytes and a fingerprint
-(a hash of everything that the content depends on). A file counts as made only if both agree.
+Its manifest is rewritten after every file. It holds, for each, the SHA-256 of its bytes and a fingerprint
+(a hash of everything that the content depends on). A file is complete only if both agree.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ VERSION = 1
 
 
 class Manifest:
-    """The files of ``folder`` by name; each entry has ``sha256``, ``fingerprint`` and what is known of it.
+    """The files of ``folder`` by name; each entry has ``sha256``, ``fingerprint`` and further facts.
 
-    ``kind`` says what the folder is for; ``about`` is a JSON value for people: what the files were made from.
+    ``kind`` names the purpose of the folder; ``about`` is a JSON value for people: what the files depend on.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Manifest:
 
     @classmethod
     def resume(cls, folder: Path, wanted: Mapping[str, str], *, kind: str, about: Any = None) -> Manifest:
-        """Keep the whole files that ``wanted`` (name -> fingerprint) asks for, and remove all others.
+        """Keep the complete files that ``wanted`` (name -> fingerprint) asks for, and remove all others.
 
         Raises:
             DataError: the folder was not made by a run of this ``kind`` (nothing is removed then), or
@@ -49,21 +49,24 @@ class Manifest:
         except DataError:
             before = cls(folder, {}, kind="")
         if before.kind != kind:
-            _refuse_foreign(folder, {MANIFEST} | set(wanted) if not before.kind else set())
-        same = {n: entry for n, entry in before.entries.items() if entry["fingerprint"] == wanted.get(n)}
-        kept = {name: entry for name, entry in same.items() if _is_whole(folder / name, entry["sha256"])}
+            _refuse_foreign(folder, {MANIFEST, *wanted} if not before.kind else set())
+        kept = {
+            name: entry
+            for name, entry in before.entries.items()
+            if entry["fingerprint"] == wanted.get(name) and _is_complete(folder / name, entry["sha256"])
+        }
         _remove_all_but(folder, {*kept, MANIFEST} if kept else set())
-        parts = cls(folder, kept, kind=kind, about=about)
+        manifest = cls(folder, kept, kind=kind, about=about)
         if len(kept) < len(before.entries):
-            parts._save()
-        return parts
+            manifest._save()
+        return manifest
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
-        """Read the manifest; the files themselves are checked by ``verify``.
+        """Read the manifest; ``verify`` checks the files themselves.
 
         Raises:
-            DataError: no manifest (the stage did not finish its first file), or one that is not ours.
+            DataError: there is no manifest (the stage did not finish its first file), or an invalid one.
         """
         path = folder / MANIFEST
         try:
@@ -84,7 +87,7 @@ class Manifest:
     def add(
         self, name: str, tensors: Mapping[str, Tensor], *, fingerprint: str, about: dict[str, Any]
     ) -> None:
-        """Write one file whole and enter it in the manifest (DataError where that is impossible)."""
+        """Write one file and enter it in the manifest (DataError if that is impossible)."""
         save_tensors(self.folder / name, tensors)
         entry = about | {"sha256": sha256_file(self.folder / name), "fingerprint": fingerprint}
         self.entries = dict(sorted((self.entries | {name: entry}).items()))
@@ -102,7 +105,7 @@ class Manifest:
                 why = other if name in self.entries else "is missing"
                 raise DataError(f"{self.folder / name} {why}. Run the stage that makes {self.folder} again.")
         for name, entry in self.entries.items():
-            if not _is_whole(self.folder / name, entry["sha256"]):
+            if not _is_complete(self.folder / name, entry["sha256"]):
                 raise DataError(
                     f"{self.folder / name} is missing or damaged: its SHA-256 is not the one in {MANIFEST}. "
                     f"Run the stage that makes {self.folder} again; it remakes this file alone."
@@ -113,7 +116,7 @@ class Manifest:
         write_json(self.folder / MANIFEST, head | {"files": self.entries})
 
 
-def _is_whole(path: Path, sha256: str) -> bool:
+def _is_complete(path: Path, sha256: str) -> bool:
     try:
         return sha256_file(path) == sha256
     except OSError:
@@ -121,10 +124,8 @@ def _is_whole(path: Path, sha256: str) -> bool:
 
 
 def _refuse_foreign(folder: Path, allowed: set[str]) -> None:
-    """A folder that is not known as ours may only hold what a killed run of ours can leave."""
-    if not folder.is_dir():
-        return
-    names = sorted(path.name for path in folder.iterdir())
+    """Raise DataError if a folder of another kind holds more than a killed run of ours can leave."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     foreign = [name for name in names if name not in allowed and not name.endswith(".tmp")]
     if foreign:
         raise DataError(
@@ -134,12 +135,9 @@ def _refuse_foreign(folder: Path, allowed: set[str]) -> None:
 
 
 def _remove_all_but(folder: Path, keep: set[str]) -> None:
-    if not folder.is_dir():
-        return
     try:
-        for path in folder.iterdir():
-            if path.name in keep:
-                continue
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name not in keep:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     except OSError as error:
         raise DataError(f"cannot remove {error.filename} from {folder}: {error.strerror}.") from error

@@ -1,115 +1,78 @@
-"""The same work for many pieces: here, in several processes, or on a Dask cluster."""
+"""One function over many items: in this process, in several processes, or on a cluster."""
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import entry_points
 from multiprocessing import get_context
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from adasde.errors import AdaSDEError, DataError
 
-PATIENCE = 5.0
-"""Seconds that a scheduler may take to answer."""
+EXECUTORS = "adasde.executors"
+"""Entry points, by kind of cluster, of functions ``address -> context manager of an Executor``."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def spread(
-    job: Callable[[Item], Result], pieces: Sequence[Item], *, workers: int = 1, dask: str | None = None
+    job: Callable[[Item], Result], items: Sequence[Item], pool: Executor | None
 ) -> Iterator[tuple[Item, Result]]:
-    """``(piece, job(piece))`` for all pieces, as they come.
+    """``(item, job(item))`` for all items, as they complete; without ``pool`` one after the other, here."""
+    if pool is None:
+        yield from ((item, job(item)) for item in items)
+        return
+    futures = {pool.submit(job, item): item for item in items}
+    for future in as_completed(list(futures)):
+        yield futures.pop(future), future.result()
 
-    ``workers``: processes of one thread each; 1: this one. ``dask``: the address of a scheduler, whose
-    workers see the same files. Elsewhere ``job`` and what it returns travel as pickles of our own.
+
+@contextmanager
+def executor(workers: int = 1, *, dask: str | None = None) -> Iterator[Executor | None]:
+    """Executor of ``workers`` processes, or of the Dask cluster at ``dask``; None for a single process.
+
+    Every process has one thread. Workers of Dask see the same files.
 
     Raises:
         AdaSDEError: Dask is not installed, or no scheduler answers.
         DataError: a process died.
     """
     if dask:
-        yield from in_cluster(connected(dask), job, pieces)
-    elif min(workers, len(pieces)) > 1:
-        with processes(min(workers, len(pieces)), "the stage") as pool:
-            futures = {pool.submit(job, piece): piece for piece in pieces}
-            for done in as_completed(futures):
-                yield futures[done], done.result()
+        with _cluster("dask", dask) as pool:
+            yield pool
+    elif workers > 1:
+        with _processes(workers) as pool:
+            yield pool
     else:
-        yield from ((piece, job(piece)) for piece in pieces)
+        yield None
 
 
-def in_cluster(
-    client: Any, job: Callable[[Item], Result], pieces: Sequence[Item]
-) -> Iterator[tuple[Item, Result]]:
-    """The same on the workers of a ``connected`` client, which is closed at the end."""
-    from distributed import as_completed as in_any_order
-
-    with client, client.as_current():
-        known = {client.submit(job, piece, pure=False): piece for piece in pieces}
-        for future in in_any_order(list(known)):
-            yield known[future], future.result()
+def _cluster(kind: str, address: str) -> AbstractContextManager[Executor]:
+    for point in entry_points(group=EXECUTORS, name=kind):
+        connect: Callable[[str], AbstractContextManager[Executor]] = point.load()
+        return connect(address)
+    raise AdaSDEError(
+        f"no installed package provides {kind} clusters. Install one with: pip install 'adasde[{kind}]'"
+    )
 
 
 @contextmanager
-def processes(workers: int, what: str) -> Iterator[ProcessPoolExecutor]:
-    """A pool of new processes of one thread each, for ``what`` (in the message).
-
-    Raises:
-        DataError: one of them died.
-    """
+def _processes(workers: int) -> Iterator[Executor]:
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start)
     try:
         yield pool
     except BrokenProcessPool as error:
         raise DataError(
-            f"a worker of {what} died, probably for lack of memory. Run the same command again with fewer "
-            "--workers: it carries on from what is done."
+            "a worker process died, probably for lack of memory. Run the same command again with fewer "
+            "--workers: it resumes where it stopped."
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def connected(address: str) -> Any:
-    """A client of the Dask scheduler at ``address``, to be used in a ``with`` block.
-
-    Raises:
-        AdaSDEError: Dask is not installed, or no scheduler answers there.
-    """
-    try:
-        from distributed import Client
-    except ModuleNotFoundError as error:
-        raise AdaSDEError("--dask needs Dask. Install it with: pip install 'adasde[dask]'.") from error
-    try:
-        with ThreadPoolExecutor(1) as aside:  # the caller may be in an event loop of its own
-            aside.submit(lambda: asyncio.run(_reach(address))).result()
-        return Client(address, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        reason = str(error) or f"nothing in {PATIENCE:g} seconds"
-        raise AdaSDEError(
-            f"no Dask scheduler answers at {address} ({reason}). Start one with `dask scheduler` and workers "
-            "with `dask worker`, and give the address that it prints, for instance --dask tcp://127.0.0.1:8786."
-        ) from error
-
-
-async def _reach(address: str) -> None:
-    """Connect and go.
-
-    A client that is not in an event loop waits for a silent port for ever; one that fails to connect is not
-    closed, and can hang the process when it is collected.
-    """
-    from distributed import Client
-
-    client = Client(address, timeout=PATIENCE, set_as_default=False, asynchronous=True)
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await client
-    finally:
-        await client.close(timeout=1)
 
 
 def one_thread() -> None:

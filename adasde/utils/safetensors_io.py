@@ -1,4 +1,4 @@
-"""Tensors on disk as safetensors: written whole, the same bytes every time, errors in plain words."""
+"""Tensors on disk as safetensors: atomic writes, reproducible bytes, errors with a remedy."""
 
 from __future__ import annotations
 
@@ -7,34 +7,49 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from adasde.errors import DataError
 from adasde.utils.atomic_io import atomic
 
+FINGERPRINT = "fingerprint"
 
-def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
-    """Write ``tensors``; equal content gives equal bytes.
+
+def save_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], *, fingerprint: str | None = None
+) -> None:
+    """Write ``tensors``, with a hash of what they depend on if given; equal content gives equal bytes.
 
     Raises:
         DataError: the folder cannot be written or the disk is full; nothing is left behind.
     """
-    data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    metadata = None if fingerprint is None else {FINGERPRINT: fingerprint}
+    data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
     with atomic(path) as temporary:
         temporary.write_bytes(data)
 
 
 def load_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """All tensors of a file; DataError (naming it) where it is missing or damaged."""
+    """All tensors of a file (DataError if it is missing or damaged)."""
     try:
         return safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
         raise damaged(path, error) from error
 
 
+def load_fitting(path: str | os.PathLike[str], fingerprint: str) -> dict[str, Tensor] | None:
+    """All tensors of a file saved with ``fingerprint``; None if it is missing, damaged or has another."""
+    try:
+        with safe_open(path, "pt") as stream:
+            fits = (stream.metadata() or {}).get(FINGERPRINT) == fingerprint
+        return load_tensors(path) if fits else None
+    except (OSError, SafetensorError, DataError):
+        return None
+
+
 def load_images(path: Path) -> Tensor:
-    """The tensor ``images`` of a file, uint8 [n, C, H, W] (DataError where there is none)."""
+    """The tensor ``images`` of a file, uint8 [n, C, H, W] (DataError if there is none)."""
     tensors = load_tensors(path)
     if "images" not in tensors:
         raise DataError(f"{path} has no tensor 'images'. Run the stage that makes it again.")
@@ -42,7 +57,7 @@ def load_images(path: Path) -> Tensor:
 
 
 def damaged(path: str | os.PathLike[str], error: Exception) -> DataError:
-    """What to say about a file of the pipeline that cannot be read."""
+    """The error for a file of the pipeline that cannot be read."""
     if not Path(path).exists():
         return DataError(
             f"{path} does not exist. Run the stage that makes it first (adasde --help lists them)."

@@ -1,4 +1,4 @@
-"""A Dask cluster that runs trials: asked in time whether it can, then used through prefect-dask."""
+"""A Dask cluster for the trials of a sweep: checked first, then used through prefect-dask."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adasde.errors import AdaSDEError
-from adasde.utils.parallel import connected
+from flows.system.dask import connect
 
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
 DELIVERY = 30.0
-"""Seconds that a worker may take to send Prefect its last events."""
+"""Seconds that a worker may take to send its last events to Prefect."""
 
 
 def require_cluster(address: str, project: Path) -> None:
-    """See that the scheduler answers and that its workers have the project and the package.
+    """Check that the scheduler answers and that its workers have the project and the package.
 
     Raises:
-        AdaSDEError: Dask is not installed, or one of these is not so; says what to do.
+        AdaSDEError: one of these fails, or Dask is not installed.
     """
     if find_spec("prefect_dask") is None or find_spec("distributed") is None:
         raise AdaSDEError(
             "--dask needs prefect-dask, which is not installed. Install it with: pip install 'adasde[dask]'"
         )
-    with connected(address) as client:
-        seen = client.run(_sees, str(project))
-    if not seen:
+    with connect(address) as client:
+        obstacles = client.run(_obstacle, str(project))
+    if not obstacles:
         raise AdaSDEError(
             f"the Dask scheduler at {address} has no workers. Start some in the environment of this project: "
             f"`dask worker {address} --nworkers 2 --nthreads 1 --no-nanny`."
         )
-    for worker, reason in seen.items():
+    for worker, reason in obstacles.items():
         if reason:
             raise AdaSDEError(
                 f"the Dask worker {worker} cannot run trials: {reason}. Workers need the same installation "
@@ -44,8 +44,8 @@ def require_cluster(address: str, project: Path) -> None:
             )
 
 
-def _sees(project: str) -> str:
-    """Why the worker that runs this cannot work in the project; empty if it can."""
+def _obstacle(project: str) -> str:
+    """The reason why the worker that runs this cannot run trials; empty if it can."""
     if find_spec("flows") is None or find_spec("prefect") is None:
         return "adasde[pipeline,dask] is not installed there"
     return "" if Path(project, "dvc.yaml").is_file() else f"there is no project in {project}"
@@ -56,7 +56,7 @@ def cluster(address: str, project: Path) -> Iterator[TaskRunner[Any]]:
     """Prefect's task runner on the cluster.
 
     Raises:
-        AdaSDEError: see ``require_cluster``.
+        AdaSDEError: as ``require_cluster``.
     """
     require_cluster(address, project)
     from prefect_dask import DaskTaskRunner
@@ -66,14 +66,14 @@ def cluster(address: str, project: Path) -> Iterator[TaskRunner[Any]]:
     with DaskTaskRunner(address=address) as runner:
         listen(runner.client)
         yield runner
-        with suppress(Exception):  # the trials are done: a cluster that has gone since then spoils nothing
+        with suppress(Exception):  # the trials are done: the cluster may be gone
             runner.client.run(_deliver, on_error="ignore")
 
 
 async def _deliver() -> None:
-    """Send what this worker still has to tell Prefect, events and logs, while its server is there.
+    """Flush the events and logs of this worker to Prefect while its server runs.
 
-    A worker that outlives the server of a sweep would try for minutes to reach it when it is to end.
+    A worker that outlives the server of a sweep would otherwise take minutes to end, trying to reach it.
     """
     from prefect.events.worker import EventsWorker
 

@@ -1,4 +1,4 @@
-"""Progress from Dask workers, forwarded to the sweep's own process through Dask events."""
+"""Progress of trials on the workers of Dask, forwarded by its events to the process of the sweep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOPIC = "adasde"
 
 
 class Messenger(Reporter):
-    """Sends everything to the scheduler of a worker of Dask."""
+    """Sends all progress to the scheduler of a worker of Dask."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -37,7 +37,7 @@ class Messenger(Reporter):
 
 
 def this_worker() -> Worker | None:
-    """The Dask worker that runs the calling task; None outside of one."""
+    """The worker of Dask whose task calls this; None in other processes."""
     if "distributed" not in sys.modules:
         return None
     from distributed import get_worker
@@ -49,12 +49,12 @@ def this_worker() -> Worker | None:
 
 
 def listen(client: Client) -> None:
-    """Tell the observer of this process what workers send from now on, until the client is closed."""
+    """Forward what workers send to the observer of this process until the client is closed."""
     handlers: dict[str, Callable[..., None]] = {
-        "planned": lambda stages, unchanged, where: reporter().planned(stages, unchanged, where=where),
-        "started": lambda stage: reporter().started(stage),
-        "advanced": lambda stage, *step: reporter().advanced(stage, Step(*step)),
-        "finished": lambda stage, outcome, seconds: reporter().finished(stage, outcome, seconds),
+        "planned": lambda stages, unchanged, where: observer().planned(stages, unchanged, where=where),
+        "started": lambda stage: observer().started(stage),
+        "advanced": lambda stage, *step: observer().advanced(stage, Step(*step)),
+        "finished": lambda stage, outcome, seconds: observer().finished(stage, outcome, seconds),
     }
 
     def handle(event: tuple[float, list[Any]]) -> None:

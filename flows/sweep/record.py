@@ -1,4 +1,4 @@
-"""A sweep in MLflow: one parent run, a child run for every trial and budget, a version of the best."""
+"""A sweep in MLflow: a parent run, a child run for every trial and budget, a version for each best trial."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PICTURE = "sweep.png"
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """The parent run of a sweep and what is known so far."""
+    """The parent run of a sweep and its results so far."""
 
     plan: Plan
     experiment: str
@@ -42,7 +42,7 @@ class SweepRecord:
 
     @staticmethod
     def start(plan: Plan, flow_run_id: str) -> SweepRecord:
-        """Find the parent run of this sweep, or make it.
+        """Find or create the parent run of this sweep.
 
         Raises:
             AdaSDEError: MLflow cannot be reached, or its database cannot be used.
@@ -57,7 +57,7 @@ class SweepRecord:
         return SweepRecord(plan, experiment, flow_run_id, summary)
 
     def known(self, trial: Trial) -> bool:
-        """Whether the outputs of a trial and their runs are all there; then its scores count."""
+        """Whether a trial is complete, with all outputs and their runs; then its scores are added."""
         outputs = self._outputs(trial)
         with _client() as client:
             found = {one.nfe: find_run(client, self.experiment, one, self._of(trial)) for one in outputs}
@@ -67,7 +67,7 @@ class SweepRecord:
         return True
 
     def add(self, trial: Trial) -> None:
-        """Log a trial that has ended well.
+        """Log a finished trial.
 
         Raises:
             AdaSDEError: MLflow cannot be used, or an output is missing or damaged.
@@ -82,11 +82,11 @@ class SweepRecord:
         self.summary.scores += scores
 
     def failed(self, trial: Trial, error: Exception) -> None:
-        """Note that a trial has failed, and why."""
+        """Record the failure of a trial."""
         self.summary.failures[trial.name] = str(error)
 
     def progress(self, trial: Trial) -> str:
-        """What came of a trial, and how many have ended."""
+        """One line with the result of a trial and the number of ended trials."""
         metric, summary = self.summary.metric, self.summary
         scores = [score for score in summary.scores if score.trial == trial.name]
         texts = [f"{metric} {score.text(metric)} at {score.nfe} NFE" for score in scores]
@@ -94,7 +94,7 @@ class SweepRecord:
         return f"{trial.name}: {', '.join(texts) or 'failed'} ({ended} of {summary.trials} trials)"
 
     def interrupted(self) -> None:
-        """Terminate the parent run, if MLflow is still reachable."""
+        """Mark the parent run as killed, if MLflow can still be reached."""
         try:
             with _client() as client:
                 client.set_terminated(self.summary.run_id, "KILLED")
@@ -102,7 +102,7 @@ class SweepRecord:
             return
 
     def finish(self, *, challenger: bool) -> Summary:
-        """Register the best of every budget, and let the parent run show everything.
+        """Register the best trial of every budget, and describe the sweep in the parent run.
 
         Raises:
             AdaSDEError: MLflow cannot be used.
@@ -162,7 +162,7 @@ def _client() -> Iterator[MlflowClient]:
 
 
 def _parent(client: MlflowClient, experiment: str, plan: Plan) -> str:
-    """The run of the sweep itself, which is under way again."""
+    """The run of the sweep itself, marked as running."""
     from mlflow.entities import Param
 
     query = f"tags.{SWEEP} = '{plan.id}' and tags.kind = 'sweep'"

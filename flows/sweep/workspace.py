@@ -1,4 +1,4 @@
-"""A folder in which a trial works on its own: the project's files, other params, the same cache of DVC."""
+"""The working folder of a trial: the project's files, its own params, and the project's DVC cache."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from flows.system import environment
 from flows.system.subprocesses import Crew
 
 OURS = (".cache", ".git", ".prefect", ".venv", "mlruns", "store", "dvc_plots", "dvc.lock", "params.yaml")
-"""What is never copied: state, and what a workspace has of its own; beside `.dvc` save its configuration."""
+"""Never copied: state, and files that every workspace has of its own. Of `.dvc` only its configuration is."""
 
 DVC_CONFIG = ".dvc/config"
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The files of ``project`` again in ``folder``, without what the stages write (``outs``)."""
+    """A copy of the files of ``project`` in ``folder``, without the outputs of stages (``outs``)."""
 
     project: Path
     folder: Path
@@ -35,13 +35,13 @@ class Workspace:
 
     @property
     def _mark(self) -> Path:
-        """Marker file of a complete workspace."""
+        """File that exists once the workspace is complete."""
         return self.folder / ".cache" / "workspace"
 
     def prepare(self, values: Mapping[str, Any], *, crew: Crew, lock: Path) -> None:
-        """Make it with ``values`` as params.yaml, and check out what ``lock`` (a dvc.lock) has.
+        """Create it with ``values`` as params.yaml, and check out the outputs in ``lock`` (a dvc.lock).
 
-        A complete one stays as it is, with the finished outputs of its stages.
+        A complete workspace is left as it is, so that finished stages are kept.
 
         Raises:
             DataError: the disk is full, or DVC cannot check out.
@@ -62,7 +62,7 @@ class Workspace:
         write_text(self._mark, f"{self.project}\n")
 
     def environment(self) -> dict[str, str]:
-        """For the processes of its stages: settings of the project, code of the workspace."""
+        """Environment of the stages: settings of the project, code of the workspace."""
         values = dict(os.environ) | environment.settings(self.project, os.environ)
         if (self.folder / "adasde").is_dir():
             others = (value for value in [values.get("PYTHONPATH")] if value)
@@ -71,7 +71,7 @@ class Workspace:
 
     def _copy_files(self, lock: Path) -> None:
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
-            if path.name != ".cache":  # which has the lock that the caller holds
+            if path.name != ".cache":  # it has the lock that the caller holds
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         for name in project_files(self.project, self.outs):
             target = self.folder / name
@@ -81,7 +81,7 @@ class Workspace:
             shutil.copy2(lock, self.folder / "dvc.lock")
 
     def _configure_dvc(self) -> None:
-        """As the project is configured on this machine, with its cache; git does not see the workspace."""
+        """Configure DVC as for the project on this machine, with its cache, and without git."""
         from dvc.config import Config
 
         theirs = Config(dvc_dir=str(self.project / ".dvc"))
@@ -94,17 +94,17 @@ class Workspace:
     def _check_out(self, crew: Crew) -> None:
         command = [sys.executable, "-m", "dvc", "--wait-for-lock", "checkout", "--force", "--allow-missing"]
         with crew.child(command, cwd=self.folder, env=self.environment()) as child:
-            tail = deque((line for line in child.lines() if line.strip()), maxlen=5)
+            tail = deque((f"  {line}" for line in child.lines() if line.strip()), maxlen=5)
             if child.wait():
-                said = "\n".join(f"  {line}" for line in tail)
                 raise DataError(
-                    f"DVC cannot check out what is unchanged into {self.folder}. Its last lines:\n{said}\n"
-                    "Fix the cause (see `dvc status` in the project), then start the same command again."
+                    f"DVC cannot check out the unchanged outputs into {self.folder}. Its last lines:\n"
+                    + "\n".join(tail)
+                    + "\nFix the cause (see `dvc status` in the project), then start the same sweep again."
                 )
 
 
 def project_files(project: Path, outs: tuple[str, ...]) -> list[str]:
-    """The files that make the project: what git tracks or would, outside git all that .gitignore leaves.
+    """The files of the project: tracked by git or not ignored; outside git, not in .gitignore.
 
     Raises:
         AdaSDEError: git fails.
@@ -130,7 +130,7 @@ def _git_files(project: Path) -> list[str]:
 
 
 def _plain_files(project: Path) -> Iterator[str]:
-    """Every file that the project's .gitignore does not name; folders that it names are not entered."""
+    """Every file that the project's .gitignore does not match; matching folders are skipped."""
     from pathspec import GitIgnoreSpec
 
     path = project / ".gitignore"

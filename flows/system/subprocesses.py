@@ -1,4 +1,4 @@
-"""Child processes that end with this one, and their output line by line."""
+"""Child processes that end with this one, with their output line by line."""
 
 from __future__ import annotations
 
@@ -36,10 +36,7 @@ class Child:
         )
 
     def lines(self) -> Iterator[str]:
-        """Standard output and error together, as they come, until both are closed.
-
-        None with ``output``, which takes them; without error where ``errors`` takes that.
-        """
+        """Lines of standard output and error until both are closed, without redirected ones."""
         for line in self._process.stdout or ():
             yield line.rstrip()
 
@@ -48,7 +45,7 @@ class Child:
         return self._process.poll()
 
     def stop(self) -> None:
-        """Ask it to end as by Ctrl-C, then by force; returns at once."""
+        """Interrupt it as by Ctrl-C, later kill it; returns at once."""
         assert self._process.stdin
         with suppress(OSError):
             self._process.stdin.close()
@@ -59,7 +56,7 @@ class Child:
 
 
 class Crew:
-    """Children that compute side by side: at most ``size`` at a time, all of them stopped together."""
+    """Children that run in parallel, at most ``size`` at a time, and are stopped together."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -70,13 +67,13 @@ class Crew:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Wait for a free place and hold it."""
+        """Wait for a free slot and hold it."""
         with self._places:
             yield
 
     @contextmanager
     def child(self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Iterator[Child]:
-        """Start a command; stopped with the others, and when the block ends early.
+        """Start a command; it is stopped with the others, or when the block ends early.
 
         Raises:
             InterruptedError: the crew was stopped before the command began.
@@ -95,7 +92,7 @@ class Crew:
                 self._children.discard(child)
 
     def stop(self) -> None:
-        """Interrupt every child; none starts any more."""
+        """Interrupt every child; no other is started."""
         with self._lock:
             self.stopping = True
             for child in self._children:

@@ -122,6 +122,15 @@ def test_sums_of_other_images_are_not_carried_on(tmp_path: Path) -> None:
     close(Statistics.load(out), expected(60))
 
 
+def test_sums_in_the_format_of_an_older_version_are_computed_again(tmp_path: Path) -> None:
+    data, out = fill(tmp_path / "images", 60), tmp_path / "a.npz"
+    with (tmp_path / ".a.npz.part").open("wb") as stream:
+        np.savez(stream, about=np.array('[40, "a hash"]'), centre=np.zeros(32))
+    reference_of(data, "digits", out=out)
+    close(Statistics.load(out), expected(60))
+    assert not list(tmp_path.glob(".*.part"))
+
+
 def large(width: int, height: int) -> bytes:
     return png(np.zeros((height, width), np.uint8))
 

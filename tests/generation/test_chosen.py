@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from adasde.cli.main import app
 from adasde.errors import CheckpointError, ParamsError
 from adasde.generation import Request, draw_seeds
-from adasde.generation.conditions import parse_classes, parse_prompts, recorded
+from adasde.generation.conditions import described, parse_classes, parse_prompts
 from adasde.generation.sinks import RECORDS, file_of
 from adasde.models.loading import load_model
 
@@ -76,7 +76,7 @@ def test_classes_take_turns_by_the_seed(glyphs: Request) -> None:
     assert made(draw("10-15", "all", "--classes", "7,0,3", "--batch", "4")) == 6
     assert made(draw("11,14", "some", "--classes", "7,0,3", "--batch", "1")) == 2
     seeds, classes = [*range(10, 16)], [0, 3, 7, 0, 3, 7]  # 10 % 3 = 1
-    alone = pixels(draw_seeds(glyphs, seeds, asked=classes))
+    alone = pixels(draw_seeds(glyphs, seeds, conditions=classes))
     ours = np.stack([image_of("all", seed) for seed in seeds])
     assert np.abs(ours - alone).max() <= 1
     assert np.abs(ours - pixels(draw_seeds(glyphs, seeds))).max() > 50
@@ -86,7 +86,7 @@ def test_classes_take_turns_by_the_seed(glyphs: Request) -> None:
 
 def test_one_class(glyphs: Request) -> None:
     assert made(draw("0-3", "three", "--class", "3")) == 4
-    alone = pixels(draw_seeds(glyphs, range(4), asked=[3] * 4))
+    alone = pixels(draw_seeds(glyphs, range(4), conditions=[3] * 4))
     assert np.abs(np.stack([image_of("three", seed) for seed in range(4)]) - alone).max() <= 1
 
 
@@ -124,7 +124,7 @@ def test_the_comparison_and_the_grid_have_the_same_classes(
 def test_prompts_of_a_file_take_turns(texts: Request) -> None:
     Path("wishes.txt").write_text("\n".join(PROMPTS) + "\n\n")
     assert made(draw("4-6", "out", "--prompts", "wishes.txt", "--batch", "2")) == 3
-    alone = pixels(draw_seeds(texts, [4, 5, 6], asked=[PROMPTS[1], PROMPTS[2], PROMPTS[0]]))
+    alone = pixels(draw_seeds(texts, [4, 5, 6], conditions=[PROMPTS[1], PROMPTS[2], PROMPTS[0]]))
     ours = np.stack([image_of("out", seed) for seed in (4, 5, 6)])
     assert np.abs(ours - alone).max() <= 1
     assert json.loads((Path("out") / RECORDS / "about.json").read_text())["prompts"] == PROMPTS
@@ -134,19 +134,19 @@ def test_prompts_of_a_file_take_turns(texts: Request) -> None:
 
 def test_the_prompts_of_the_folder_are_settings_too(texts: Request, tmp_path: Path) -> None:
     """A prompts.txt that is changed between two calls is seen."""
-    from adasde.generation.drawing import loaded
+    from adasde.generation.drawing import cached_model
 
     (tmp_path / "text/prompts.txt").write_text("cat\n")
     assert made(draw("0", "images.zip")) == 1
     with zipfile.ZipFile("images.zip") as archive:
         assert json.loads(archive.comment)["prompts"] == ["cat"]
     (tmp_path / "text/prompts.txt").write_text("a cat\n")
-    loaded.cache_clear()  # another process
+    cached_model.cache_clear()  # another process
     refused(draw("0", "images.zip"), "other settings (prompts changed)")
 
 
 def test_many_prompts_are_recorded_by_their_hash(texts: Request) -> None:
-    about = recorded(load_model(texts.model), tuple(f"cat {k}" for k in range(9999)))["prompts"]
+    about = described(load_model(texts.model), tuple(f"cat {k}" for k in range(9999)))["prompts"]
     assert about["count"] == 9999 and len(about["sha256"]) == 64
 
 
@@ -159,7 +159,7 @@ def test_classes_and_prompts_that_no_model_takes(glyphs: Request) -> None:
 
 
 def test_a_text_to_image_model_has_no_classes(texts: Request) -> None:
-    refused(draw("0", "out", "--classes", "3"), "has no classes; say --prompts instead.")
+    refused(draw("0", "out", "--classes", "3"), "has no classes; use --prompts instead.")
 
 
 def test_wrong_usage(glyphs: Request) -> None:

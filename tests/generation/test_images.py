@@ -19,7 +19,7 @@ import adasde
 from adasde.cli.main import app
 from adasde.errors import CoefficientsError, ParamsError
 from adasde.generation import Request, draw_seeds, parse_seeds
-from adasde.generation.sinks import Bucket, Folder, file_of
+from adasde.generation.sinks import ImageFolder, ImageSink, file_of
 from adasde.models.loading import load_model
 from adasde.storage import LocalStore
 from adasde.utils.batching import chunks
@@ -198,12 +198,15 @@ def test_a_bucket_is_a_place_too(coefficients: Path, tmp_path: Path) -> None:
     table = adasde.Coefficients.load(coefficients)
     request = Request("digits", table.to_document())
     images = draw_seeds(request, [3, 4])
-    places = Folder(tmp_path / "folder"), Bucket(LocalStore(tmp_path / "store"))
-    for place in places:
-        place.belongs({"model": "digits"})
-        place.add([3, 4], images)
-        assert place.finished([4, 3, 5]) == {3, 4}
-    assert list(places[0].read([3, 4])) == list(places[1].read([3, 4]))
+    sinks = [ImageSink(ImageFolder(tmp_path / "folder")), ImageSink(LocalStore(tmp_path / "store"))]
+    for sink in sinks:
+        sink.claim({"model": "digits"})
+        sink.add([3, 4], images)
+        assert sink.finished([4, 3, 5]) == {3, 4}
+    assert list(sinks[0].read([3, 4])) == list(sinks[1].read([3, 4]))
+    assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == [".records", "000000"]
+    (tmp_path / "store" / file_of(3)).write_bytes(b"altered")
+    assert sinks[1].finished([4, 3]) == {4}
 
 
 def test_a_worker_that_holds_other_weights_refuses_to_draw(coefficients: Path) -> None:
@@ -232,7 +235,7 @@ def test_a_dask_cluster_draws_the_same_images(draw: Draw) -> None:
 
 
 def test_a_cluster_that_is_not_there(draw: Draw, monkeypatch) -> None:
-    monkeypatch.setattr("adasde.utils.parallel.PATIENCE", 1.0)
+    monkeypatch.setattr("flows.system.dask.TIMEOUT", 1.0)
     result = draw("0-3", "out", "--dask", "tcp://127.0.0.1:9")
     assert result.exit_code == 1
     assert "no Dask scheduler answers at tcp://127.0.0.1:9 (nothing in 1 seconds)" in result.stderr

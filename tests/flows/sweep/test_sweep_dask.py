@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import distributed
 import pytest
+from dask_clients import open_clients
 from projects import Project
 from waiting import eventually
 
@@ -57,13 +57,6 @@ def telling_prefect(address: str) -> set[str]:
     with distributed.Client(address, set_as_default=False) as client:
         names = client.run(lambda: [thread.name for thread in threading.enumerate()])
     return {name for found in names.values() for name in found} & {"EventsWorkerThread", "APILogWorkerThread"}
-
-
-def open_clients() -> set[int]:
-    """The clients of this process that nobody has closed."""
-    gc.collect()
-    clients = [thing for thing in gc.get_objects() if type(thing) is distributed.Client]
-    return {id(client) for client in clients if client.status != "closed"}
 
 
 def test_a_scheduler_that_does_not_answer_is_told_in_seconds(tmp_path: Path) -> None:
