@@ -49,12 +49,12 @@ def this_worker() -> Worker | None:
 
 
 def listen(client: Client) -> None:
-    """Forward what workers send to the observer of this process until the client is closed."""
+    """Forward what workers send to the reporter of this process until the client is closed."""
     handlers: dict[str, Callable[..., None]] = {
-        "planned": lambda stages, unchanged, where: observer().planned(stages, unchanged, where=where),
-        "started": lambda stage: observer().started(stage),
-        "advanced": lambda stage, *step: observer().advanced(stage, Step(*step)),
-        "finished": lambda stage, outcome, seconds: observer().finished(stage, outcome, seconds),
+        "planned": lambda stages, unchanged, where: reporter().planned(stages, unchanged, where=where),
+        "started": lambda stage: reporter().started(stage),
+        "advanced": lambda stage, *step: reporter().advanced(stage, Step(*step)),
+        "finished": lambda stage, outcome, seconds: reporter().finished(stage, outcome, seconds),
     }
 
     def handle(event: tuple[float, list[Any]]) -> None:
