@@ -31,8 +31,8 @@ from adasde.config.params import load_params
 from adasde.distillation.distill import start_table
 from adasde.models.loading import load_model
 from adasde.sampling.solvers import evaluations_of
-from adasde.stages import fetch
-from adasde.stages import teacher as teacher_stage
+from adasde.stages.fetch import fetch
+from adasde.stages.teacher import teacher as teacher_stage
 
 HERE = Path(__file__).parent
 

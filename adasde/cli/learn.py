@@ -38,12 +38,12 @@ def teacher(
     The bytes do not depend on --workers or --dask.
     """
     values = params_of(params)
-    from adasde import stages
+    from adasde.stages.teacher import teacher as run
 
     target = out or DATA / f"teacher/nfe{nfe}"
     tell(
         "teacher",
-        stages.teacher(values, nfe, checkpoint=checkpoint, out=target, workers=workers, dask=dask),
+        run(values, nfe, checkpoint=checkpoint, out=target, workers=workers, dask=dask),
         as_json,
     )
 
@@ -63,12 +63,12 @@ def distill(
     distill.batch or less; the bytes do not depend on how many.
     """
     values = params_of(params)
-    from adasde import stages
+    from adasde.stages.distill import distill as run
     from adasde.utils.devices import rank_of
 
     source = teacher or DATA / f"teacher/nfe{nfe}"
     target = out or DATA / f"distill/nfe{nfe}"
     given = {"checkpoint": checkpoint, "teacher": source, "reference": reference}
-    summary = stages.distill(values, nfe, **given, out=target)
+    summary = run(values, nfe, **given, out=target)
     if rank_of()[0] == 0:
         tell("distill", summary, as_json)

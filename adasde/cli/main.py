@@ -109,9 +109,9 @@ def fetch(
     if offline:
         os.environ["ADASDE_OFFLINE"] = "1"
     values = params_of(params)
-    from adasde import stages
+    from adasde.stages.fetch import fetch as run
 
-    tell("fetch", stages.fetch(values, out=out or CHECKPOINT), as_json)
+    tell("fetch", run(values, out=out or CHECKPOINT), as_json)
 
 
 @app.command(epilog="Example: adasde reference --data images.zip --model my-model --out mine.npz")
@@ -140,17 +140,17 @@ def reference(
     if data is not None:
         if out is None or out.suffix != ".npz" or metrics is not None:
             raise typer.BadParameter("goes with --out FILE.npz, and without --metrics", param_hint="--data")
-        from adasde.stages import reference_of
+        from adasde.evaluation.statistics import reference_of
 
         tell("reference", reference_of(data, model or checkpoint, out=out), as_json)
         return
     values = params_of(params)
-    from adasde import stages
+    from adasde.stages.reference import reference as run
 
     target = metrics or DATA / "metrics/floor.json"
     tell(
         "reference",
-        stages.reference(values, checkpoint, out=out or DATA / "reference", metrics=target),
+        run(values, checkpoint, out=out or DATA / "reference", metrics=target),
         as_json,
     )
 
@@ -178,9 +178,9 @@ def evaluate(
 ) -> None:
     """FID, KID, precision and recall of every row of samples."""
     values = params_of(params)
-    from adasde import stages
+    from adasde.stages.evaluate import evaluate as run
 
-    summary = stages.evaluate(
+    summary = run(
         values,
         nfe,
         checkpoint=checkpoint,

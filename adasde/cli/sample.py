@@ -101,13 +101,13 @@ def sample(
         return
     if nfe is None or classes is not None or prompts is not None:
         raise typer.BadParameter("say which images: --seeds 0-99 with --coefficients and --out, or --nfe 5.")
-    from adasde import stages
     from adasde.config.params import load_params
+    from adasde.stages.sample import sample as run_stage
 
     source = coefficients or DATA / "distill" / f"nfe{nfe}" / "coefficients.json"
     target = Path(out) if out else DATA / "samples" / f"nfe{nfe}"
     values = load_params(params)
-    summary = stages.sample(values, nfe, checkpoint=checkpoint, coefficients=source, out=target, force=force)
+    summary = run_stage(values, nfe, checkpoint=checkpoint, coefficients=source, out=target, force=force)
     tell("sample", summary, as_json)
 
 

@@ -87,7 +87,11 @@ def test_the_command_says_what_comes_and_overwrites_nothing(tmp_path: Path) -> N
 
 def test_predicted_evaluations_are_those_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from adasde.models.preconditioning import Preconditioned
-    from adasde.stages import distill, fetch, reference, sample, teacher
+    from adasde.stages.distill import distill
+    from adasde.stages.fetch import fetch
+    from adasde.stages.reference import reference
+    from adasde.stages.sample import sample
+    from adasde.stages.teacher import teacher
 
     params = load_params(write_params(tmp_path, tiny_values()))
     counted: Counter[str] = Counter()

@@ -24,7 +24,7 @@ from adasde.sampling.coefficients import MULTISTEP, Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.wrappers import Counting
 from adasde.stages.common import judged_model, student_grid, trained_model
-from adasde.stages.learn import teacher_origin
+from adasde.stages.teacher import teacher_origin
 from adasde.utils.batching import chunks
 from adasde.utils.manifest import Manifest
 from adasde.utils.pixels import to_uint8
@@ -206,8 +206,8 @@ def test_a_conditional_model_goes_through_every_stage_with_the_classes_of_its_se
 def test_samples_of_a_latent_model_are_decoded_before_they_are_judged(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn, prepare, sample, common = (
-        import_module(f"adasde.stages.{name}") for name in ("learn", "prepare", "sample", "common")
+    distill, reference, sample, common = (
+        import_module(f"adasde.stages.{name}") for name in ("distill", "reference", "sample", "common")
     )
     latent = replace(load_model("digits"), decode=torch.zeros_like)  # every image is grey
     monkeypatch.setattr(common, "load_model", lambda checkpoint, **_: latent)
@@ -217,9 +217,9 @@ def test_samples_of_a_latent_model_are_decoded_before_they_are_judged(
     )
     for file in (project / "grey").glob("*.safetensors"):
         assert load_tensors(file)["images"].unique().numel() == 1
-    images, _ = prepare._floor(params, latent)
+    images, _ = reference._floor(params, latent)
     assert images.unique().numel() == 1
-    learn.distill(params, 3, teacher=project / "data/teacher/nfe3", out=project / "learned", **given)
+    distill.distill(params, 3, teacher=project / "data/teacher/nfe3", out=project / "learned", **given)
     with (project / "learned/loss.csv").open(newline="") as stream:
         assert {float(row["features"]) for row in csv.DictReader(stream)} == {0.0}
 
@@ -228,12 +228,12 @@ def test_the_stage_distils_against_real_images(values: dict, project: Path, tmp_
     """The multistep form with the energy distance; without real images it says what to do."""
     values["distill"] |= {"solver": MULTISTEP, "learn_grid": True, "energy_weight": 1.0, "gamma_max": 0.0}
     params = check_params(values)
-    learn = import_module("adasde.stages.learn")
+    teacher, distill = (import_module(f"adasde.stages.{name}") for name in ("teacher", "distill"))
     folders = {"checkpoint": project / "data/checkpoint", "teacher": tmp_path / "teacher"}
-    learn.teacher(params, 3, checkpoint=folders["checkpoint"], out=folders["teacher"])
+    teacher.teacher(params, 3, checkpoint=folders["checkpoint"], out=folders["teacher"])
     kept = load_tensors(folders["teacher"] / "shard-00000.safetensors")["states"]
     assert kept.shape == (2, 16, 1, 8, 8)  # nothing asks for the nodes between
-    learn.distill(params, 3, **folders, reference=project / "data/reference", out=tmp_path / "learned")
+    distill.distill(params, 3, **folders, reference=project / "data/reference", out=tmp_path / "learned")
     table = Coefficients.load(tmp_path / "learned/coefficients.json")
     assert (table.solver, table.nfe, table.steps) == (MULTISTEP, 3, 4)
     with (tmp_path / "learned/loss.csv").open(newline="") as stream:
@@ -248,7 +248,7 @@ def test_the_stage_distils_against_real_images(values: dict, project: Path, tmp_
     assert known.shape == (1797, 32) and known.dtype == torch.float32
     save_tensors(tmp_path / "moments/features.safetensors", {"features": torch.zeros(0, 0)})
     with pytest.raises(DataError, match=r"energy_weight compares with real images.*evaluate\.reference"):
-        learn.distill(params, 3, **folders, reference=tmp_path / "moments", out=tmp_path / "other")
+        distill.distill(params, 3, **folders, reference=tmp_path / "moments", out=tmp_path / "other")
 
 
 def test_guidance_reaches_every_stage(values: dict, tmp_path: Path) -> None:

@@ -1,145 +1,35 @@
-"""Teacher trajectories, and the coefficients distilled from them."""
+"""The coefficients distilled from the teacher's trajectories."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import lru_cache, partial
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from adasde.config.params import Params
 from adasde.distillation.distill import Progress, iterations
 from adasde.distillation.distill import distill as train
 from adasde.distillation.losses import Features
-from adasde.distillation.teacher import Teacher
-from adasde.distillation.trajectories import Trajectories, shards, write_trajectories
+from adasde.distillation.trajectories import Trajectories, shards
 from adasde.distillation.warm_start import fitted
 from adasde.distillation.warm_start import origin as begun_with
-from adasde.errors import CheckpointError, DataError
+from adasde.errors import DataError
 from adasde.evaluation.features import Summary
 from adasde.evaluation.protocol import FEATURES
 from adasde.sampling.coefficients import Coefficients
-from adasde.sampling.noise import latents
-from adasde.stages.common import made_with, student_grid, trained_model
+from adasde.stages.common import student_grid, trained_model
+from adasde.stages.teacher import teacher_origin
 from adasde.types import Model
 from adasde.utils.atomic_io import sha256_json, write_text
-from adasde.utils.batching import in_chunks
 from adasde.utils.distributed import Group, joined
-from adasde.utils.parallel import spread
 from adasde.utils.progress import track
 from adasde.utils.safetensors_io import load_tensors
 from adasde.utils.version import VERSION
-
-
-def teacher(
-    params: Params, nfe: int, *, checkpoint: Path, out: Path, workers: int = 1, dask: str | None = None
-) -> Summary:
-    """Write the teacher's states at the student's nodes as shards; whole shards that fit are kept.
-
-    Of a student that learns its grid, whose inner nodes are not the teacher's, the states at both ends.
-
-    ``workers`` processes, or those of the Dask scheduler at ``dask``, compute a shard each; the bytes are
-    the same.
-
-    Raises:
-        SolverError: ``nfe`` does not fit the student.
-        CheckpointError: the model cannot be loaded, or a worker finds other weights.
-        DataError: ``out`` cannot be written, or holds files of somebody else.
-        AdaSDEError: no Dask scheduler answers.
-    """
-    recipe = params.for_nfe(nfe)
-    model = trained_model(params, checkpoint)
-    plan = shards(recipe.training_seeds, recipe.teacher.shard)
-    alone = workers == 1 and dask is None
-    with track(recipe.teacher.trajectories, f"teacher@{nfe}", "trajectories") as advance:
-
-        def elsewhere(pieces: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
-            job = partial(_shard, params.model_dump_json(), nfe, str(checkpoint.absolute()), model.sha256)
-            for seeds, states in spread(job, pieces, workers=workers, dask=dask):
-                advance(len(seeds))
-                yield seeds, torch.from_numpy(states)
-
-        def here(pieces: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
-            return ((seeds, _states(recipe, nfe, model, seeds, advance)) for seeds in pieces)
-
-        made = write_trajectories(
-            out,
-            plan,
-            made_from=teacher_origin(params, nfe, model=model),
-            states=here if alone else elsewhere,
-            reused=advance,
-        )
-    return {"out": str(out), "made": made, "reused": len(plan) - made}
-
-
-_loading = Lock()
-
-
-def _shard(params: str, nfe: int, checkpoint: str, sha256: str, seeds: range) -> np.ndarray:
-    """The states of one shard in another process, which loads the model itself."""
-    with _loading:  # a worker of Dask may have several threads
-        known, model = _loaded(params, checkpoint, sha256)
-    return _states(known.for_nfe(nfe), nfe, model, seeds).numpy()
-
-
-@lru_cache(maxsize=1)
-def _loaded(params: str, checkpoint: str, sha256: str) -> tuple[Params, Model]:
-    """Parameters (JSON) and their model, once for all shards of a process, again where the weights change.
-
-    Raises:
-        CheckpointError: the checkpoint has other weights than where the shards were asked for.
-    """
-    known = Params.model_validate_json(params)
-    model = trained_model(known, Path(checkpoint))
-    if model.sha256 != sha256:
-        raise CheckpointError(
-            f"{checkpoint} has weights of sha256 {model.sha256[:12]}… on this worker, and {sha256[:12]}… "
-            "where the shards were asked for: give all workers the same files."
-        )
-    return known, model
-
-
-def _states(
-    recipe: Params, nfe: int, model: Model, seeds: range, advance: Callable[[int], None] = lambda count: None
-) -> Tensor:
-    """The teacher's states [N+1, B, *shape] of ``seeds``, or [2, B, *shape] at both ends."""
-    grid, settings = recipe.schedule, recipe.teacher
-    solver = Teacher(solver=settings.solver, inserted=settings.inserted, substeps=settings.substeps)
-
-    def states(piece: range) -> Tensor:
-        return solver.states(
-            model.bind(piece),
-            latents(piece, model.shape, device=model.device),
-            schedule=grid.name,
-            steps=recipe.steps(nfe),
-            sigma_min=grid.sigma_min,
-            sigma_max=grid.sigma_max,
-            rho=grid.rho,
-            inner=not recipe.distill.learn_grid,
-        ).cpu()
-
-    return in_chunks(seeds, settings.batch, states, advance=advance, dim=1)
-
-
-def teacher_origin(params: Params, nfe: int, *, model: Model) -> dict[str, Any]:
-    """All that a trajectory depends on, beside its seed."""
-    recipe = params.for_nfe(nfe)
-    settings = recipe.teacher.model_dump(include={"solver", "inserted", "substeps", "batch"})
-    return {
-        **made_with(params, model, "distillation/teacher.py"),
-        "steps": recipe.steps(nfe),
-        "schedule": recipe.schedule.model_dump(exclude={"per_nfe"}),
-        "teacher": settings,
-        "kept": "both ends" if recipe.distill.learn_grid else "all nodes",
-    }
 
 
 def distill(

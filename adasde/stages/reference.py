@@ -1,4 +1,4 @@
-"""What comes first: the checkpoint, the real images and what the model itself can do."""
+"""The real images, their statistics, and what the model itself can do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from adasde.evaluation.further import check_further, save_further
 from adasde.evaluation.metrics import image_features
 from adasde.evaluation.protocol import FEATURES, FLOOR, REAL, STATISTICS, Evaluator
 from adasde.evaluation.reference_data import real_or_moments
-from adasde.models.hub import fetch as fetching
 from adasde.sampling import integrate
 from adasde.sampling.noise import latents
 from adasde.sampling.schedules import schedule
@@ -29,29 +28,6 @@ from adasde.utils.safetensors_io import save_tensors
 
 FLOOR_SOLVER, FLOOR_SCHEDULE, FLOOR_RHO = "heun", "polynomial", 7.0
 """The many-step sampler: EDM's deterministic one (Karras et al., 2206.00364)."""
-
-
-def fetch(params: Params, *, out: Path) -> Summary:
-    """Copy the verified checkpoint of ``params.model`` into ``out``, with ``features``, ``prompts`` and
-    ``judges``.
-
-    That of a model card is fetched; of a pipeline or a function there is a link.
-
-    Raises:
-        CheckpointError: there is no such model, extractor or file of prompts, or a file is damaged or
-            another one than it was.
-        StoreError: they cannot be fetched.
-        DataError: ``out`` cannot be written.
-    """
-    fetching.fetch(
-        params.model,
-        out,
-        features=params.features,
-        prompts=params.prompts,
-        judges=params.judges,
-        name=params.model_name,
-    )
-    return {"out": str(out), "model": params.model}
 
 
 def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> Summary:
