@@ -15,17 +15,13 @@ from adasde.models.conditioning import with_random_classes
 from adasde.models.loading import load_model
 from adasde.models.precision import Runtime
 from adasde.sampling.schedules import schedule
+from adasde.stages.code import code_hash
 from adasde.types import Model
-from adasde.utils.atomic_io import sha256_file, sha256_json
+from adasde.utils.atomic_io import sha256_json
 from adasde.utils.devices import default_device
 
-CODE = (
-    "sampling/integrate.py",
-    "sampling/noise.py",
-    "sampling/schedules.py",
-    "sampling/solvers/*.py",
-    "models/**/*.py",
-)
+FEATURES = "features.safetensors"
+"""Features of real images for the energy distance; empty where only statistics are known."""
 
 
 def trained_model(params: Params, checkpoint: Path) -> Model:
@@ -60,22 +56,12 @@ def student_grid(params: Params, nfe: int) -> Tensor:
     return schedule(grid.name, steps, sigma_min=grid.sigma_min, sigma_max=grid.sigma_max, rho=grid.rho)
 
 
-def made_with(params: Params, model: Model, *files: str) -> dict[str, Any]:
-    """What a computed file depends on besides its seeds: weights, guidance, arithmetic, and our code.
-
-    ``files`` of the package compute it beside ``CODE``; dvc.yaml names them all.
-    """
-    code = code_hash(*files)
+def made_with(stage: str, params: Params, model: Model) -> dict[str, Any]:
+    """What a file of ``stage`` depends on besides its seeds: weights, guidance, arithmetic, and our code."""
     guided: dict[str, Any] = {} if model.guidance == 1 else {"guidance": model.guidance}
     if params.network != NetworkParams():
         guided["network"] = params.network.model_dump()
     if model.prompts:
         guided["prompts"] = sha256_json(list(model.prompts))
-    return {"model": model.name, "sha256": model.sha256, "torch": torch.__version__, "code": code, **guided}
-
-
-def code_hash(*files: str) -> str:
-    """Hex SHA-256 of ``CODE`` and of further ``files`` of the package."""
-    package = Path(__file__).parents[1]
-    sources = [path for name in (*CODE, *files) for path in sorted(package.glob(name))]
-    return sha256_json([[path.name, sha256_file(path)] for path in sources])
+    versions = {"torch": torch.__version__, "code": code_hash(stage)}
+    return {"model": model.name, "sha256": model.sha256, **versions, **guided}

@@ -15,16 +15,15 @@ from adasde.config.params import Params
 from adasde.distillation.distill import Progress, iterations
 from adasde.distillation.distill import distill as train
 from adasde.distillation.losses import Features
-from adasde.distillation.trajectories import Trajectories, shards
+from adasde.distillation.shards import shards
+from adasde.distillation.trajectories import Trajectories
 from adasde.distillation.warm_start import fitted
 from adasde.distillation.warm_start import origin as begun_with
 from adasde.errors import DataError
-from adasde.evaluation.features import Summary
-from adasde.evaluation.protocol import FEATURES
 from adasde.sampling.coefficients import Coefficients
-from adasde.stages.common import student_grid, trained_model
+from adasde.stages.common import FEATURES, student_grid, trained_model
 from adasde.stages.teacher import teacher_origin
-from adasde.types import Model
+from adasde.types import Model, Summary
 from adasde.utils.atomic_io import sha256_json, write_text
 from adasde.utils.distributed import Group, joined
 from adasde.utils.progress import track

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from adasde.config.params import Params
-from adasde.evaluation.features import Summary
 from adasde.models.hub import fetch as fetching
+from adasde.types import Summary
 
 
 def fetch(params: Params, *, out: Path) -> Summary:

@@ -9,17 +9,17 @@ from torch import Tensor
 
 from adasde.config.params import Params
 from adasde.distillation.energy import thinned
-from adasde.evaluation.features import Summary, extractor_of
+from adasde.evaluation.features import extractor_of
 from adasde.evaluation.further import check_further, save_further
 from adasde.evaluation.metrics import image_features
-from adasde.evaluation.protocol import FEATURES, FLOOR, REAL, STATISTICS, Evaluator
+from adasde.evaluation.protocol import FLOOR, REAL, STATISTICS, Evaluator
 from adasde.evaluation.reference_data import real_or_moments
 from adasde.sampling import integrate
 from adasde.sampling.noise import latents
 from adasde.sampling.schedules import schedule
 from adasde.sampling.wrappers import Counting
-from adasde.stages.common import judged_model
-from adasde.types import Model
+from adasde.stages.common import FEATURES, judged_model
+from adasde.types import Model, Summary
 from adasde.utils.atomic_io import write_json
 from adasde.utils.batching import in_chunks
 from adasde.utils.pixels import to_uint8

@@ -13,14 +13,13 @@ from torch import Tensor
 
 from adasde.config.params import STUDENT, Baseline, Params, row_file
 from adasde.errors import CoefficientsError
-from adasde.evaluation.features import Summary
 from adasde.sampling import integrate
 from adasde.sampling.coefficients import TABLE, Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.schedules import schedule
 from adasde.sampling.wrappers import Counting
 from adasde.stages.common import judged_model, made_with
-from adasde.types import Denoiser, Model
+from adasde.types import Denoiser, Model, Summary
 from adasde.utils.atomic_io import sha256_json, write_json
 from adasde.utils.batching import in_chunks
 from adasde.utils.manifest import Manifest
@@ -73,7 +72,7 @@ def sample(
     rows += [_baseline(label, row, recipe, nfe=nfe) for label, row in recipe.baselines.items()]
     settings = recipe.sample
     about = {
-        **made_with(params, model, "sampling/coefficients.py", "sampling/wrappers.py"),
+        **made_with("sample", params, model),
         "seeds": [settings.first_seed, settings.seeds.stop],
         "batch": settings.batch,
         **chosen_classes(recipe),

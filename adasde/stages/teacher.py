@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from adasde.config.params import Params
+from adasde.distillation.shards import shards, write_trajectories
 from adasde.distillation.teacher import Teacher
-from adasde.distillation.trajectories import shards, write_trajectories
 from adasde.errors import CheckpointError
-from adasde.evaluation.features import Summary
 from adasde.sampling.noise import latents
 from adasde.stages.common import made_with, trained_model
-from adasde.types import Model
+from adasde.types import Model, Summary
 from adasde.utils.batching import in_chunks
 from adasde.utils.parallel import spread
 from adasde.utils.progress import track
@@ -120,7 +119,7 @@ def teacher_origin(params: Params, nfe: int, *, model: Model) -> dict[str, Any]:
     recipe = params.for_nfe(nfe)
     settings = recipe.teacher.model_dump(include={"solver", "inserted", "substeps", "batch"})
     return {
-        **made_with(params, model, "distillation/teacher.py"),
+        **made_with("teacher", params, model),
         "steps": recipe.steps(nfe),
         "schedule": recipe.schedule.model_dump(exclude={"per_nfe"}),
         "teacher": settings,

@@ -172,9 +172,9 @@ def test_chunks_cover_the_seeds_in_order() -> None:
 
 def test_files_made_by_other_code_are_made_again(project: Path) -> None:
     def before() -> None:
-        from adasde.stages import common
+        from adasde.stages.code import CODE
 
-        common.CODE = (*common.CODE, "utils/atomic_io.py")
+        CODE["teacher"] = (*CODE["teacher"], "utils/atomic_io.py")
 
     ended = command([*STAGES["teacher"], "--json"], project, before=before)
     assert json.loads(ended.out)["made"] == 3
