@@ -47,12 +47,12 @@ def work(params: Params, shape: tuple[int, ...], image: tuple[int, ...] | None =
     floor = sample.count * 2 * params.evaluate.floor_steps  # Heun's method
     stages = [Work("reference", floor, 0, sample.count * pixels)]
     for nfe in params.nfe:
-        recipe, steps = params.for_nfe(nfe), params.steps(nfe)
-        teacher, settings = recipe.teacher, recipe.distill.settings()
-        fine = steps * (teacher.inserted + 1) * teacher.substeps * evaluations_of(teacher.solver)
-        kept = 2 if settings.learn_grid else steps + 1
+        budget = params.at(nfe)
+        teacher, settings = budget.params.teacher, budget.settings
+        fine = budget.steps * (teacher.inserted + 1) * teacher.substeps * evaluations_of(teacher.solver)
+        kept = 2 if settings.learn_grid else budget.steps + 1
         states = 4 * math.prod(shape) * teacher.trajectories * kept
-        rows = 1 + len(recipe.baselines)
+        rows = 1 + len(budget.params.baselines)
         stages += [
             Work(f"teacher@{nfe}", teacher.trajectories * fine, 0, states),
             Work(f"distill@{nfe}", 0, iterations(settings) * settings.batch * nfe, 0),

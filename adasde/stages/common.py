@@ -1,4 +1,4 @@
-"""What several stages share."""
+"""Loading the model and fingerprints, for several stages."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from adasde.config.params import Params
 from adasde.config.sections import NetworkParams
 from adasde.models.conditioning import with_random_classes
 from adasde.models.loading import load_model
 from adasde.models.precision import Runtime
-from adasde.sampling.schedules import schedule
 from adasde.stages.code import code_hash
 from adasde.types import Model
 from adasde.utils.atomic_io import sha256_json
@@ -25,7 +23,7 @@ FEATURES = "features.safetensors"
 
 
 def trained_model(params: Params, checkpoint: Path) -> Model:
-    """The model of ``checkpoint`` as ``params`` want it, on the ``default_device``.
+    """The model of ``checkpoint`` with the guidance and number format of ``params``, on ``default_device``.
 
     Raises:
         CheckpointError: it cannot be loaded.
@@ -39,8 +37,8 @@ def trained_model(params: Params, checkpoint: Path) -> Model:
     return model
 
 
-def judged_model(params: Params, checkpoint: Path) -> Model:
-    """The model of ``checkpoint`` as its samples are judged: with the classes of ``sample.classes``.
+def evaluated_model(params: Params, checkpoint: Path) -> Model:
+    """The model of ``checkpoint`` for evaluation: with the class policy ``sample.classes``.
 
     Raises:
         CheckpointError, SolverError: as ``trained_model``.
@@ -49,15 +47,8 @@ def judged_model(params: Params, checkpoint: Path) -> Model:
     return model if params.sample.classes == "balanced" else with_random_classes(model)
 
 
-def student_grid(params: Params, nfe: int) -> Tensor:
-    """Noise levels [N+1] of the student with ``nfe`` evaluations, float64."""
-    grid = params.for_nfe(nfe).schedule
-    steps = params.steps(nfe)
-    return schedule(grid.name, steps, sigma_min=grid.sigma_min, sigma_max=grid.sigma_max, rho=grid.rho)
-
-
 def made_with(stage: str, params: Params, model: Model) -> dict[str, Any]:
-    """What a file of ``stage`` depends on besides its seeds: weights, guidance, arithmetic, and our code."""
+    """Everything but seeds that a file of ``stage`` depends on: weights, guidance, arithmetic, our code."""
     guided: dict[str, Any] = {} if model.guidance == 1 else {"guidance": model.guidance}
     if params.network != NetworkParams():
         guided["network"] = params.network.model_dump()

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from adasde.config.params import Params
+from adasde.config.params import Budget, Params
 from adasde.distillation.distill import Progress, iterations
 from adasde.distillation.distill import distill as train
 from adasde.distillation.losses import Features
@@ -21,7 +21,7 @@ from adasde.distillation.warm_start import fitted
 from adasde.distillation.warm_start import origin as begun_with
 from adasde.errors import DataError
 from adasde.sampling.coefficients import Coefficients
-from adasde.stages.common import FEATURES, student_grid, trained_model
+from adasde.stages.common import FEATURES, trained_model
 from adasde.stages.teacher import teacher_origin
 from adasde.types import Model, Summary
 from adasde.utils.atomic_io import sha256_json, write_text
@@ -46,15 +46,16 @@ def distill(
         ParamsError: more processes than pieces of a batch.
         DivergenceError: the loss is not finite; nothing is written.
     """
-    recipe = params.for_nfe(nfe)
+    budget = params.at(nfe)
     model = trained_model(params, checkpoint)
-    origin = teacher_origin(params, nfe, model=model)
-    stored = Trajectories.open(teacher, shards(recipe.training_seeds, recipe.teacher.shard), made_from=origin)
-    given = Coefficients.load(recipe.distill.start) if recipe.distill.start else None
+    origin = teacher_origin(budget, model=model)
+    plan = shards(budget.params.training_seeds, budget.params.teacher.shard)
+    stored = Trajectories.open(teacher, plan, made_from=origin)
+    start = budget.params.distill.start
+    given = Coefficients.load(start) if start else None
     with joined() as group:
         steps = _steps(
-            params,
-            nfe,
+            budget,
             model=model,
             stored=stored,
             checkpoint=checkpoint,
@@ -62,18 +63,17 @@ def distill(
             start=fitted(given, nfe),
             group=group,
         )
-        total = iterations(recipe.distill.settings())
+        total = iterations(budget.settings)
         history = list(_watched(steps, total=total, name=f"distill@{nfe}") if group.rank == 0 else steps)
         if group.rank == 0:
             write_text(out / "loss.csv", _as_csv(history))
-            table = _documented(history[-1].coefficients, recipe, model=model, origin=origin, start=given)
+            table = _documented(history[-1].coefficients, budget, model=model, origin=origin, start=given)
             table.save(out / "coefficients.json")
     return {"out": str(out), "iterations": len(history), "last_loss": history[-1].losses[-1]}
 
 
 def _steps(
-    params: Params,
-    nfe: int,
+    budget: Budget,
     *,
     model: Model,
     stored: Trajectories,
@@ -82,13 +82,12 @@ def _steps(
     start: Coefficients | None,
     group: Group,
 ) -> Iterator[Progress]:
-    """The training, an optimiser step after the other."""
-    recipe = params.for_nfe(nfe)
-    settings = recipe.distill.settings()
+    """The training, one optimiser step after another."""
+    settings = budget.settings
     features = _features(model, checkpoint) if settings.feature_weight or settings.energy_weight else None
     batches = stored.batches(
         settings.batch,
-        seed=recipe.seed,
+        seed=budget.params.seed,
         count=iterations(settings),
         features=features if settings.feature_weight else None,
         device=model.device,
@@ -96,9 +95,9 @@ def _steps(
     return train(
         model.denoise,
         batches,
-        student_grid(params, nfe),
+        budget.sigmas,
         settings=settings,
-        afs=recipe.afs,
+        afs=budget.params.afs,
         features=features,
         real=_real(reference).to(model.device) if settings.energy_weight else None,
         bind=model.bind,
@@ -119,7 +118,7 @@ def _real(reference: Path | None) -> Tensor:
     known = None if reference is None else load_tensors(reference / FEATURES).get("features")
     if known is None or len(known) < 2:
         raise DataError(
-            f"distill.energy_weight compares with real images, and {reference or 'the command'} gives none: "
+            f"distill.energy_weight compares with real images, and {reference or 'the command'} has none: "
             "name their folder or archive in evaluate.reference (statistics alone are not enough), run "
             "'adasde reference', or set distill.energy_weight to 0."
         )
@@ -150,19 +149,19 @@ def _as_csv(history: list[Progress]) -> str:
 
 def _documented(
     table: Coefficients,
-    recipe: Params,
+    budget: Budget,
     *,
     model: Model,
     origin: dict[str, Any],
     start: Coefficients | None,
 ) -> Coefficients:
-    """The table with whose it is and how it was made; nothing that changes from run to run."""
-    params = recipe.model_dump(include={"seed", "afs", "schedule", "teacher", "distill"})
+    """The table with its model and provenance, which are the same in every run."""
+    params = budget.params.model_dump(include={"seed", "afs", "schedule", "teacher", "distill"})
     for name in ("schedule", "teacher", "distill"):
         del params[name]["per_nfe"]
     if start is None:
         del params["distill"]["start"]
-    seeds = recipe.training_seeds
+    seeds = budget.params.training_seeds
     provenance = {
         "params": params,
         "seeds": [seeds.start, seeds.stop],

@@ -16,9 +16,8 @@ from adasde.evaluation.protocol import FLOOR, REAL, STATISTICS, Evaluator
 from adasde.evaluation.reference_data import real_or_moments
 from adasde.sampling import integrate
 from adasde.sampling.noise import latents
-from adasde.sampling.schedules import schedule
 from adasde.sampling.wrappers import Counting
-from adasde.stages.common import FEATURES, judged_model
+from adasde.stages.common import FEATURES, evaluated_model
 from adasde.types import Model, Summary
 from adasde.utils.atomic_io import write_json
 from adasde.utils.batching import in_chunks
@@ -42,7 +41,7 @@ def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> 
         StoreError: the reference is at an address that cannot be reached.
         DataError: the reference cannot be used, or ``out`` or ``metrics`` cannot be written.
     """
-    model = judged_model(params, checkpoint)
+    model = evaluated_model(params, checkpoint)
     real, moments = real_or_moments(params, model, checkpoint=checkpoint, beside=out / STATISTICS)
     check_further(checkpoint, real)
     if real is None:
@@ -69,10 +68,8 @@ def _known_features(real: Tensor | None, checkpoint: Path) -> Tensor:
 
 def _floor(params: Params, model: Model) -> tuple[Tensor, int]:
     """Images uint8 [n, C, H, W] of the many-step sampler and its evaluations per image."""
-    grid, settings, steps = params.schedule, params.sample, params.evaluate.floor_steps
-    sigmas = schedule(
-        FLOOR_SCHEDULE, steps, sigma_min=grid.sigma_min, sigma_max=grid.sigma_max, rho=FLOOR_RHO
-    )
+    settings, steps = params.sample, params.evaluate.floor_steps
+    sigmas = params.schedule.sigmas(steps, name=FLOOR_SCHEDULE, rho=FLOOR_RHO)
     nfe = 0
     with track(2 * steps * settings.count, "reference", "evaluations") as advance:
 

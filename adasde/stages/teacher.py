@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adasde.config.params import Params
+from adasde.config.params import Budget, Params
 from adasde.distillation.shards import shards, write_trajectories
 from adasde.distillation.teacher import Teacher
 from adasde.errors import CheckpointError
@@ -27,9 +27,9 @@ from adasde.utils.progress import track
 def teacher(
     params: Params, nfe: int, *, checkpoint: Path, out: Path, workers: int = 1, dask: str | None = None
 ) -> Summary:
-    """Write the teacher's states at the student's nodes as shards; whole shards that fit are kept.
+    """Write the teacher's states at the student's nodes as shards; complete shards that fit are kept.
 
-    Of a student that learns its grid, whose inner nodes are not the teacher's, the states at both ends.
+    For a student that learns its grid, whose inner nodes are not the teacher's: the states at both ends.
 
     ``workers`` processes, or those of the Dask scheduler at ``dask``, compute a shard each; the bytes are
     the same.
@@ -37,29 +37,29 @@ def teacher(
     Raises:
         SolverError: ``nfe`` does not fit the student.
         CheckpointError: the model cannot be loaded, or a worker finds other weights.
-        DataError: ``out`` cannot be written, or holds files of somebody else.
-        AdaSDEError: no Dask scheduler answers.
+        DataError: ``out`` cannot be written, or holds other files.
+        AdaSDEError: no Dask scheduler responds.
     """
-    recipe = params.for_nfe(nfe)
+    budget = params.at(nfe)
     model = trained_model(params, checkpoint)
-    plan = shards(recipe.training_seeds, recipe.teacher.shard)
+    plan = shards(budget.params.training_seeds, budget.params.teacher.shard)
     alone = workers == 1 and dask is None
-    with track(recipe.teacher.trajectories, f"teacher@{nfe}", "trajectories") as advance:
+    with track(budget.params.teacher.trajectories, f"teacher@{nfe}", "trajectories") as advance:
 
-        def elsewhere(pieces: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
+        def parallel(missing: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
             job = partial(_shard, params.model_dump_json(), nfe, str(checkpoint.absolute()), model.sha256)
-            for seeds, states in spread(job, pieces, workers=workers, dask=dask):
+            for seeds, states in spread(job, missing, workers=workers, dask=dask):
                 advance(len(seeds))
                 yield seeds, torch.from_numpy(states)
 
-        def here(pieces: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
-            return ((seeds, _states(recipe, nfe, model, seeds, advance)) for seeds in pieces)
+        def here(missing: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
+            return ((seeds, _states(budget, model, seeds, advance)) for seeds in missing)
 
         made = write_trajectories(
             out,
             plan,
-            made_from=teacher_origin(params, nfe, model=model),
-            states=here if alone else elsewhere,
+            made_from=teacher_origin(budget, model=model),
+            states=here if alone else parallel,
             reused=advance,
         )
     return {"out": str(out), "made": made, "reused": len(plan) - made}
@@ -71,16 +71,16 @@ _loading = Lock()
 def _shard(params: str, nfe: int, checkpoint: str, sha256: str, seeds: range) -> np.ndarray:
     """The states of one shard in another process, which loads the model itself."""
     with _loading:  # a worker of Dask may have several threads
-        known, model = _loaded(params, checkpoint, sha256)
-    return _states(known.for_nfe(nfe), nfe, model, seeds).numpy()
+        budget, model = _loaded(params, nfe, checkpoint, sha256)
+    return _states(budget, model, seeds).numpy()
 
 
 @lru_cache(maxsize=1)
-def _loaded(params: str, checkpoint: str, sha256: str) -> tuple[Params, Model]:
-    """Parameters (JSON) and their model, once for all shards of a process, again where the weights change.
+def _loaded(params: str, nfe: int, checkpoint: str, sha256: str) -> tuple[Budget, Model]:
+    """Parameters (JSON) and their model, loaded once for all shards of a process.
 
     Raises:
-        CheckpointError: the checkpoint has other weights than where the shards were asked for.
+        CheckpointError: the weights differ from those of the process that asks for the shards.
     """
     known = Params.model_validate_json(params)
     model = trained_model(known, Path(checkpoint))
@@ -89,39 +89,38 @@ def _loaded(params: str, checkpoint: str, sha256: str) -> tuple[Params, Model]:
             f"{checkpoint} has weights of sha256 {model.sha256[:12]}… on this worker, and {sha256[:12]}… "
             "where the shards were asked for: give all workers the same files."
         )
-    return known, model
+    return known.at(nfe), model
 
 
 def _states(
-    recipe: Params, nfe: int, model: Model, seeds: range, advance: Callable[[int], None] = lambda count: None
+    budget: Budget, model: Model, seeds: range, advance: Callable[[int], None] = lambda count: None
 ) -> Tensor:
     """The teacher's states [N+1, B, *shape] of ``seeds``, or [2, B, *shape] at both ends."""
-    grid, settings = recipe.schedule, recipe.teacher
+    grid, settings = budget.params.schedule, budget.params.teacher
     solver = Teacher(solver=settings.solver, inserted=settings.inserted, substeps=settings.substeps)
 
-    def states(piece: range) -> Tensor:
+    def states(chunk: range) -> Tensor:
         return solver.states(
-            model.bind(piece),
-            latents(piece, model.shape, device=model.device),
+            model.bind(chunk),
+            latents(chunk, model.shape, device=model.device),
             schedule=grid.name,
-            steps=recipe.steps(nfe),
+            steps=budget.steps,
             sigma_min=grid.sigma_min,
             sigma_max=grid.sigma_max,
             rho=grid.rho,
-            inner=not recipe.distill.learn_grid,
+            inner=not budget.settings.learn_grid,
         ).cpu()
 
     return in_chunks(seeds, settings.batch, states, advance=advance, dim=1)
 
 
-def teacher_origin(params: Params, nfe: int, *, model: Model) -> dict[str, Any]:
-    """All that a trajectory depends on, beside its seed."""
-    recipe = params.for_nfe(nfe)
-    settings = recipe.teacher.model_dump(include={"solver", "inserted", "substeps", "batch"})
+def teacher_origin(budget: Budget, *, model: Model) -> dict[str, Any]:
+    """Everything that a trajectory depends on, beside its seed."""
+    params = budget.params
     return {
         **made_with("teacher", params, model),
-        "steps": recipe.steps(nfe),
-        "schedule": recipe.schedule.model_dump(exclude={"per_nfe"}),
-        "teacher": settings,
-        "kept": "both ends" if recipe.distill.learn_grid else "all nodes",
+        "steps": budget.steps,
+        "schedule": params.schedule.model_dump(exclude={"per_nfe"}),
+        "teacher": params.teacher.model_dump(include={"solver", "inserted", "substeps", "batch"}),
+        "kept": "both ends" if budget.settings.learn_grid else "all nodes",
     }

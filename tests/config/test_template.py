@@ -43,13 +43,14 @@ def test_every_model_gets_params_that_hold_with_all_that_dvc_names(name: str) ->
             found = found[part]
     if name not in cards():
         for nfe, recipe in card_of(name).recipes.items():
-            made = params.for_nfe(nfe)
-            assert (made.teacher.inserted, made.distill.lr, made.distill.batch) == (
+            budget = params.at(nfe)
+            made = budget.settings
+            assert (budget.params.teacher.inserted, made.lr, made.batch) == (
                 recipe.inserted,
                 recipe.lr,
                 recipe.batch,
             )
-            assert made.distill.feature_weight == recipe.alpha and made.steps(nfe) == recipe.intervals
+            assert made.feature_weight == recipe.alpha and budget.steps == recipe.intervals
             assert f"NFE {nfe}: {'published' if recipe.published else 'inferred'}" in text
 
 

@@ -23,7 +23,7 @@ from adasde.models.loading import load_model
 from adasde.sampling.coefficients import MULTISTEP, Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.wrappers import Counting
-from adasde.stages.common import judged_model, student_grid, trained_model
+from adasde.stages.common import evaluated_model, trained_model
 from adasde.stages.teacher import teacher_origin
 from adasde.utils.batching import chunks
 from adasde.utils.manifest import Manifest
@@ -57,7 +57,7 @@ def test_the_shards_hold_the_teacher_s_states(finished_project: Path, params: Pa
     fine = adasde.schedule("time_uniform", 4, rho=1.0)
     ends = adasde.solve(model.denoise, latents(range(16, 24), model.shape), fine, solver="dpm2")
     torch.testing.assert_close(tensors["states"][-1, :8], ends)
-    assert student_grid(params, 3).tolist() == pytest.approx(fine[::2].tolist())
+    assert params.at(3).sigmas.tolist() == pytest.approx(fine[::2].tolist())
 
 
 def test_the_coefficient_file_says_whose_it_is_and_how_it_was_made(finished_project: Path) -> None:
@@ -155,7 +155,7 @@ def test_the_metrics_have_mean_spread_and_protocol(finished_project: Path) -> No
 def test_the_nfe_is_counted_not_computed(params: Params) -> None:
     values = tiny_values()
     values["baselines"] = {"iPNDM": {"solver": "ipndm"}, "iPNDM + AFS": {"solver": "ipndm", "afs": True}}
-    rows = check_params(values).for_nfe(3).baselines
+    rows = check_params(values).at(3).params.baselines
     model = load_model("digits")
     for row in rows.values():
         counting = Counting(model.denoise)
@@ -261,9 +261,9 @@ def test_guidance_reaches_every_stage(values: dict, tmp_path: Path) -> None:
     seeds = range(4)
     x, sigma = latents(seeds, model.shape), torch.tensor(1.0)
     torch.testing.assert_close(model.bind(seeds)(x, sigma), load_model("glyphs").bind(seeds, 1.5)(x, sigma))
-    origins = [teacher_origin(p, 3, model=trained_model(p, checkpoint)) for p in (guided, plain)]
+    origins = [teacher_origin(p.at(3), model=trained_model(p, checkpoint)) for p in (guided, plain)]
     assert [origin.get("guidance") for origin in origins] == [1.5, None]
-    counting = Counting(judged_model(guided, checkpoint).bind(seeds))
+    counting = Counting(evaluated_model(guided, checkpoint).bind(seeds))
     counting(x, sigma)
     assert counting.nfe == 2
 
