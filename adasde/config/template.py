@@ -36,7 +36,7 @@ RECIPE = {
 """Keys whose values are the paper's."""
 
 
-def starting_text(name: str, nfe: Sequence[int]) -> str:
+def template(name: str, nfe: Sequence[int]) -> str:
     """The text of a params.yaml for the model ``name``, checked.
 
     Raises:

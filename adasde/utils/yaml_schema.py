@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Self, get_args
 
 import yaml
@@ -58,8 +59,8 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        where = "Run this in the project folder, or name the file with --params."
-        raise ParamsError(f"cannot read {path}: {error.strerror}. {where}") from error
+        remedy = "Run this in the project folder, or name the file with --params."
+        raise ParamsError(f"cannot read {path}: {error.strerror}. {remedy}") from error
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path}: this is not valid YAML: {error}.") from error
     document = parse_yaml(text, source=str(path))
@@ -103,6 +104,8 @@ def _keys(model: Any, loc: tuple[Any, ...]) -> list[str]:
     for part in loc[:at] + loc[at + 2 :]:
         fields = getattr(model, "model_fields", None)
         model = fields[part].annotation if fields else get_args(model)[-1]
+        if NoneType in get_args(model):
+            model = get_args(model)[0]
     return list(getattr(model, "model_fields", ()))
 
 
