@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -12,6 +12,10 @@ from adasde.errors import SolverError
 
 Noise = Callable[[int, Tensor], Tensor]
 """``noise(step, like)`` returns standard normal noise of the shape, dtype and device of ``like``."""
+
+
+Summary = dict[str, Any]
+"""What a stage did, as JSON values; ``out`` is what it wrote."""
 
 
 class Denoiser(Protocol):

@@ -19,7 +19,8 @@ import torch
 
 import adasde
 from adasde.config.params import STUDENT, Params, load_params
-from adasde.stages import evaluate, sample
+from adasde.stages.evaluate import evaluate
+from adasde.stages.sample import sample
 
 HERE = Path(__file__).parent
 

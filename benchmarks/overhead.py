@@ -31,8 +31,8 @@ from adasde.config.params import load_params
 from adasde.distillation.distill import start_table
 from adasde.models.loading import load_model
 from adasde.sampling.solvers import evaluations_of
-from adasde.stages import fetch
-from adasde.stages import teacher as teacher_stage
+from adasde.stages.fetch import fetch
+from adasde.stages.teacher import teacher as teacher_stage
 
 HERE = Path(__file__).parent
 
@@ -90,8 +90,8 @@ def sampling_ratio(name: str, table: adasde.Coefficients, *, images: int, batch:
 
 def trajectory_ratio(name: str, *, batch: int, repeat: int) -> float:
     """The teacher of params.yaml at 5 evaluations."""
-    recipe = load_params(HERE.parent / "params.yaml").for_nfe(5)
-    taught, steps, model = recipe.teacher, recipe.steps(5), load_model(name)
+    budget = load_params(HERE.parent / "params.yaml").at(5)
+    taught, steps, model = budget.params.teacher, budget.steps, load_model(name)
     teacher = adasde.Teacher(taught.solver, taught.inserted, taught.substeps)
     count = evaluations_of(taught.solver) * steps * (taught.inserted + 1) * taught.substeps
     seeds = range(batch)

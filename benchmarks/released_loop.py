@@ -129,9 +129,8 @@ def released(goal: ModelTarget, nfe: int, *, seed: int = 0) -> Iterator[adasde.C
 
 def ours(goal: ModelTarget, nfe: int, settings: DistillSettings) -> Iterator[adasde.Coefficients]:
     """The table after every iteration of our recipe, trajectories and features included."""
-    params = load_params("params.yaml").for_nfe(nfe)
-    grid, taught = params.schedule, params.teacher
-    steps = params.steps(nfe)
+    budget = load_params("params.yaml").at(nfe)
+    grid, taught, steps = budget.params.schedule, budget.params.teacher, budget.steps
     ends: dict[str, Any] = {"sigma_min": goal.sigma_min, "sigma_max": goal.sigma_max, "rho": grid.rho}
     teacher = adasde.Teacher(taught.solver, taught.inserted, taught.substeps)
     seeds = range(taught.trajectories)
@@ -206,7 +205,7 @@ def main() -> None:
     goal = ModelTarget("digits")
     found = {}
     for nfe in options.nfe:
-        settings = load_params("params.yaml").for_nfe(nfe).distill.settings()
+        settings = load_params("params.yaml").at(nfe).settings
         found[str(nfe)] = compared(goal, nfe, settings, options.repeat)
         print(nfe, json.dumps(found[str(nfe)]), flush=True)
         options.out.write_text(json.dumps(found, indent=1) + "\n")

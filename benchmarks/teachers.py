@@ -39,8 +39,8 @@ CANDIDATES = [
 
 def measured(goal: ModelTarget, nfe: int, exact: Tensor, seeds: range) -> list[dict[str, Any]]:
     """A row a candidate."""
-    recipe = load_params(HERE.parent / "params.yaml").for_nfe(nfe)
-    grid = recipe.schedule
+    budget = load_params(HERE.parent / "params.yaml").at(nfe)
+    grid = budget.params.schedule
     ends = {"sigma_min": goal.sigma_min, "sigma_max": goal.sigma_max, "rho": grid.rho}
     features = goal.features or (lambda states: states.flatten(1))
     rows = []
@@ -51,7 +51,7 @@ def measured(goal: ModelTarget, nfe: int, exact: Tensor, seeds: range) -> list[d
             counting,
             adasde.latents(seeds, goal.shape),
             schedule=grid.name,
-            steps=recipe.steps(nfe),
+            steps=budget.steps,
             **ends,
         )
         rows.append(

@@ -22,7 +22,10 @@ import adasde
 from adasde.config.params import Params, load_params
 from adasde.experiments.bench.cells import Measure, Sampler
 from adasde.experiments.bench.store import Store
-from adasde.stages import distill, fetch, reference, teacher
+from adasde.stages.distill import distill
+from adasde.stages.fetch import fetch
+from adasde.stages.reference import reference
+from adasde.stages.teacher import teacher
 
 HERE = Path(__file__).parent
 

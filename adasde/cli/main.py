@@ -1,13 +1,11 @@
-"""The command line: one command a stage. Everything heavy is imported inside the commands."""
+"""The command line. Everything heavy is imported inside the commands."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -15,26 +13,13 @@ from typer.core import TyperGroup
 
 from adasde.cli.analyse import analyse
 from adasde.cli.bench import bench
-from adasde.cli.common import (
-    CHECKPOINT,
-    DATA,
-    PARAMS,
-    REFERENCE,
-    Checkpoint,
-    Nfe,
-    Out,
-    ParamsFile,
-    Reference,
-    params_of,
-)
-from adasde.cli.learn import distill, teacher
 from adasde.cli.models import models, train_digits, train_glyphs
 from adasde.cli.released import import_released
 from adasde.cli.sample import sample
+from adasde.cli.stages import distill, evaluate, fetch, reference, report, teacher
 from adasde.cli.start import estimate, init
 from adasde.cli.storage import store
 from adasde.errors import AdaSDEError
-from adasde.utils.console import Json, tell
 from adasde.utils.version import VERSION
 
 DEBUG = "ADASDE_DEBUG"
@@ -42,13 +27,13 @@ GROUP = "adasde.commands"
 
 
 class Commands(TyperGroup):
-    """Turns the failures a user can meet into one paragraph on stderr and an exit code.
+    """Explains failures in one paragraph on stderr, with an exit code.
 
     0: done; 1: explained failure; 2: wrong usage; 130: interrupted. ADASDE_DEBUG=1 shows tracebacks.
     """
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -98,134 +83,26 @@ def options(
     """Options before the command."""
 
 
-@app.command(epilog="Example: adasde fetch --out data/checkpoint")
-def fetch(
-    out: Out = None,
-    params: ParamsFile = PARAMS,
-    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Copy the model's checkpoint, verified, into a folder; that of a model card is fetched."""
-    if offline:
-        os.environ["ADASDE_OFFLINE"] = "1"
-    values = params_of(params)
-    from adasde import stages
+COMMANDS = {
+    fetch: "fetch --out data/checkpoint",
+    reference: "reference --data images.zip --model my-model --out mine.npz",
+    teacher: "teacher --nfe 5 --workers 2",
+    distill: "distill --nfe 5 --teacher data/teacher/nfe5 --out data/distill/nfe5",
+    sample: "sample --coefficients nfe5.json --seeds 0-49999 --out images.zip --grid grid.png",
+    evaluate: "evaluate --nfe 5 --samples data/samples/nfe5 --out data/metrics/nfe5.json",
+    report: "report --data data --out report",
+    train_digits: "train-digits --out digits",
+    import_released: "import-released exps/ --out released",
+    train_glyphs: "train-glyphs --out glyphs",
+    bench: "bench --model digits --nfe 3,5 --solver heun,ipndm:order=2 --learned none",
+    analyse: "analyse --quick --out report/analysis",
+    init: "init --model cifar10 --nfe 3,5",
+    estimate: "estimate --json",
+}
+"""Functions that are commands, in the order of the help, with an example of each."""
 
-    tell("fetch", stages.fetch(values, out=out or CHECKPOINT), as_json)
-
-
-@app.command(epilog="Example: adasde reference --data images.zip --model my-model --out mine.npz")
-def reference(
-    checkpoint: Checkpoint = CHECKPOINT,
-    out: Out = None,
-    metrics: Annotated[
-        Path | None, typer.Option(help="File for the model's own FID.", metavar="FILE")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Only the statistics (--out FILE.npz) of these images.", metavar="FOLDER|ZIP"),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="With --data: a model's name or folder, if not --checkpoint.")
-    ] = None,
-    params: ParamsFile = PARAMS,
-    as_json: Json = False,
-) -> None:
-    """Real images, their statistics, and what the model reaches with many steps (the stage).
-
-    With --data: the statistics of your own images alone, for evaluate.reference of params.yaml.
-    """
-    if data is None and model is not None:
-        raise typer.BadParameter("goes with --data; the stage takes --checkpoint", param_hint="--model")
-    if data is not None:
-        if out is None or out.suffix != ".npz" or metrics is not None:
-            raise typer.BadParameter("goes with --out FILE.npz, and without --metrics", param_hint="--data")
-        from adasde.stages import reference_of
-
-        tell("reference", reference_of(data, model or checkpoint, out=out), as_json)
-        return
-    values = params_of(params)
-    from adasde import stages
-
-    target = metrics or DATA / "metrics/floor.json"
-    tell(
-        "reference",
-        stages.reference(values, checkpoint, out=out or DATA / "reference", metrics=target),
-        as_json,
-    )
-
-
-app.command(epilog="Example: adasde teacher --nfe 5 --workers 2")(teacher)
-app.command(epilog="Example: adasde distill --nfe 5 --teacher data/teacher/nfe5 --out data/distill/nfe5")(
-    distill
-)
-app.command(
-    epilog="Example: adasde sample --coefficients nfe5.json --seeds 0-49999 --out images.zip --grid grid.png"
-)(sample)
-
-
-@app.command(
-    epilog="Example: adasde evaluate --nfe 5 --samples data/samples/nfe5 --out data/metrics/nfe5.json"
-)
-def evaluate(
-    nfe: Nfe,
-    checkpoint: Checkpoint = CHECKPOINT,
-    samples: Annotated[Path | None, typer.Option(help="Folder written by sample.", metavar="FOLDER")] = None,
-    reference: Reference = REFERENCE,
-    out: Annotated[Path | None, typer.Option(help="File to write.", metavar="FILE")] = None,
-    params: ParamsFile = PARAMS,
-    as_json: Json = False,
-) -> None:
-    """FID, KID, precision and recall of every row of samples."""
-    values = params_of(params)
-    from adasde import stages
-
-    summary = stages.evaluate(
-        values,
-        nfe,
-        checkpoint=checkpoint,
-        samples=samples or DATA / f"samples/nfe{nfe}",
-        reference=reference,
-        out=out or DATA / f"metrics/nfe{nfe}.json",
-    )
-    tell("evaluate", summary, as_json)
-
-
-@app.command(epilog="Example: adasde report --data data --out report")
-def report(
-    data: Annotated[
-        Path, typer.Option(help="Folder with the outputs of all stages.", metavar="FOLDER")
-    ] = DATA,
-    out: Annotated[Path, typer.Option(help="Folder to write.", metavar="FOLDER")] = Path("report"),
-    params: ParamsFile = PARAMS,
-    as_json: Json = False,
-) -> None:
-    """The table, the pictures, and a page with both."""
-    values = params_of(params)
-    from adasde.report import Results, results_table
-    from adasde.stages.report import report as run
-
-    summary = run(values, data, out=out)
-    if not as_json:
-        from rich.console import Console
-
-        Console().print(results_table(Results.from_json(json.loads((out / "results.json").read_text()))))
-    tell("report", summary, as_json)
-
-
-app.command(epilog="Example: adasde train-digits --out digits")(train_digits)
-app.command(epilog="Example: adasde import-released exps/ --out released")(import_released)
-app.command(epilog="Example: adasde train-glyphs --out glyphs")(train_glyphs)
-app.command(
-    epilog="Example: adasde bench --model digits --nfe 3,5 --solver heun,ipndm:order=2 --learned none"
-)(bench)
-app.command(epilog="Example: adasde analyse --quick --out report/analysis")(analyse)
-
-
-app.command(epilog="Example: adasde init --model cifar10 --nfe 3,5")(init)
-app.command(epilog="Example: adasde estimate --json")(estimate)
-
-
+for command, example in COMMANDS.items():
+    app.command(epilog=f"Example: adasde {example}")(command)
 app.add_typer(store, name="store")
 app.add_typer(models, name="models")
 

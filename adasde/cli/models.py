@@ -19,18 +19,18 @@ def train_digits(
     out: Folder = Path("digits"), seed: Seed = 0, iterations: Iterations = None, as_json: Json = False
 ) -> None:
     """Train the digits model and its feature extractor from scratch (one thread, deterministic)."""
-    from adasde import stages
+    from adasde.stages import train
 
-    tell("train-digits", stages.train_digits(out, seed=seed, iterations=iterations), as_json)
+    tell("train-digits", train.train_digits(out, seed=seed, iterations=iterations), as_json)
 
 
 def train_glyphs(
     out: Folder = Path("glyphs"), seed: Seed = 0, iterations: Iterations = None, as_json: Json = False
 ) -> None:
     """Train the glyphs model and its feature extractor from scratch (one thread, deterministic, an hour)."""
-    from adasde import stages
+    from adasde.stages import train
 
-    tell("train-glyphs", stages.train_glyphs(out, seed=seed, iterations=iterations), as_json)
+    tell("train-glyphs", train.train_glyphs(out, seed=seed, iterations=iterations), as_json)
 
 
 models = typer.Typer(

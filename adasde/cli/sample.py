@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
+from adasde.cli.common import CHECKPOINT, DATA, PARAMS, params_of
 from adasde.utils.console import Json, tell
-
-DATA = Path("data")
 
 
 def sample(
@@ -17,8 +16,9 @@ def sample(
         int | None,
         typer.Option("--nfe", min=1, help="Stage: network evaluations per image.", metavar="N"),
     ] = None,
-    checkpoint: Annotated[Path, typer.Option(help="Stage: folder written by fetch.", metavar="FOLDER")] = DATA
-    / "checkpoint",
+    checkpoint: Annotated[
+        Path, typer.Option(help="Stage: folder written by fetch.", metavar="FOLDER")
+    ] = CHECKPOINT,
     coefficients: Annotated[
         str | None,
         typer.Option(help="Written by distill: a file, s3://, https://, models:/NAME@ALIAS.", metavar="FILE"),
@@ -65,9 +65,7 @@ def sample(
     dask: Annotated[
         str | None, typer.Option(help="With --seeds: draw on this Dask cluster.", metavar="ADDRESS")
     ] = None,
-    params: Annotated[Path, typer.Option("--params", help="Stage: file with all numbers.")] = Path(
-        "params.yaml"
-    ),
+    params: Annotated[Path, typer.Option("--params", help="Stage: file with all numbers.")] = PARAMS,
     force: Annotated[bool, typer.Option(help="Accept the coefficients of another checkpoint.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -101,13 +99,13 @@ def sample(
         return
     if nfe is None or classes is not None or prompts is not None:
         raise typer.BadParameter("say which images: --seeds 0-99 with --coefficients and --out, or --nfe 5.")
-    from adasde import stages
-    from adasde.config.params import load_params
+    from adasde.stages.sample import sample as run_stage
 
     source = coefficients or DATA / "distill" / f"nfe{nfe}" / "coefficients.json"
     target = Path(out) if out else DATA / "samples" / f"nfe{nfe}"
-    values = load_params(params)
-    summary = stages.sample(values, nfe, checkpoint=checkpoint, coefficients=source, out=target, force=force)
+    summary = run_stage(
+        params_of(params), nfe, checkpoint=checkpoint, coefficients=source, out=target, force=force
+    )
     tell("sample", summary, as_json)
 
 

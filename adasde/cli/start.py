@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
+from adasde.cli.common import CHECKPOINT, PARAMS, ParamsFile, params_of
 from adasde.errors import ParamsError
 from adasde.utils.console import Json
-
-PARAMS = Path("params.yaml")
 
 
 def init(
@@ -21,19 +20,19 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a commented params.yaml with the paper's recipe for a model, and say what it takes."""
+    """Write a commented params.yaml with the paper's recipe for a model, and show what it takes."""
     try:
         budgets = list(dict.fromkeys(int(one) for one in nfe.split(",")))
     except ValueError as error:
         raise typer.BadParameter(f"{nfe!r} is no list of numbers like 3,5", param_hint="--nfe") from error
     from adasde.config.cost import hours
     from adasde.config.params import check_params
-    from adasde.config.template import starting_text
+    from adasde.config.template import template
     from adasde.models.describe import beginning, description
     from adasde.utils.atomic_io import write_text
     from adasde.utils.yaml_schema import read_yaml
 
-    text = starting_text(model, budgets)
+    text = template(model, budgets)
     facts = description(model, batch=64)
     if out.exists() and not force:
         raise ParamsError(
@@ -50,16 +49,14 @@ def init(
 
 
 def estimate(
-    params: Annotated[Path, typer.Option("--params", help="File with all numbers.", metavar="FILE")] = PARAMS,
+    params: ParamsFile = PARAMS,
     checkpoint: Annotated[
         Path, typer.Option(help="Folder written by fetch, if there.", metavar="FOLDER")
-    ] = Path("data/checkpoint"),
+    ] = CHECKPOINT,
     as_json: Json = False,
 ) -> None:
     """Predict network evaluations, hours and disk of every stage from ten seconds of measurement."""
-    from adasde.config.cost import estimate as predicted
-    from adasde.config.cost import told
-    from adasde.config.params import load_params
+    from adasde.config import cost
 
-    found = predicted(load_params(params), checkpoint=checkpoint)
-    print(json.dumps({"stage": "estimate", **found}) if as_json else told(found))
+    found = cost.estimate(params_of(params), checkpoint=checkpoint)
+    print(json.dumps({"stage": "estimate", **found}) if as_json else cost.description(found))

@@ -1,4 +1,4 @@
-"""``adasde estimate``: what a params.yaml will cost on this machine, before anything is spent."""
+"""Predicted cost of a params.yaml on this machine (``adasde estimate``)."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from adasde.models.prompts import Encode, Prompted
 from adasde.sampling.solvers import evaluations_of
 from adasde.types import Denoiser, Model
 
-BUDGET = 4.0  # seconds of a measurement, of which there are two
-GLANCE = 1.0  # of one before anything else
-LARGE = 300_000_000  # parameters of a network that is not looked at then
+BUDGET = 4.0  # seconds per measurement, of which there are two
+GLANCE = 1.0  # seconds per measurement of ``adasde init``
+LARGE = 300_000_000  # parameters of a network that ``adasde init`` does not measure
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage does: calls of the network (an image each), those with gradients, bytes it writes."""
+    """Work of a stage: evaluations of one image, those with gradients, and bytes written."""
 
     stage: str
     evaluations: int
@@ -42,17 +42,17 @@ class Work:
 
 
 def work(params: Params, shape: tuple[int, ...], image: tuple[int, ...] | None = None) -> list[Work]:
-    """All stages that ask the network; samples are of ``shape``, images of ``image`` if not the same."""
+    """Work of the stages that run the network, for samples of ``shape`` and, if different, images of ``image``."""
     sample, pixels = params.sample, math.prod(image or shape)
     floor = sample.count * 2 * params.evaluate.floor_steps  # Heun's method
     stages = [Work("reference", floor, 0, sample.count * pixels)]
     for nfe in params.nfe:
-        recipe, steps = params.for_nfe(nfe), params.steps(nfe)
-        teacher, settings = recipe.teacher, recipe.distill.settings()
-        fine = steps * (teacher.inserted + 1) * teacher.substeps * evaluations_of(teacher.solver)
-        kept = 2 if settings.learn_grid else steps + 1
+        budget = params.at(nfe)
+        teacher, settings = budget.params.teacher, budget.settings
+        fine = budget.steps * (teacher.inserted + 1) * teacher.substeps * evaluations_of(teacher.solver)
+        kept = 2 if settings.learn_grid else budget.steps + 1
         states = 4 * math.prod(shape) * teacher.trajectories * kept
-        rows = 1 + len(recipe.baselines)
+        rows = 1 + len(budget.params.baselines)
         stages += [
             Work(f"teacher@{nfe}", teacher.trajectories * fine, 0, states),
             Work(f"distill@{nfe}", 0, iterations(settings) * settings.batch * nfe, 0),
@@ -64,19 +64,19 @@ def work(params: Params, shape: tuple[int, ...], image: tuple[int, ...] | None =
 def estimate(params: Params, *, checkpoint: Path, budget: float = BUDGET) -> dict[str, Any]:
     """Evaluations, hours and bytes of every stage, from at most two measurements of ``budget`` seconds.
 
-    The network is that of ``checkpoint`` if it is there and the right one, a packaged one, or a random one as
-    the model's card describes it.
+    The network is that of ``checkpoint`` if it exists and belongs to the model, a bundled one, or one with
+    random weights, built from the model's card.
 
     Raises:
-        CheckpointError: there is no such model, or nothing here can build its network.
+        CheckpointError: there is no such model, or its network cannot be built.
     """
     known, real = _model(params, checkpoint)
     model = replace(known, guidance=params.guidance)
     cost: int = getattr(model.bind(range(1)), "cost", 1)  # evaluations of a call
     stages = work(params, model.shape, _image(params, model))
     largest = max(params.sample.batch, params.teacher.batch)
-    forward = per_image(lambda count: _asked(model, count), limit=largest, budget=budget)
-    learning = per_image(lambda count: _learned(model, count), limit=params.distill.batch, budget=budget)
+    forward = per_image(lambda count: _forward(model, count), limit=largest, budget=budget)
+    learning = per_image(lambda count: _backward(model, count), limit=params.distill.batch, budget=budget)
     rows = [
         {
             "stage": stage.stage,
@@ -98,16 +98,16 @@ def estimate(params: Params, *, checkpoint: Path, budget: float = BUDGET) -> dic
 
 
 def hours(params: Params, *, parameters: int | None) -> str:
-    """How long all stages take, in a few words, from a second's look at a network that is not too large."""
+    """Short description of the cost of all stages, from a measurement of a second if the network is small."""
     if parameters is None or parameters > LARGE:
-        return "known by 'adasde estimate', which asks the network"
+        return "measured by 'adasde estimate', which runs the network"
     found = estimate(params, checkpoint=Path("data/checkpoint"), budget=GLANCE)
     words = f"{found['evaluations']:,} evaluations, about {_time(found['hours']).strip()}"
     return f"{words} on this CPU; the files of all stages take {found['bytes'] / 1e9:,.1f} GB"
 
 
 def _image(params: Params, model: Model) -> tuple[int, ...] | None:
-    """Shape of an image where it is not that of a sample: latents."""
+    """Shape of an image if it differs from that of a sample, as for latents."""
     card = catalogue().get(params.model)
     if card is not None:
         return None if card.image is None else tuple(card.image)
@@ -118,7 +118,7 @@ def _image(params: Params, model: Model) -> tuple[int, ...] | None:
 
 
 def _model(params: Params, checkpoint: Path) -> tuple[Model, bool]:
-    """The model, and whether its weights are its own."""
+    """The model, and whether its weights are real."""
     if params.model not in downloadable():
         return load_model(params.model), True
     if (checkpoint / "card.json").exists() and read_card(checkpoint).name == params.model:
@@ -127,13 +127,13 @@ def _model(params: Params, checkpoint: Path) -> tuple[Model, bool]:
     if card is None or card.model.family not in FAMILIES:
         raise CheckpointError(
             f"the card of {params.model!r} does not say how its network is built, so its time cannot be "
-            "known before it is here: run 'adasde fetch', then estimate again."
+            "measured before it is fetched: run 'adasde fetch', then estimate again."
         )
     return random_model(card), False
 
 
 def random_model(card: Card) -> Model:
-    """A model with the network that ``card`` describes, its weights random."""
+    """A model with the network of ``card`` and random weights."""
     network, guide = (
         None if part is None else FAMILIES[part.family](card, part.about).eval().requires_grad_(False)
         for part in (card.model, card.classifier)
@@ -158,27 +158,27 @@ def random_model(card: Card) -> Model:
 
 
 def _nothing(network: stable.StableDiffusion) -> Encode:
-    """What stands for every prompt, as long as a real one."""
+    """Encoder that gives every prompt the same embedding, of the usual length."""
     with torch.no_grad():
         embedding = network.embed(torch.zeros(1, network.length, dtype=torch.int64))
     return lambda prompt: (embedding,)
 
 
-def _asked(model: Model, count: int) -> None:
+def _forward(model: Model, count: int) -> None:
     with torch.no_grad():
         denoise: Denoiser = model.bind(range(count))
         denoise(torch.randn(count, *model.shape), torch.tensor(1.0))
 
 
-def _learned(model: Model, count: int) -> None:
+def _backward(model: Model, count: int) -> None:
     x: Tensor = torch.randn(count, *model.shape).requires_grad_()
     model.bind(range(count))(x, torch.tensor(1.0)).sum().backward()
 
 
 def per_image(run: Callable[[int], None], *, limit: int, budget: float) -> float:
-    """Seconds of one image in the largest batch (up to ``limit``) that fits the ``budget``.
+    """Seconds per image in the largest batch (up to ``limit``) that fits the ``budget``.
 
-    The first run, with what happens once only, does not count, unless it takes more than the ``budget``.
+    The first run is a warm-up, and counts only if it takes more than the ``budget``.
     """
     started = time.perf_counter()
     count = 1
@@ -195,8 +195,8 @@ def per_image(run: Callable[[int], None], *, limit: int, budget: float) -> float
         count = min(2 * count, limit)
 
 
-def told(found: dict[str, Any]) -> str:
-    """The estimate for people."""
+def description(found: dict[str, Any]) -> str:
+    """The estimate as a table."""
     lines = [f"{found['model']}, measured with {found['network']}, on the CPU:"]
     for row in [*found["stages"], {**found, "stage": "all"}]:
         lines.append(

@@ -1,171 +1,40 @@
-"""The schema of ``params.yaml``: one place for every number, refused before anything runs if it is wrong.
-
-A section that may differ between numbers of network evaluations (NFE) carries ``per_nfe``: a map from
-NFE to the keys that change there. ``params.for_nfe(5)`` gives the values that hold at 5 evaluations.
-"""
+"""The schema of ``params.yaml``, and its values at one number of network evaluations (NFE)."""
 
 from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
+from torch import Tensor
 
-from adasde.config.sections import EvaluateParams, NetworkParams, PromotionParams, SampleParams, StorageParams
-from adasde.errors import CheckpointError, ParamsError, SolverError
-from adasde.utils.yaml_schema import PerNfe, Positive, PositiveInt, Section, Weight, explain, read_yaml
-
-if TYPE_CHECKING:
-    from adasde.distillation.distill import DistillSettings
+from adasde.config.sections import (
+    Baseline,
+    DistillParams,
+    EvaluateParams,
+    Grid,
+    Judge,
+    NetworkParams,
+    PromotionParams,
+    SampleParams,
+    StorageParams,
+    TeacherParams,
+)
+from adasde.distillation.config import DistillSettings
+from adasde.errors import ParamsError, SolverError
+from adasde.sampling.solvers import steps_for_nfe
+from adasde.utils.yaml_schema import PositiveInt, Section, Text, Weight, explain, option, read_yaml
 
 STUDENT = "AdaSDE"
 """The label of the distilled sampler's row."""
 
 
-def _known_schedule(name: str) -> str:
-    from adasde.sampling.schedules import SCHEDULES, unknown
-
-    if name not in SCHEDULES:
-        raise ValueError(unknown("schedule", name, SCHEDULES))
-    return name
-
-
-def _known_solver(name: str) -> str:
-    from adasde.sampling.solvers import make_solver
-
-    try:
-        make_solver(name)
-    except SolverError as error:
-        raise ValueError(str(error)) from error
-    return name
-
-
-def _known_judge(name: str) -> str:
-    from adasde.models.hub.cards import judge_of
-
-    try:
-        return judge_of(name).name
-    except CheckpointError as error:
-        raise ValueError(str(error)) from error
-
-
-JudgeName = Annotated[str, AfterValidator(_known_judge)]
-ScheduleName = Annotated[str, AfterValidator(_known_schedule)]
-SolverName = Annotated[str, AfterValidator(_known_solver)]
-
-
-class Grid(PerNfe):
-    """The student's time grid, as in ``adasde.schedule``."""
-
-    name: ScheduleName = "time_uniform"
-    rho: Positive = 1.0
-    sigma_min: Positive = 0.002
-    sigma_max: Positive = 80.0
-
-    @model_validator(mode="after")
-    def _check_ends(self) -> Self:
-        if self.sigma_min >= self.sigma_max:
-            raise ValueError(f"sigma_min ({self.sigma_min}) must be below sigma_max ({self.sigma_max})")
-        return self
-
-
-class TeacherParams(PerNfe):
-    """The classical solver on a finer grid whose states the student learns to hit."""
-
-    solver: SolverName = "dpm2"
-    inserted: Annotated[int, Field(ge=0, le=1000)] = 3
-    substeps: Annotated[int, Field(ge=1, le=1000)] = 2
-    trajectories: PositiveInt = 10000
-    shard: PositiveInt = 2500
-    batch: PositiveInt = 500
-
-
-class DistillParams(PerNfe):
-    """The recipe, field by field that of ``distillation.DistillSettings``, and what it starts from.
-
-    ``start``: a coefficient file, a path or an address, interpolated to the budget where its NFE differs.
-    """
-
-    start: Annotated[str, Field(min_length=1)] | None = None
-    solver: str = "adasde"
-    solver_options: dict[str, Any] = Field(default={})
-    history: Annotated[int, Field(ge=1, le=64)] = 4
-    points: Annotated[int, Field(ge=1, le=16)] = 1
-    learn_grid: bool = False
-    gamma_max: Annotated[float, Field(ge=0, le=100)] = 0.02
-    scale_dir: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    scale_time: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    trajectories: PositiveInt = 16000
-    batch: PositiveInt = 128
-    micro_batch: Annotated[int, Field(ge=0)] = 0
-    lr: Annotated[float, Field(gt=0, le=10)] = 0.05
-    lr_final: Annotated[float, Field(ge=0, le=10)] = 0.002
-    inner_weight: Weight = 0.0
-    pixel_weight: Weight = 0.1
-    feature_weight: Weight = 0.3
-    energy_weight: Weight = 0.0
-    paired_final: Annotated[float, Field(ge=0, le=1)] = 1.0
-    max_gradient: Positive = 1.0
-
-    @model_validator(mode="after")
-    def _same_states_everywhere(self) -> Self:
-        for key in ("points", "solver", "learn_grid"):
-            if any(key in override for override in self.per_nfe.values()):
-                raise ValueError(
-                    f"{key} decides which states of the teacher are kept and cannot differ between budgets"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _check_recipe(self) -> Self:
-        self.settings()
-        return self
-
-    def settings(self) -> DistillSettings:
-        """The same numbers for ``adasde.distillation.distill``."""
-        from adasde.distillation.distill import DistillSettings
-
-        try:
-            return DistillSettings(**self.model_dump(exclude={"per_nfe", "start"}))
-        except (ParamsError, TypeError) as error:
-            raise ValueError(str(error)) from error
-
-
-class Baseline(PerNfe):
-    """A classical solver to compare with, at the grid and AFS setting it likes best."""
-
-    solver: SolverName
-    afs: bool = False
-    schedule: ScheduleName = "time_uniform"
-    rho: Positive = 1.0
-    options: dict[str, Any] = Field(default={})
-
-    @model_validator(mode="after")
-    def _check_options(self) -> Self:
-        from adasde.sampling.solvers import make_solver, steps_for_nfe
-
-        try:
-            make_solver(self.solver, self.options)
-            for nfe in self.per_nfe:
-                steps_for_nfe(self.solver, nfe, afs=self.per_nfe[nfe].get("afs", self.afs))
-        except (SolverError, TypeError) as error:
-            raise ValueError(str(error)) from error
-        return self
-
-    def steps(self, nfe: int) -> int | None:
-        """Intervals that spend ``nfe`` evaluations, or None where this solver cannot spend just that."""
-        from adasde.sampling.solvers import steps_for_nfe
-
-        try:
-            return steps_for_nfe(self.solver, nfe, afs=self.for_nfe(nfe).afs)
-        except SolverError:
-            return None
-
-
 def row_file(label: str) -> str:
-    """The file of a row of samples: ``DPM-Solver++(2M) + AFS`` -> ``dpm-solverpp-2m-afs.safetensors``."""
+    """File name of a row of samples: ``DPM-Solver++(2M) + AFS`` -> ``dpm-solverpp-2m-afs.safetensors``."""
     words = re.sub(r"[^a-z0-9]+", "-", label.lower().replace("++", "pp")).strip("-")
     return f"{words}.safetensors"
 
@@ -173,14 +42,18 @@ def row_file(label: str) -> str:
 class Params(Section):
     """All of params.yaml."""
 
-    model: Annotated[str, Field(min_length=1)]
-    nfe: Annotated[list[PositiveInt], Field(min_length=1)]
-    features: Annotated[str, Field(min_length=1)] | None = None
-    prompts: Annotated[str, Field(min_length=1)] | None = None
-    judges: list[JudgeName] = Field(default=[])
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    guidance: Weight = 1.0
-    afs: bool = True
+    model: Text = Field(description="a name of 'adasde models', diffusers:…, file:… (docs/models.md)")
+    nfe: list[PositiveInt] = Field(min_length=1, description="budgets to distil for")
+    features: Text | None = option(
+        None, "feature extractor of the metrics, a name or a checkpoint; null: the model's own"
+    )
+    prompts: Text | None = option(None, "file of prompts for a text-to-image model; null: those of its card")
+    judges: list[Judge] = option(
+        [], "metrics beside FID: clip-vit-large-patch14 (for prompts), dinov2-vitl14"
+    )
+    seed: int = option(0, "of the training: latents and the order of batches", ge=0, lt=2**31)
+    guidance: Weight = option(1.0, "classifier-free guidance; not 1: two evaluations each")
+    afs: bool = option(True, "analytic first step: AdaSDE's first direction without an evaluation")
     network: NetworkParams = NetworkParams()
     schedule: Grid = Grid()
     teacher: TeacherParams = TeacherParams()
@@ -232,7 +105,7 @@ class Params(Section):
 
     @property
     def model_name(self) -> str:
-        """What the model is called in names: ``my-digits`` for ``s3://bucket/models/my-digits``.
+        """Short name of the model: ``my-digits`` for ``s3://bucket/models/my-digits``.
 
         ``my-function`` for ``module:my_function``, ``digits`` for ``file:models/digits.safetensors``.
         """
@@ -248,39 +121,63 @@ class Params(Section):
         return range(start, start + self.teacher.trajectories)
 
     def steps(self, nfe: int) -> int:
-        """Intervals of the student that spends ``nfe`` evaluations.
+        """Intervals of the student that takes ``nfe`` evaluations.
 
         Raises:
-            SolverError: no number of intervals does; names the nearest NFE that are possible.
+            SolverError: no number of intervals does; names the nearest possible NFE.
         """
-        from adasde.sampling.solvers import steps_for_nfe
-
         return steps_for_nfe(self.distill.solver, nfe, afs=self.afs, points=self.distill.points)
 
-    def for_nfe(self, nfe: int) -> Params:
-        """These params with every ``per_nfe`` of the student resolved; ``nfe`` is then ``[nfe]``.
+    def at(self, nfe: int) -> Budget:
+        """The values at ``nfe`` evaluations.
 
         Raises:
-            SolverError: ``nfe`` does not fit the student (see ``steps``).
+            SolverError: ``nfe`` is not reachable (see ``steps``).
         """
-        self.steps(nfe)
-        sections = {name: getattr(self, name).for_nfe(nfe) for name in ("schedule", "teacher", "distill")}
-        rows = {label: row.for_nfe(nfe) for label, row in self.baselines.items() if row.steps(nfe)}
-        return self.model_copy(update={"nfe": [nfe], "baselines": rows, **sections})
+        steps = self.steps(nfe)
+        sections = {name: getattr(self, name).at(nfe) for name in ("schedule", "teacher", "distill")}
+        rows = {label: row.at(nfe) for label, row in self.baselines.items() if row.steps(nfe)}
+        params = self.model_copy(update={"nfe": [nfe], "baselines": rows, **sections})
+        return Budget(nfe, steps, params)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """All values at one number of network evaluations.
+
+    Attributes:
+        nfe: network evaluations per image.
+        steps: intervals of the student.
+        params: the params, with every ``per_nfe`` applied and the baselines that can take ``nfe``.
+    """
+
+    nfe: int
+    steps: int
+    params: Params
+
+    @cached_property
+    def sigmas(self) -> Tensor:
+        """Noise levels [steps + 1] of the student, float64."""
+        return self.params.schedule.sigmas(self.steps)
+
+    @cached_property
+    def settings(self) -> DistillSettings:
+        """Settings of the distillation."""
+        return self.params.distill.settings()
 
 
 def load_params(path: str | os.PathLike[str] = "params.yaml") -> Params:
     """Read and check params.yaml.
 
     Raises:
-        ParamsError: the file is missing, is not YAML, or says something that cannot be used; the message
-            names the file, and for each key its value, what is allowed, and the nearest valid name.
+        ParamsError: the file is missing, not YAML, or invalid; the message names the file, and for each
+            key its value, what is allowed, and the nearest valid name.
     """
     return check_params(read_yaml(path), source=str(path))
 
 
 def check_params(values: Any, *, source: str = "params") -> Params:
-    """The same for a mapping already read; ``source`` is what the messages call it (ParamsError)."""
+    """Params from a mapping; ``source`` is its name in messages (ParamsError)."""
     try:
         return Params.model_validate(values)
     except ValidationError as error:

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from adasde.config.params import DistillParams, Grid, TeacherParams, check_params
-from adasde.config.sections import NetworkParams
+from adasde.config.params import Params, check_params
+from adasde.config.sections import DistillParams, Grid, NetworkParams, TeacherParams
 from adasde.distillation.config import MULTISTEP_ENERGY
 from adasde.errors import ParamsError
 from adasde.models.checkpoint import cards
@@ -27,41 +27,16 @@ OTHERWISE: dict[str, dict[str, dict[str, Any]]] = {
         "distill": {"pixel_weight": 0.01, "feature_weight": 0.03, "trajectories": 128_000},
     }
 }
-"""What measured better than the recipe of digits: a network that errs more makes a worse teacher."""
+"""Differences from the recipe for digits: a less accurate network is a worse teacher."""
 
-WHY = {
-    "features": "whose features images are judged by; null: the model's own",
-    "prompts": "of a text-to-image model, a file; null: those of its card",
-    "judges": "beside FID: clip-vit-large-patch14, for prompts, and dinov2-vitl14",
-    "dtype": "bfloat16 or float16: half the memory",
-    "compiled": "by torch.compile: takes a while at first",
-    "inserted": "M: nodes inserted into every interval of the student (recipe)",
-    "substeps": "every piece is split into so many again; 1 is the paper's",
-    "trajectories": "how many in all (recipe)",
-    "shard": "trajectories in one file; a killed run carries on from whole files",
-    "gamma_max": "highest noise injection that may be learned (recipe)",
-    "history": "evaluations that a step of adasde-multistep weighs",
-    "learn_grid": "learn the inner nodes of the schedule too",
-    "energy_weight": "weight of the energy distance to the features of real images; 0: none are needed",
-    "scale_dir": "the direction may be scaled by 1 +- scale_dir (recipe)",
-    "scale_time": "the time told to the network may be scaled by 1 +- scale_time (recipe)",
-    "feature_weight": "alpha: weight of the squared feature error at the last node (recipe)",
-    "pixel_weight": "weight of the squared error there; ours, not published",
-    "inner_weight": "weight of the errors at the inner nodes; ours, not published",
-    "paired_final": "what is left of the squared errors' weights at the end, along the rate's cosine",
-    "lr": "Adam's rate at the start (recipe) ...",
-    "lr_final": "... and at the end of a cosine",
-    "batch": "computed together",
-    "floor_steps": "intervals of the Heun sampler that shows what the model can do; EDM's choice",
-    "reference": "null: the statistics that the model's card names (docs/evaluation.md)",
-    "first_seed": "never one of the teacher's",
-    "classes": "balanced, or random: drawn from the seed",
-    "tolerance": "by FID alone: there are no real images beside the statistics",
+RECIPE = {
+    "teacher": {"inserted", "trajectories"},
+    "distill": {"gamma_max", "scale_dir", "scale_time", "feature_weight", "lr"},
 }
-"""What a key is, in words."""
+"""Keys whose values are the paper's."""
 
 
-def starting_text(name: str, nfe: Sequence[int]) -> str:
+def template(name: str, nfe: Sequence[int]) -> str:
     """The text of a params.yaml for the model ``name``, checked.
 
     Raises:
@@ -74,22 +49,17 @@ def starting_text(name: str, nfe: Sequence[int]) -> str:
         {"model": name, "features": None, "prompts": None, "judges": judges_of(card)}
         | {"nfe": list(nfe), "seed": 0, "guidance": _guidance(card), "network": NetworkParams().model_dump()}
         | recipes
-        | _judged(card)
+        | _evaluation(card)
     )
-    text = _head(name, nfe, card) + _written(values)
+    text = _head(name, nfe, card) + _written(values, recipe=card is not None)
     check_params(parse_yaml(text, source="params.yaml"))
     return text
 
 
 def _measured(name: str) -> dict[str, Any]:
-    """Of the packaged models: what measured best on them (docs/quality.md)."""
-    taught: dict[str, Any] = {
-        "solver": "ipndm",
-        "inserted": 1,
-        "substeps": 1,
-        "trajectories": 8000,
-        "shard": 2000,
-    }
+    """Sections that measured best on a bundled model (docs/quality.md)."""
+    taught: dict[str, Any] = {"solver": "ipndm", "inserted": 1, "substeps": 1}
+    taught |= {"trajectories": 8000, "shard": 2000}
     own = OTHERWISE.get(name, {})
     sections = {
         "schedule": Grid(rho=1.5),
@@ -133,7 +103,7 @@ def _sections(card: ModelCard, recipe: Recipe) -> dict[str, dict[str, Any]]:
     }
 
 
-def _judged(card: ModelCard | None) -> dict[str, Any]:
+def _evaluation(card: ModelCard | None) -> dict[str, Any]:
     """Samples, evaluation, baselines and promotion."""
     steps = 50 if card is None else 18 if card.shape[-1] <= 32 else 40
     images = {"images": 1000, "ranges": 3} if card is None else {"images": 50_000, "ranges": 1}
@@ -141,14 +111,14 @@ def _judged(card: ModelCard | None) -> dict[str, Any]:
     sample = {**images, **seeds, "classes": "balanced"}
     subsets = {"kid_subsets": 10, "kid_subset_size": 500, "neighbourhood": 3}
     evaluate = subsets | {"floor_steps": steps, "reference": None}
-    judged: dict[str, Any] = {"sample": sample, "evaluate": evaluate, "baselines": BASELINES}
+    sections: dict[str, Any] = {"sample": sample, "evaluate": evaluate, "baselines": BASELINES}
     if card is not None and card.reference is not None:
-        judged["promotion"] = {"metric": "fid", "tolerance": {}}
-    return judged
+        sections["promotion"] = {"metric": "fid", "tolerance": {}}
+    return sections
 
 
 def judges_of(card: ModelCard | None) -> list[str]:
-    """Text-to-image models are judged by their prompts too."""
+    """Metrics beside FID: the CLIP score of a text-to-image model."""
     return [] if card is None or card.prompts is None else ["clip-vit-large-patch14"]
 
 
@@ -174,20 +144,24 @@ def _head(name: str, nfe: Sequence[int], card: ModelCard | None) -> str:
     return "\n".join([*lines, ""])
 
 
-def _written(values: dict[str, Any]) -> str:
-    """YAML with the words of ``WHY`` behind their keys, a section a paragraph."""
+def _written(values: dict[str, Any], *, recipe: bool) -> str:
+    """YAML with the help of every key behind it, a section a paragraph."""
     lines: list[str] = []
     for key, value in values.items():
-        if not isinstance(value, dict):
-            lines.append(_line(key, value, WHY.get(key, "")))
+        field = Params.model_fields[key]
+        keys = getattr(field.annotation, "model_fields", None)
+        if keys is None and not isinstance(value, dict):
+            lines.append(_line(key, value, field.description))
             continue
         lines += ["", f"{key}:"]
         for name, inner in value.items():
-            lines.append(f"  {_line(name, inner, WHY.get(name, ''))}")
+            why = keys[name].description if keys else ""
+            marked = recipe and name in RECIPE.get(key, ())
+            lines.append("  " + _line(name, inner, f"{why} (recipe)" if marked else why))
     return "\n".join(lines) + "\n"
 
 
-def _line(key: str, value: Any, why: str = "") -> str:
+def _line(key: str, value: Any, why: str | None) -> str:
     flow = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
     text = f"{key}: {flow.removesuffix(chr(10)).removesuffix('...').strip()}"
     return f"{text}    # {why}" if why else text

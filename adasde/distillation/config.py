@@ -1,8 +1,9 @@
-"""The numbers of a distillation."""
+"""Settings of the distillation, each defined once: name, type, default, range and help."""
 
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -11,56 +12,59 @@ from adasde.sampling.coefficients import MULTISTEP, OWN
 from adasde.sampling.schedules import unknown
 from adasde.sampling.solvers import make_solver
 
+BOUNDS = {
+    "ge": (operator.ge, "at least"),
+    "gt": (operator.gt, "greater than"),
+    "le": (operator.le, "at most"),
+    "lt": (operator.lt, "less than"),
+}
+"""Ranges of a setting, by the names that pydantic has for them."""
+
+
+def setting(default: Any, description: str, **bounds: float) -> Any:
+    """A field with its range and its help, from which params.yaml's schema and comments are made."""
+    return field(default=default, metadata={"description": description, **bounds})
+
 
 @dataclass(frozen=True)
 class DistillSettings:
-    """The numbers of the recipe; the defaults are those that measured best on the digits model.
+    """Settings of the distillation; each default is the value that measured best on the digits model.
 
-    Attributes:
-        solver: ``adasde``, ``adasde-multistep`` (see ``solvers.Multistep``), or the classical solver behind
-            the plug-in form (see ``solvers.PlugIn``).
-        solver_options: the options of that solver.
-        history: evaluations whose directions a step of ``adasde-multistep`` weighs, its own included.
-        points: K, evaluations of each step of AdaSDE's own form after the first.
-        learn_grid: the inner nodes of the time grid are learned too.
-        gamma_max: highest stochastic coefficient that may be learned; 0 turns the noise off.
-        scale_dir, scale_time: how far lambda and mu may leave 1.
-        trajectories: teacher trajectories seen in all (they repeat when fewer are stored).
-        batch: trajectories of one optimiser step.
-        micro_batch: trajectories whose walk is in memory together; 0: all of the batch.
-        lr, lr_final: Adam's rate at the start and, along a cosine, at the end.
-        inner_weight: weight of the mean squared error at the inner nodes, each over 1 + sigma^2.
-        pixel_weight: weight of the mean squared error at the last node.
-        feature_weight: weight of the mean squared feature error at the last node (the paper's alpha).
-        energy_weight: weight of the energy distance between features of the last states and of real samples.
-        paired_final: what is left of the three weights above it at the end, along the same cosine: paired
-            errors are quick to follow, but their best is the teacher.
-        max_gradient: gradients are scaled down to this norm.
+    ``solver`` is ``adasde``, ``adasde-multistep`` (see ``solvers.Multistep``), or the classical solver of the
+    plug-in form (see ``solvers.PlugIn``).
+
+    Raises:
+        ParamsError: a setting is out of its range, or contradicts another.
     """
 
-    solver: str = OWN
-    solver_options: dict[str, Any] = field(default_factory=dict)
-    history: int = 4
-    points: int = 1
-    learn_grid: bool = False
-    gamma_max: float = 0.02
-    scale_dir: float = 0.3
-    scale_time: float = 0.5
-    trajectories: int = 16_000
-    batch: int = 128
-    micro_batch: int = 0
-    lr: float = 0.05
-    lr_final: float = 0.002
-    inner_weight: float = 0.0
-    pixel_weight: float = 0.1
-    feature_weight: float = 0.3
-    energy_weight: float = 0.0
-    paired_final: float = 1.0
-    max_gradient: float = 1.0
+    solver: str = setting(OWN, "adasde (the paper's step), adasde-multistep, or a classical solver's name")
+    solver_options: dict[str, Any] = field(
+        default_factory=dict, metadata={"description": "of a classical solver, for instance {order: 3}"}
+    )
+    history: int = setting(4, "evaluations that a step of adasde-multistep combines", ge=1, le=64)
+    points: int = setting(1, "K: evaluations of adasde's step after its first, at all budgets", ge=1, le=16)
+    learn_grid: bool = setting(False, "learn the inner nodes of the schedule")
+    gamma_max: float = setting(0.02, "largest noise injection to learn; 0: none", ge=0, le=100)
+    scale_dir: float = setting(0.3, "range of the direction scale lambda: 1 +- scale_dir", ge=0, lt=1)
+    scale_time: float = setting(0.5, "range of the time scale mu: 1 +- scale_time", ge=0, lt=1)
+    trajectories: int = setting(16_000, "seen in all; the stored ones repeat if there are fewer", ge=1)
+    batch: int = setting(128, "trajectories of one optimiser step", ge=1)
+    micro_batch: int = setting(0, "trajectories in memory together, below batch; 0: all of batch", ge=0)
+    lr: float = setting(0.05, "Adam's learning rate at the start", gt=0, le=10)
+    lr_final: float = setting(0.002, "and at the end, along a cosine", ge=0, le=10)
+    inner_weight: float = setting(0.0, "weight of the squared error at the inner nodes", ge=0)
+    pixel_weight: float = setting(0.1, "weight of the squared error at the last node", ge=0)
+    feature_weight: float = setting(0.3, "alpha: weight of the squared feature error there", ge=0)
+    energy_weight: float = setting(0.0, "weight of the energy distance to real images; 0: none needed", ge=0)
+    paired_final: float = setting(1.0, "share left of the three weights above it at the end", ge=0, le=1)
+    max_gradient: float = setting(1.0, "norm to which larger gradients are scaled down", gt=0)
 
     def __post_init__(self) -> None:
-        if self.history < 1:
-            raise ParamsError(f"history = {self.history}: a step weighs at least its own evaluation, 1.")
+        for item in fields(self):
+            value = getattr(self, item.name)
+            for name, (holds, words) in BOUNDS.items():
+                if name in item.metadata and not holds(value, item.metadata[name]):
+                    raise ParamsError(f"{item.name} = {value!r}: it must be {words} {item.metadata[name]}.")
         if self.solver == MULTISTEP and self.solver_options:
             raise ParamsError(f"{MULTISTEP} has no solver_options, got {self.solver_options}.")
         if self.solver != OWN:
@@ -70,18 +74,18 @@ class DistillSettings:
                 raise ParamsError(f"points = {self.points} belongs to {OWN}; {self.solver} has no points.")
         if self.paired_final < 1 and not self.energy_weight:
             raise ParamsError(
-                f"paired_final = {self.paired_final:g} takes the paired errors back in favour of the energy "
-                "distance, which has no weight: set energy_weight above 0, or paired_final to 1."
+                f"paired_final = {self.paired_final:g} lowers the weights of the squared errors in favour of "
+                "the energy distance, which has no weight: set energy_weight above 0, or paired_final to 1."
             )
         if self.learn_grid and self.inner_weight > 0:
             raise ParamsError(
-                "with learn_grid the nodes move away from the teacher's, so that errors at the inner nodes "
-                "mean nothing: set inner_weight to 0."
+                "learn_grid moves the nodes away from the teacher's, so errors at the inner nodes mean "
+                "nothing: set inner_weight to 0."
             )
 
 
 def cosine(start: float, end: float, progress: float) -> float:
-    """From ``start`` at progress 0 to ``end`` at 1, flat at both."""
+    """Value between ``start`` (progress 0) and ``end`` (progress 1) on a cosine, flat at both ends."""
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
@@ -102,4 +106,4 @@ MULTISTEP_ENERGY = MULTISTEP_GRID | {
     "paired_final": 0.0,
     "trajectories": 64_000,
 }
-"""What differs from the defaults in the recipe that measured best on the bundled models (docs/quality.md)."""
+"""Best recipe for the bundled models, as differences from the defaults (docs/quality.md)."""

@@ -119,10 +119,6 @@ def _fidelity_extractor(torch_fidelity: Any, card: Card) -> type:
     return PackagedExtractor
 
 
-Summary = dict[str, Any]
-"""What a stage did, as JSON values; ``out`` is what it wrote."""
-
-
 def extractor_of(checkpoint: str | os.PathLike[str]) -> Features:
     """The feature extractor of ``checkpoint``, on the ``default_device``.
 

@@ -23,8 +23,6 @@ from adasde.utils.safetensors_io import load_images
 STATISTICS = "statistics.npz"
 REAL = "images.safetensors"
 FLOOR = "floor.safetensors"
-FEATURES = "features.safetensors"
-"""Features of real images for the energy distance; none where statistics alone are known."""
 
 
 @dataclass(frozen=True)

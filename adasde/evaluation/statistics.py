@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from adasde.errors import DataError
-from adasde.evaluation.features import Summary, extractor_of
+from adasde.evaluation.features import extractor_of
 from adasde.evaluation.image_folder import ImageFiles
 from adasde.evaluation.metrics import Statistics, image_features
 from adasde.models.checkpoint import find, read_card
 from adasde.models.families.ldm import stable
 from adasde.models.hub import linked
 from adasde.models.loading import load_model
+from adasde.types import Summary
 from adasde.utils.atomic_io import sha256_json
 from adasde.utils.progress import track
 from adasde.utils.safetensors_io import load_fitting, save_tensors

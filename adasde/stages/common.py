@@ -1,4 +1,4 @@
-"""What several stages share."""
+"""Loading the model and fingerprints, for several stages."""
 
 from __future__ import annotations
 
@@ -7,29 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from adasde.config.params import Params
 from adasde.config.sections import NetworkParams
 from adasde.models.conditioning import with_random_classes
 from adasde.models.loading import load_model
 from adasde.models.precision import Runtime
-from adasde.sampling.schedules import schedule
+from adasde.stages.code import code_hash
 from adasde.types import Model
-from adasde.utils.atomic_io import sha256_file, sha256_json
+from adasde.utils.atomic_io import sha256_json
 from adasde.utils.devices import default_device
 
-CODE = (
-    "sampling/integrate.py",
-    "sampling/noise.py",
-    "sampling/schedules.py",
-    "sampling/solvers/*.py",
-    "models/**/*.py",
-)
+FEATURES = "features.safetensors"
+"""Features of real images for the energy distance; empty where only statistics are known."""
 
 
 def trained_model(params: Params, checkpoint: Path) -> Model:
-    """The model of ``checkpoint`` as ``params`` want it, on the ``default_device``.
+    """The model of ``checkpoint`` with the guidance and number format of ``params``, on ``default_device``.
 
     Raises:
         CheckpointError: it cannot be loaded.
@@ -43,8 +37,8 @@ def trained_model(params: Params, checkpoint: Path) -> Model:
     return model
 
 
-def judged_model(params: Params, checkpoint: Path) -> Model:
-    """The model of ``checkpoint`` as its samples are judged: with the classes of ``sample.classes``.
+def evaluated_model(params: Params, checkpoint: Path) -> Model:
+    """The model of ``checkpoint`` for evaluation: with the class policy ``sample.classes``.
 
     Raises:
         CheckpointError, SolverError: as ``trained_model``.
@@ -53,29 +47,12 @@ def judged_model(params: Params, checkpoint: Path) -> Model:
     return model if params.sample.classes == "balanced" else with_random_classes(model)
 
 
-def student_grid(params: Params, nfe: int) -> Tensor:
-    """Noise levels [N+1] of the student with ``nfe`` evaluations, float64."""
-    grid = params.for_nfe(nfe).schedule
-    steps = params.steps(nfe)
-    return schedule(grid.name, steps, sigma_min=grid.sigma_min, sigma_max=grid.sigma_max, rho=grid.rho)
-
-
-def made_with(params: Params, model: Model, *files: str) -> dict[str, Any]:
-    """What a computed file depends on besides its seeds: weights, guidance, arithmetic, and our code.
-
-    ``files`` of the package compute it beside ``CODE``; dvc.yaml names them all.
-    """
-    code = code_hash(*files)
+def made_with(stage: str, params: Params, model: Model) -> dict[str, Any]:
+    """Everything but seeds that a file of ``stage`` depends on: weights, guidance, arithmetic, our code."""
     guided: dict[str, Any] = {} if model.guidance == 1 else {"guidance": model.guidance}
     if params.network != NetworkParams():
         guided["network"] = params.network.model_dump()
     if model.prompts:
         guided["prompts"] = sha256_json(list(model.prompts))
-    return {"model": model.name, "sha256": model.sha256, "torch": torch.__version__, "code": code, **guided}
-
-
-def code_hash(*files: str) -> str:
-    """Hex SHA-256 of ``CODE`` and of further ``files`` of the package."""
-    package = Path(__file__).parents[1]
-    sources = [path for name in (*CODE, *files) for path in sorted(package.glob(name))]
-    return sha256_json([[path.name, sha256_file(path)] for path in sources])
+    versions = {"torch": torch.__version__, "code": code_hash(stage)}
+    return {"model": model.name, "sha256": model.sha256, **versions, **guided}

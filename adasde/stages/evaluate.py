@@ -6,9 +6,9 @@ from pathlib import Path
 
 from adasde.config.params import STUDENT, Params, row_file
 from adasde.errors import DataError
-from adasde.evaluation.features import Summary
 from adasde.evaluation.protocol import Evaluator
 from adasde.models.loading import load_model
+from adasde.types import Summary
 from adasde.utils.atomic_io import write_json
 from adasde.utils.manifest import Manifest
 from adasde.utils.progress import track

@@ -11,16 +11,15 @@ from typing import Any
 
 from torch import Tensor
 
-from adasde.config.params import STUDENT, Baseline, Params, row_file
+from adasde.config.params import STUDENT, Budget, Params, row_file
+from adasde.config.sections import Baseline, SampleParams
 from adasde.errors import CoefficientsError
-from adasde.evaluation.features import Summary
 from adasde.sampling import integrate
 from adasde.sampling.coefficients import TABLE, Coefficients
 from adasde.sampling.noise import SeededNoise, latents
-from adasde.sampling.schedules import schedule
 from adasde.sampling.wrappers import Counting
-from adasde.stages.common import judged_model, made_with
-from adasde.types import Denoiser, Model
+from adasde.stages.common import evaluated_model, made_with
+from adasde.types import Denoiser, Model, Summary
 from adasde.utils.atomic_io import sha256_json, write_json
 from adasde.utils.batching import in_chunks
 from adasde.utils.manifest import Manifest
@@ -61,8 +60,8 @@ def sample(
         CoefficientsError: the file is broken, for another NFE, or (without ``force``) another checkpoint.
         DataError: ``out`` cannot be written, or holds files of somebody else.
     """
-    recipe = params.for_nfe(nfe)
-    model = judged_model(params, checkpoint)
+    budget = params.at(nfe)
+    model = evaluated_model(params, checkpoint)
     table = Coefficients.load(coefficients)
     table.check_model(model.sha256, force=force)
     if table.nfe != nfe:
@@ -70,21 +69,21 @@ def sample(
             f"{coefficients} spends {table.nfe} evaluations, not {nfe}: name the file for {nfe}."
         )
     rows = [_student(table)]
-    rows += [_baseline(label, row, recipe, nfe=nfe) for label, row in recipe.baselines.items()]
-    settings = recipe.sample
+    rows += [_baseline(label, row, budget) for label, row in budget.params.baselines.items()]
+    settings = params.sample
     about = {
-        **made_with(params, model, "sampling/coefficients.py", "sampling/wrappers.py"),
+        **made_with("sample", params, model),
         "seeds": [settings.first_seed, settings.seeds.stop],
         "batch": settings.batch,
-        **chosen_classes(recipe),
+        **chosen_classes(params),
     }
     with track(len(rows) * settings.count, f"sample@{nfe}", "images") as advance:
-        made = _fill(out, rows, recipe, model=model, about=about, advance=advance)
+        made = _fill(out, rows, settings, model=model, about=about, advance=advance)
     return {"out": str(out), "made": made, "reused": len(rows) - made, "timing": str(timing_file(out))}
 
 
 def chosen_classes(params: Params) -> dict[str, str]:
-    """What samples depend on beside seeds and weights, where it is not the usual."""
+    """Sampling options that differ from the defaults (part of the fingerprint)."""
     classes = params.sample.classes
     return {} if classes == "balanced" else {"classes": classes}
 
@@ -102,11 +101,10 @@ def _student(table: Coefficients) -> Row:
     return Row(STUDENT, {"solver": table.solver, "options": table.options, "afs": table.afs, **numbers}, draw)
 
 
-def _baseline(label: str, row: Baseline, recipe: Params, *, nfe: int) -> Row:
-    steps = row.steps(nfe)
-    assert steps is not None  # for_nfe kept the rows that fit
-    grid = recipe.schedule
-    sigmas = schedule(row.schedule, steps, sigma_min=grid.sigma_min, sigma_max=grid.sigma_max, rho=row.rho)
+def _baseline(label: str, row: Baseline, budget: Budget) -> Row:
+    steps = row.steps(budget.nfe)
+    assert steps is not None  # params.at kept the rows that fit
+    sigmas = budget.params.schedule.sigmas(steps, name=row.schedule, rho=row.rho)
 
     def draw(denoise: Denoiser, latent: Tensor, seeds: range) -> Tensor:
         noise = SeededNoise(seeds)
@@ -117,7 +115,13 @@ def _baseline(label: str, row: Baseline, recipe: Params, *, nfe: int) -> Row:
 
 
 def _fill(
-    out: Path, rows: list[Row], recipe: Params, *, model: Model, about: dict[str, Any], advance: Advance
+    out: Path,
+    rows: list[Row],
+    settings: SampleParams,
+    *,
+    model: Model,
+    about: dict[str, Any],
+    advance: Advance,
 ) -> int:
     """Make the rows that are not there yet; returns how many."""
     wanted = {row.file: sha256_json([about, row.settings]) for row in rows}
@@ -125,9 +129,9 @@ def _fill(
     usable = {row.file: wanted[row.file] if row.label in times else "its time is not known" for row in rows}
     parts = Manifest.resume(out, usable, kind="samples", about=about)
     missing = [row for row in rows if row.file not in parts.entries]
-    advance((len(rows) - len(missing)) * recipe.sample.count)
+    advance((len(rows) - len(missing)) * settings.count)
     for row in missing:
-        images, spent = _draw(row, recipe, model=model, advance=advance)
+        images, spent = _draw(row, settings, model=model, advance=advance)
         about_row = {"label": row.label, "nfe": spent["nfe"]}
         parts.add(row.file, {"images": images}, fingerprint=wanted[row.file], about=about_row)
         times[row.label] = spent | {"fingerprint": wanted[row.file]}
@@ -147,9 +151,10 @@ def _known_times(path: Path, fingerprints: dict[str, str]) -> dict[str, Any]:
     return {label: known[label] for label in same}
 
 
-def _draw(row: Row, recipe: Params, *, model: Model, advance: Advance) -> tuple[Tensor, dict[str, Any]]:
+def _draw(
+    row: Row, settings: SampleParams, *, model: Model, advance: Advance
+) -> tuple[Tensor, dict[str, Any]]:
     """All images of one row, uint8 [n, C, H, W], with the wall time and evaluations they took."""
-    settings = recipe.sample
     nfe = 0
     started = time.perf_counter()
 

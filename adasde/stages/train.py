@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from adasde.evaluation.features import Summary
 from adasde.models.families.toy import train_digits as digits
 from adasde.models.families.toy import train_glyphs as glyphs
+from adasde.types import Summary
 from adasde.utils.progress import track
 
 Job = tuple[Callable[..., None], Any]

@@ -1,4 +1,4 @@
-"""Base types of YAML schemas, reading YAML, and plain words for what is wrong with it."""
+"""YAML files with a pydantic schema: reading, base types, and messages that name file, key and remedy."""
 
 from __future__ import annotations
 
@@ -6,29 +6,25 @@ import difflib
 import os
 import re
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+from types import NoneType
+from typing import Annotated, Any, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from adasde.errors import ParamsError
 
-KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
-BOUNDS = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
-
 
 class _Loader(yaml.SafeLoader):
-    """YAML with two repairs: a key given twice is an error, and 1e-4 is a number (as in YAML 1.2)."""
+    """YAML in which a key given twice is an error, and 1e-4 a number (as in YAML 1.2)."""
 
 
 def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[str] = set()
     for key, _ in node.value:
         if key.value in seen:
-            raise yaml.MarkedYAMLError(
-                problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
-            )
+            problem = f"the key {key.value!r} is given twice"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
         seen.add(key.value)
     loader.flatten_mapping(node)
     return loader.construct_mapping(node, deep=True)
@@ -41,10 +37,10 @@ _Loader.add_implicit_resolver(
 
 
 def parse_yaml(text: str, *, source: str) -> Any:
-    """The value that YAML text has; ``source`` is what the message calls it.
+    """The value of YAML text; ``source`` is its name in messages.
 
     Raises:
-        ParamsError: it is not YAML (says the line), or has a key twice.
+        ParamsError: invalid YAML, or a key given twice; the message has the line.
     """
     try:
         return yaml.load(text, _Loader)
@@ -58,15 +54,13 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        ParamsError: missing or unreadable, not YAML (says the line), or not a mapping.
+        ParamsError: missing, unreadable, invalid YAML, or not a mapping.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise ParamsError(
-            f"cannot read {path}: {error.strerror}. Run this in the project folder, or name the file "
-            "with --params."
-        ) from error
+        remedy = "Run this in the project folder, or name the file with --params."
+        raise ParamsError(f"cannot read {path}: {error.strerror}. {remedy}") from error
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path}: this is not valid YAML: {error}.") from error
     document = parse_yaml(text, source=str(path))
@@ -77,129 +71,54 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def explain(error: ValidationError, model: type[BaseModel], *, source: str) -> str:
     """One paragraph that names, for each problem, the key, its value and what is allowed."""
-    problems = [_problem(item, model) for item in error.errors(include_url=False)]
-    return f"{source}: " + "; ".join(problems).rstrip(".?") + ("?" if problems[-1].endswith("?") else ".")
+    problems = "; ".join(_problem(item, model) for item in error.errors(include_url=False)).rstrip(".")
+    return f"{source}: {problems}" + ("" if problems.endswith("?") else ".")
 
 
 def _problem(item: Any, model: type[BaseModel]) -> str:
-    loc: tuple[Any, ...] = item["loc"]
-    key = ".".join(str(part) for part in loc if part != "[key]")
-    if item["type"] == "extra_forbidden":
-        return f"unknown key {key}{_nearest(str(loc[-1]), _keys_beside(model, loc))}"
-    if item["type"] == "missing":
-        return f"{key} is missing; it must be {_rule(model, loc)}"
-    if item["type"] == "value_error":
-        said = str(item["ctx"]["error"])
-        return (
-            f"{key} = {_shown(item['input'])}: {said}"
-            if _is_scalar(item["input"])
-            else f"{key}: {said}".lstrip(": ")
-        )
-    near = _nearest(str(item["input"]), _choices(_annotation(model, loc)))
-    return f"{key} = {_shown(item['input'])} cannot be used: it must be {_rule(model, loc)}{near}"
+    """pydantic's own message, with the key in front and the nearest valid name behind."""
+    loc = tuple(part for part in item["loc"] if part != "[key]")
+    key, kind, value = ".".join(map(str, loc)), item["type"], item["input"]
+    shown = f"{key} = {value!r:.60}" if value is None or isinstance(value, str | int | float) else key
+    if kind == "extra_forbidden":
+        return f"unknown key {key}{_nearest(str(loc[-1]), _keys(model, loc[:-1]))}"
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind == "value_error":
+        return f"{shown}: {item['ctx']['error']}".removeprefix(": ")
+    if kind == "model_type":
+        return f"{shown} cannot be used: it should be a section, with keys of {', '.join(_keys(model, loc))}"
+    choices = re.findall("'(.*?)'", item["ctx"]["expected"]) if kind == "literal_error" else []
+    rule = re.sub(r"^\w+ should", "it should", item["msg"])
+    return f"{shown} cannot be used: {rule}{_nearest(str(value), choices) if choices else ''}"
 
 
 def _nearest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; known here: {', '.join(known)}" if known else ""
+    return f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}"
 
 
-def _shown(value: Any) -> str:
-    text = repr(value) if _is_scalar(value) else type(value).__name__
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _is_scalar(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float)
-
-
-def _keys_beside(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    parent = _annotation(model, _without_overrides(loc)[:-1])
-    return list(parent.model_fields) if _is_model(parent) else []
-
-
-def _choices(annotation: Any) -> list[str]:
-    return [str(choice) for choice in get_args(annotation)] if get_origin(annotation) is Literal else []
-
-
-def _rule(model: type[BaseModel], loc: tuple[Any, ...]) -> str:
-    return _in_words(*_locate(model, loc))
-
-
-def _annotation(model: type[BaseModel], loc: tuple[Any, ...]) -> Any:
-    return _locate(model, loc)[0]
-
-
-def _in_words(annotation: Any, metadata: list[Any]) -> str:
-    origin = get_origin(annotation)
-    if choices := _choices(annotation):
-        return f"one of {', '.join(choices)}"
-    if _is_model(annotation):
-        return f"a section with keys of {', '.join(annotation.model_fields)}"
-    if origin in (Union, UnionType):
-        return " or ".join(_in_words(*_unwrap(choice)) for choice in get_args(annotation))
-    if origin is list:
-        return f"a list, each entry {_in_words(*_unwrap(get_args(annotation)[0]))}"
-    if origin is dict:
-        return "a mapping"
-    bounds = [
-        f"{words} {getattr(item, name):g}"
-        for item in metadata
-        for name, words in BOUNDS.items()
-        if hasattr(item, name)
-    ]
-    return " ".join([KINDS.get(annotation, "a value"), " and ".join(bounds)]).strip()
-
-
-def _locate(model: type[BaseModel], loc: tuple[Any, ...]) -> tuple[Any, list[Any]]:
-    """(annotation, constraints) of what pydantic's location ``loc`` points at; (None, []) if unknown."""
-    if loc and loc[-1] == "[key]":
-        mapping, _ = _locate(model, loc[:-2])
-        return _unwrap(get_args(mapping)[0])
-    annotation: Any = model
-    metadata: list[Any] = []
-    parts = _without_overrides(loc)
-    for part in parts:
-        if _is_model(annotation):
-            field = annotation.model_fields.get(part)
-            annotation, metadata = (field.annotation, field.metadata) if field else (None, [])
-        elif get_origin(annotation) in (dict, list):
-            annotation, metadata = _unwrap(get_args(annotation)[-1])
-        else:
-            return None, []
-    return annotation, metadata
-
-
-def _without_overrides(loc: tuple[Any, ...]) -> tuple[Any, ...]:
-    """An override has the rule of the key that it overrides: ``per_nfe.3.rate`` -> ``rate``."""
-    if "per_nfe" in loc and loc.index("per_nfe") + 2 < len(loc):
-        at = loc.index("per_nfe")
-        return loc[:at] + loc[at + 2 :]
-    return loc
-
-
-def _unwrap(annotation: Any) -> tuple[Any, list[Any]]:
-    """Split ``Annotated[int, Field(ge=1)]`` into (int, [Ge(1)])."""
-    bare, *extras = get_args(annotation) if hasattr(annotation, "__metadata__") else (annotation,)
-    return bare, [item for extra in extras for item in getattr(extra, "metadata", [extra])]
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _keys(model: Any, loc: tuple[Any, ...]) -> list[str]:
+    """Keys of the section at ``loc``; ``per_nfe.3`` has those of the section that it overrides."""
+    at = loc.index("per_nfe") if "per_nfe" in loc else len(loc)
+    for part in loc[:at] + loc[at + 2 :]:
+        fields = getattr(model, "model_fields", None)
+        model = fields[part].annotation if fields else get_args(model)[-1]
+        if NoneType in get_args(model):
+            model = get_args(model)[0]
+    return list(getattr(model, "model_fields", ()))
 
 
 PositiveInt = Annotated[int, Field(ge=1)]
-
-
 Seed = Annotated[int, Field(ge=0, lt=2**48)]
-
-
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+def option(default: Any, description: str, **bounds: Any) -> Any:
+    """A key of a section with its default, its help and its range."""
+    return Field(default, description=description, **bounds)
 
 
 class Section(BaseModel):
@@ -209,12 +128,12 @@ class Section(BaseModel):
 
 
 class PerNfe(Section):
-    """A section whose values may differ between numbers of evaluations."""
+    """A section whose values may differ between numbers of network evaluations (NFE)."""
 
-    per_nfe: dict[PositiveInt, dict[str, Any]] = {}
+    per_nfe: dict[PositiveInt, dict[str, Any]] = option({}, "overrides at some budgets")
 
-    def for_nfe(self, nfe: int) -> Self:
-        """The section with the overrides for ``nfe`` applied and none left."""
+    def at(self, nfe: int) -> Self:
+        """The section with the overrides of ``nfe`` applied, and none left."""
         values = self.model_dump(exclude={"per_nfe"}) | self.per_nfe.get(nfe, {})
         return type(self).model_validate(values)
 
@@ -222,11 +141,8 @@ class PerNfe(Section):
     def _check_overrides(self) -> Self:
         for nfe in self.per_nfe:
             try:
-                self.for_nfe(nfe)
+                self.at(nfe)
             except ValidationError as error:
-                details: Any = [
-                    {**item, "loc": ("per_nfe", nfe, *item["loc"])}
-                    for item in error.errors(include_url=False)
-                ]
+                details: Any = [{**item, "loc": ("per_nfe", nfe, *item["loc"])} for item in error.errors()]
                 raise ValidationError.from_exception_data("per_nfe", details) from error
         return self

@@ -56,7 +56,7 @@ class ReEvaluation:
         Raises:
             CoefficientsError: it does not fit the checkpoint.
         """
-        from adasde.stages import sample
+        from adasde.stages.sample import sample
         from adasde.utils.manifest import Manifest
         from adasde.utils.safetensors_io import load_images
 

@@ -89,7 +89,7 @@ class Outputs:
 
     def settings(self) -> dict[str, str]:
         """The params of a run by dotted name; those of other budgets and of the baselines left out."""
-        values = self.params.for_nfe(self.nfe).model_dump(exclude=NOT_COMPARED)
+        values = self.params.at(self.nfe).params.model_dump(exclude=NOT_COMPARED)
         return {name: str(value) for name, value in flatten(values)} | {"nfe": str(self.nfe)}
 
     def tags(self) -> dict[str, str]:

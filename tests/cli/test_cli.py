@@ -15,7 +15,7 @@ from command import ROOT, adasde, explained
 from tiny import STAGES, tiny_values, write_params
 
 import adasde as package
-from adasde.cli import main
+from adasde.cli import main, stages
 
 
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_an_unreadable_file_is_explained_without_traceback(tmp_path: Path) -> No
         def refuse(path: Path) -> None:
             raise PermissionError(13, "Permission denied", "params.yaml")
 
-        main.params_of = refuse  # type: ignore[assignment]
+        stages.params_of = refuse  # type: ignore[assignment]
 
     explained(adasde(["fetch"], tmp_path, before=before), "params.yaml: Permission denied")
 
@@ -132,7 +132,7 @@ def test_a_bug_is_not_dressed_up_as_an_explanation(tmp_path: Path) -> None:
         def bug(path: Path) -> None:
             raise ZeroDivisionError("a bug")
 
-        main.params_of = bug  # type: ignore[assignment]
+        stages.params_of = bug  # type: ignore[assignment]
 
     ended = adasde(["fetch"], tmp_path, before=before)
     assert ended.code != 0

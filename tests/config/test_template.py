@@ -20,7 +20,7 @@ from tiny import tiny_values, write_params
 
 from adasde.config.cost import estimate, per_image, random_model, work
 from adasde.config.params import check_params, load_params
-from adasde.config.template import starting_text
+from adasde.config.template import template
 from adasde.errors import ParamsError
 from adasde.models import describe
 from adasde.models.checkpoint import Card, Part, cards
@@ -33,7 +33,7 @@ from adasde.utils.yaml_schema import parse_yaml
 
 @pytest.mark.parametrize("name", [*catalogue(), *cards()])
 def test_every_model_gets_params_that_hold_with_all_that_dvc_names(name: str) -> None:
-    text = starting_text(name, [3, 5, 7, 9])
+    text = template(name, [3, 5, 7, 9])
     values = parse_yaml(text, source="x")
     params = check_params(values)
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -43,20 +43,21 @@ def test_every_model_gets_params_that_hold_with_all_that_dvc_names(name: str) ->
             found = found[part]
     if name not in cards():
         for nfe, recipe in card_of(name).recipes.items():
-            made = params.for_nfe(nfe)
-            assert (made.teacher.inserted, made.distill.lr, made.distill.batch) == (
+            budget = params.at(nfe)
+            made = budget.settings
+            assert (budget.params.teacher.inserted, made.lr, made.batch) == (
                 recipe.inserted,
                 recipe.lr,
                 recipe.batch,
             )
-            assert made.distill.feature_weight == recipe.alpha and made.steps(nfe) == recipe.intervals
+            assert made.feature_weight == recipe.alpha and budget.steps == recipe.intervals
             assert f"NFE {nfe}: {'published' if recipe.published else 'inferred'}" in text
 
 
 def test_a_packaged_model_begins_with_what_measured_best_on_it() -> None:
     ours, digits, glyphs = (
         check_params(parse_yaml(text, source="x"))
-        for text in ((ROOT / "params.yaml").read_text(), *(starting_text(name, [3]) for name in cards()))
+        for text in ((ROOT / "params.yaml").read_text(), *(template(name, [3]) for name in cards()))
     )
     assert [digits.model, glyphs.model] == ["digits", "glyphs"]
     assert (digits.teacher, digits.distill) == (ours.teacher, ours.distill)
@@ -82,12 +83,16 @@ def test_the_command_says_what_comes_and_overwrites_nothing(tmp_path: Path) -> N
     assert load_params(tmp_path / "params.yaml").model == "digits"
     assert adasde(["init", "--model", "digits", "--nfe", "x"], tmp_path).code == 2
     with pytest.raises(ParamsError, match="no recipe for nfe 11; it has some for 3, 5, 7, 9"):
-        starting_text("cifar10", [11])
+        template("cifar10", [11])
 
 
 def test_predicted_evaluations_are_those_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from adasde.models.preconditioning import Preconditioned
-    from adasde.stages import distill, fetch, reference, sample, teacher
+    from adasde.stages.distill import distill
+    from adasde.stages.fetch import fetch
+    from adasde.stages.reference import reference
+    from adasde.stages.sample import sample
+    from adasde.stages.teacher import teacher
 
     params = load_params(write_params(tmp_path, tiny_values()))
     counted: Counter[str] = Counter()

@@ -103,7 +103,7 @@ def test_tables_that_are_none_are_refused(changes: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"solver": MULTISTEP, "history": 0}, "history = 0: a step weighs at least its own evaluation"),
+        ({"solver": MULTISTEP, "history": 0}, "history = 0: it must be at least 1"),
         ({"solver": MULTISTEP, "solver_options": {"order": 2}}, "adasde-multistep has no solver_options"),
         ({"solver": MULTISTEP, "points": 2}, "points = 2 belongs to adasde; adasde-multistep has no points"),
     ],

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from adasde.distillation.trajectories import Trajectories, shards, write_trajectories
+from adasde.distillation.shards import shards, write_trajectories
+from adasde.distillation.trajectories import Trajectories
 from adasde.errors import DataError
 from adasde.utils.manifest import MANIFEST
 from adasde.utils.safetensors_io import load_tensors

@@ -20,11 +20,11 @@ from adasde.errors import CheckpointError, DataError
 from adasde.evaluation.features import load_features
 from adasde.evaluation.image_folder import ImageFiles
 from adasde.evaluation.metrics import Statistics, image_features
+from adasde.evaluation.statistics import reference_of
 from adasde.models.families.toy.data import real_images
 from adasde.models.hub import cards, fetch
 from adasde.models.hub.cards import card_of
 from adasde.models.hub.lockfile import Lock
-from adasde.stages import reference_of
 from adasde.utils.atomic_io import sha256_file
 
 DIGITS = (1, 8, 8)

@@ -12,7 +12,6 @@ from golden_edm_nets import CASES, FULL, inputs, named_weights
 from tiny import tiny_values
 from torch import Tensor, nn
 
-from adasde import stages
 from adasde.config.params import check_params
 from adasde.errors import DataError, ParamsError
 from adasde.models.checkpoint import Card, Part, cards, find
@@ -21,6 +20,8 @@ from adasde.models.loading import load_model
 from adasde.models.memory import estimate_memory, peak_bytes
 from adasde.models.precision import Runtime
 from adasde.stages.common import trained_model
+from adasde.stages.distill import distill
+from adasde.stages.teacher import teacher
 from adasde.utils.safetensors_io import load_tensors
 
 SIGMA = torch.tensor(1.0)
@@ -167,13 +168,13 @@ def test_the_stages_run_the_network_as_params_say(tmp_path: Path) -> None:
     made = {}
     for dtype in ("float32", "bfloat16"):
         params = check_params(tiny_values() | {"network": {"dtype": dtype}})
-        stages.teacher(params, 3, checkpoint=model, out=tmp_path / dtype)
+        teacher(params, 3, checkpoint=model, out=tmp_path / dtype)
         made[dtype] = load_tensors(tmp_path / dtype / "shard-00000.safetensors")["states"][-1]
     difference = (made["bfloat16"] - made["float32"]).square().mean()
     assert 1e-8 < difference < 1e-2
     params = check_params(tiny_values() | {"network": {"dtype": "bfloat16"}})
     with pytest.raises(DataError, match="was made from other parameters"):
-        stages.distill(params, 3, checkpoint=model, teacher=tmp_path / "float32", out=tmp_path / "out")
+        distill(params, 3, checkpoint=model, teacher=tmp_path / "float32", out=tmp_path / "out")
 
 
 def test_a_network_that_is_not_ours_keeps_its_own_format(tmp_path: Path) -> None:

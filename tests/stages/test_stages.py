@@ -23,8 +23,8 @@ from adasde.models.loading import load_model
 from adasde.sampling.coefficients import MULTISTEP, Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.wrappers import Counting
-from adasde.stages.common import judged_model, student_grid, trained_model
-from adasde.stages.learn import teacher_origin
+from adasde.stages.common import evaluated_model, trained_model
+from adasde.stages.teacher import teacher_origin
 from adasde.utils.batching import chunks
 from adasde.utils.manifest import Manifest
 from adasde.utils.pixels import to_uint8
@@ -57,7 +57,7 @@ def test_the_shards_hold_the_teacher_s_states(finished_project: Path, params: Pa
     fine = adasde.schedule("time_uniform", 4, rho=1.0)
     ends = adasde.solve(model.denoise, latents(range(16, 24), model.shape), fine, solver="dpm2")
     torch.testing.assert_close(tensors["states"][-1, :8], ends)
-    assert student_grid(params, 3).tolist() == pytest.approx(fine[::2].tolist())
+    assert params.at(3).sigmas.tolist() == pytest.approx(fine[::2].tolist())
 
 
 def test_the_coefficient_file_says_whose_it_is_and_how_it_was_made(finished_project: Path) -> None:
@@ -155,7 +155,7 @@ def test_the_metrics_have_mean_spread_and_protocol(finished_project: Path) -> No
 def test_the_nfe_is_counted_not_computed(params: Params) -> None:
     values = tiny_values()
     values["baselines"] = {"iPNDM": {"solver": "ipndm"}, "iPNDM + AFS": {"solver": "ipndm", "afs": True}}
-    rows = check_params(values).for_nfe(3).baselines
+    rows = check_params(values).at(3).params.baselines
     model = load_model("digits")
     for row in rows.values():
         counting = Counting(model.denoise)
@@ -172,9 +172,9 @@ def test_chunks_cover_the_seeds_in_order() -> None:
 
 def test_files_made_by_other_code_are_made_again(project: Path) -> None:
     def before() -> None:
-        from adasde.stages import common
+        from adasde.stages.code import CODE
 
-        common.CODE = (*common.CODE, "utils/atomic_io.py")
+        CODE["teacher"] = (*CODE["teacher"], "utils/atomic_io.py")
 
     ended = command([*STAGES["teacher"], "--json"], project, before=before)
     assert json.loads(ended.out)["made"] == 3
@@ -206,8 +206,8 @@ def test_a_conditional_model_goes_through_every_stage_with_the_classes_of_its_se
 def test_samples_of_a_latent_model_are_decoded_before_they_are_judged(
     project: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn, prepare, sample, common = (
-        import_module(f"adasde.stages.{name}") for name in ("learn", "prepare", "sample", "common")
+    distill, reference, sample, common = (
+        import_module(f"adasde.stages.{name}") for name in ("distill", "reference", "sample", "common")
     )
     latent = replace(load_model("digits"), decode=torch.zeros_like)  # every image is grey
     monkeypatch.setattr(common, "load_model", lambda checkpoint, **_: latent)
@@ -217,9 +217,9 @@ def test_samples_of_a_latent_model_are_decoded_before_they_are_judged(
     )
     for file in (project / "grey").glob("*.safetensors"):
         assert load_tensors(file)["images"].unique().numel() == 1
-    images, _ = prepare._floor(params, latent)
+    images, _ = reference._floor(params, latent)
     assert images.unique().numel() == 1
-    learn.distill(params, 3, teacher=project / "data/teacher/nfe3", out=project / "learned", **given)
+    distill.distill(params, 3, teacher=project / "data/teacher/nfe3", out=project / "learned", **given)
     with (project / "learned/loss.csv").open(newline="") as stream:
         assert {float(row["features"]) for row in csv.DictReader(stream)} == {0.0}
 
@@ -228,12 +228,12 @@ def test_the_stage_distils_against_real_images(values: dict, project: Path, tmp_
     """The multistep form with the energy distance; without real images it says what to do."""
     values["distill"] |= {"solver": MULTISTEP, "learn_grid": True, "energy_weight": 1.0, "gamma_max": 0.0}
     params = check_params(values)
-    learn = import_module("adasde.stages.learn")
+    teacher, distill = (import_module(f"adasde.stages.{name}") for name in ("teacher", "distill"))
     folders = {"checkpoint": project / "data/checkpoint", "teacher": tmp_path / "teacher"}
-    learn.teacher(params, 3, checkpoint=folders["checkpoint"], out=folders["teacher"])
+    teacher.teacher(params, 3, checkpoint=folders["checkpoint"], out=folders["teacher"])
     kept = load_tensors(folders["teacher"] / "shard-00000.safetensors")["states"]
     assert kept.shape == (2, 16, 1, 8, 8)  # nothing asks for the nodes between
-    learn.distill(params, 3, **folders, reference=project / "data/reference", out=tmp_path / "learned")
+    distill.distill(params, 3, **folders, reference=project / "data/reference", out=tmp_path / "learned")
     table = Coefficients.load(tmp_path / "learned/coefficients.json")
     assert (table.solver, table.nfe, table.steps) == (MULTISTEP, 3, 4)
     with (tmp_path / "learned/loss.csv").open(newline="") as stream:
@@ -248,7 +248,7 @@ def test_the_stage_distils_against_real_images(values: dict, project: Path, tmp_
     assert known.shape == (1797, 32) and known.dtype == torch.float32
     save_tensors(tmp_path / "moments/features.safetensors", {"features": torch.zeros(0, 0)})
     with pytest.raises(DataError, match=r"energy_weight compares with real images.*evaluate\.reference"):
-        learn.distill(params, 3, **folders, reference=tmp_path / "moments", out=tmp_path / "other")
+        distill.distill(params, 3, **folders, reference=tmp_path / "moments", out=tmp_path / "other")
 
 
 def test_guidance_reaches_every_stage(values: dict, tmp_path: Path) -> None:
@@ -261,9 +261,9 @@ def test_guidance_reaches_every_stage(values: dict, tmp_path: Path) -> None:
     seeds = range(4)
     x, sigma = latents(seeds, model.shape), torch.tensor(1.0)
     torch.testing.assert_close(model.bind(seeds)(x, sigma), load_model("glyphs").bind(seeds, 1.5)(x, sigma))
-    origins = [teacher_origin(p, 3, model=trained_model(p, checkpoint)) for p in (guided, plain)]
+    origins = [teacher_origin(p.at(3), model=trained_model(p, checkpoint)) for p in (guided, plain)]
     assert [origin.get("guidance") for origin in origins] == [1.5, None]
-    counting = Counting(judged_model(guided, checkpoint).bind(seeds))
+    counting = Counting(evaluated_model(guided, checkpoint).bind(seeds))
     counting(x, sigma)
     assert counting.nfe == 2
 

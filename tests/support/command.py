@@ -15,7 +15,12 @@ from pathlib import Path
 
 import adasde.config.params
 import adasde.report
-import adasde.stages
+import adasde.stages.distill
+import adasde.stages.evaluate
+import adasde.stages.fetch
+import adasde.stages.reference
+import adasde.stages.sample
+import adasde.stages.train
 from adasde.cli.main import main
 
 ROOT = Path(__file__).parents[2]

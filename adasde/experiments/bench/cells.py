@@ -21,7 +21,7 @@ from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.schedules import schedule
 from adasde.sampling.wrappers import Counting
-from adasde.stages.common import code_hash
+from adasde.stages.code import code_hash
 from adasde.types import Denoiser
 from adasde.utils.batching import in_chunks
 
@@ -90,7 +90,7 @@ def made_by(spec: str) -> dict[str, Any]:
     return {
         **target(spec).identity,
         "torch": torch.__version__,
-        "code": code_hash("sampling/coefficients.py"),
+        "code": code_hash("sample"),
     }
 
 
@@ -203,7 +203,7 @@ class Train:
     def identity(self) -> dict[str, Any]:
         """Recipe, grid and teacher."""
         recipe = {"recipe": self.learned.identity(), "sigmas": list(self.sigmas), "afs": self.afs}
-        code = code_hash(*(f"distillation/{name}.py" for name in ("distill", "losses", "energy", "student")))
+        code = code_hash("distill")
         return {"kind": "train", "ends": self.ends.identity, **recipe, "training code": code}
 
     @property

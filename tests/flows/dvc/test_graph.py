@@ -31,7 +31,7 @@ def test_stages_say_what_they_read_and_write() -> None:
     assert {"seed", "teacher", "distill.points"} <= set(teacher.params)
     assert teacher.outs == ("data/teacher/nfe5",)
     assert "adasde/distillation/teacher.py" in teacher.files and "data/checkpoint" not in teacher.files
-    assert report.files == ("adasde/report",), "folders that stages write into are no files of the project"
+    assert all(path.startswith("adasde/") for path in report.files), "what stages write is no project file"
 
 
 def test_what_needs_a_changed_stage_is_not_settled() -> None:

@@ -1,4 +1,4 @@
-"""What comes first: the checkpoint, the real images and what the model itself can do."""
+"""The real images, their statistics, and what the model itself can do."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from torch import Tensor
 
 from adasde.config.params import Params
 from adasde.distillation.energy import thinned
-from adasde.evaluation.features import Summary, extractor_of
+from adasde.evaluation.features import extractor_of
 from adasde.evaluation.further import check_further, save_further
 from adasde.evaluation.metrics import image_features
-from adasde.evaluation.protocol import FEATURES, FLOOR, REAL, STATISTICS, Evaluator
+from adasde.evaluation.protocol import FLOOR, REAL, STATISTICS, Evaluator
 from adasde.evaluation.reference_data import real_or_moments
-from adasde.models.hub import fetch as fetching
 from adasde.sampling import integrate
 from adasde.sampling.noise import latents
-from adasde.sampling.schedules import schedule
 from adasde.sampling.wrappers import Counting
-from adasde.stages.common import judged_model
-from adasde.types import Model
+from adasde.stages.common import FEATURES, evaluated_model
+from adasde.types import Model, Summary
 from adasde.utils.atomic_io import write_json
 from adasde.utils.batching import in_chunks
 from adasde.utils.pixels import to_uint8
@@ -29,29 +27,6 @@ from adasde.utils.safetensors_io import save_tensors
 
 FLOOR_SOLVER, FLOOR_SCHEDULE, FLOOR_RHO = "heun", "polynomial", 7.0
 """The many-step sampler: EDM's deterministic one (Karras et al., 2206.00364)."""
-
-
-def fetch(params: Params, *, out: Path) -> Summary:
-    """Copy the verified checkpoint of ``params.model`` into ``out``, with ``features``, ``prompts`` and
-    ``judges``.
-
-    That of a model card is fetched; of a pipeline or a function there is a link.
-
-    Raises:
-        CheckpointError: there is no such model, extractor or file of prompts, or a file is damaged or
-            another one than it was.
-        StoreError: they cannot be fetched.
-        DataError: ``out`` cannot be written.
-    """
-    fetching.fetch(
-        params.model,
-        out,
-        features=params.features,
-        prompts=params.prompts,
-        judges=params.judges,
-        name=params.model_name,
-    )
-    return {"out": str(out), "model": params.model}
 
 
 def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> Summary:
@@ -66,7 +41,7 @@ def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> 
         StoreError: the reference is at an address that cannot be reached.
         DataError: the reference cannot be used, or ``out`` or ``metrics`` cannot be written.
     """
-    model = judged_model(params, checkpoint)
+    model = evaluated_model(params, checkpoint)
     real, moments = real_or_moments(params, model, checkpoint=checkpoint, beside=out / STATISTICS)
     check_further(checkpoint, real)
     if real is None:
@@ -93,10 +68,8 @@ def _known_features(real: Tensor | None, checkpoint: Path) -> Tensor:
 
 def _floor(params: Params, model: Model) -> tuple[Tensor, int]:
     """Images uint8 [n, C, H, W] of the many-step sampler and its evaluations per image."""
-    grid, settings, steps = params.schedule, params.sample, params.evaluate.floor_steps
-    sigmas = schedule(
-        FLOOR_SCHEDULE, steps, sigma_min=grid.sigma_min, sigma_max=grid.sigma_max, rho=FLOOR_RHO
-    )
+    settings, steps = params.sample, params.evaluate.floor_steps
+    sigmas = params.schedule.sigmas(steps, name=FLOOR_SCHEDULE, rho=FLOOR_RHO)
     nfe = 0
     with track(2 * steps * settings.count, "reference", "evaluations") as advance:
 

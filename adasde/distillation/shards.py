@@ -1,0 +1,54 @@
+"""Teacher trajectories on disk: shards of safetensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adasde.utils.atomic_io import sha256_json
+from adasde.utils.manifest import Manifest
+
+
+def shards(seeds: range, size: int) -> dict[str, range]:
+    """File name -> the seeds in it: ``size`` consecutive seeds a shard, fewer in the last."""
+    starts = range(0, len(seeds), size)
+    return {
+        f"shard-{index:05d}.safetensors": seeds[start : start + size] for index, start in enumerate(starts)
+    }
+
+
+def fingerprints(plan: dict[str, range], made_from: dict[str, Any]) -> dict[str, str]:
+    """File name -> hash of its seeds and of the JSON value ``made_from``: all that the states depend on."""
+    return {name: sha256_json([made_from, seeds.start, seeds.stop]) for name, seeds in plan.items()}
+
+
+def write_trajectories(
+    folder: Path,
+    plan: dict[str, range],
+    *,
+    made_from: dict[str, Any],
+    states: Callable[[Sequence[range]], Iterator[tuple[range, Tensor]]],
+    reused: Callable[[int], None],
+) -> int:
+    """Make the shards of ``plan`` that are not there yet; returns how many were made.
+
+    ``states(pieces)`` yields the seeds of every shard that is missing and their [N+1 or 2, B, *shape],
+    in any order; ``reused(count)`` is told of trajectories that were there.
+
+    Raises:
+        DataError: the folder cannot be written or holds somebody else's files.
+    """
+    wanted = fingerprints(plan, made_from)
+    parts = Manifest.resume(folder, wanted, kind="trajectories", about=made_from)
+    missing = [name for name in plan if name not in parts.entries]
+    reused(sum(len(plan[name]) for name in parts.entries))
+    names = {plan[name]: name for name in missing}
+    for seeds, computed in states([plan[name] for name in missing]):
+        name = names[seeds]
+        tensors = {"states": computed, "seeds": torch.tensor(seeds, dtype=torch.int64)}
+        parts.add(name, tensors, fingerprint=wanted[name], about={"seeds": [seeds.start, seeds.stop]})
+    return len(missing)
