@@ -220,6 +220,16 @@ def wrong() -> dict[str, tuple[bytes, str]]:
             done(named("collections.OrderedDict") + b"}" + text("__call__") + b"Nsb"),
             "changes an object of collections.OrderedDict",
         ),
+        "the slots of a function": (
+            done(named("torch.Size") + b"N}" + text("__new__") + b"Ns\x86b"),
+            "changes an object of torch.Size",
+        ),
+        "the slots of a module": (
+            done(module(b"}" + text("a") + b"Ns") + b"N}" + text("class_name") + b"Ns\x86b"),
+            "sets the state of Net",
+        ),
+        "more of a function": (done(named("torch.Size") + b"Na"), "changes an object of torch.Size"),
+        "a name that writes on the terminal": (done(b"cos\nsystem\x1b[2J\n"), r"os.system\x1b[2J"),
         "the state of a list": (done(b"]}b"), "'list' object"),
         "the state of a tensor": (
             done(tensor(one, (1,), (1,)) + b"}b"),
@@ -244,24 +254,24 @@ def wrong() -> dict[str, tuple[bytes, str]]:
         "an array of objects": (done(objects), "numpy.dtype of 'O8'"),
         "a number of objects": (
             done(call("numpy.core.multiarray.scalar", b"N", binary(b""))),
-            "number that is none",
+            "invalid number",
         ),
         "an array that lies": (
             done(array + b"(K\x01" + whole(2**40) + b"\x85" + floats + b"\x89" + binary(b"abcd") + b"tb"),
             "numpy array that lies",
         ),
         "an array without numbers": (done(array + b"(K\x01K\x01\x85N\x89]tb"), "numpy array of objects"),
-        "a tensor of nothing": (done(tensor(b"N", (1,), (1,))), "tensor of something that is none"),
+        "a tensor of nothing": (done(tensor(b"N", (1,), (1,))), "invalid tensor"),
         "a tensor beyond its storage": (done(tensor(one, (2,), (1,))), "lies about its size"),
         "a tensor behind its storage": (done(tensor(one, (1,), (1,), 1)), "lies about its size"),
         "a tensor before its storage": (
             done(tensor(one, (1,), (1,), -1)),
-            "tensor of something that is none",
+            "invalid tensor",
         ),
         "a tensor of one number, repeated": (done(tensor(one, (2**40,), (0,))), "lies about its size"),
         "a parameter of text": (
             done(call("torch._utils._rebuild_parameter", text("x"))),
-            "a parameter of something",
+            "a parameter without a tensor",
         ),
         "a storage larger than the file": (legacy(storage(2**38), claimed=2**38), "lies about its size"),
         "a storage of another size": (legacy(storage(1), claimed=2, numbers=bytes(8)), "lies about its size"),
@@ -281,7 +291,7 @@ def wrong() -> dict[str, tuple[bytes, str]]:
             ),
             "no end",
         ),
-        "a network of 2^25 parts": (done(_doubled(25)), "something that has no end"),
+        "a network of 2^25 parts": (done(_doubled(25)), "no end"),
         "a new object": (done(named("subprocess.Popen") + b")\x81"), "asks for subprocess.Popen"),
         "a new object with names": (done(named("zipfile.ZipFile") + b")}\x92"), "asks for zipfile.ZipFile"),
         "a program": (

@@ -1,4 +1,7 @@
-"""The child process that reads a pickle, and its answer as tensors and plain data."""
+"""Pickles read by a child process: its limits, and its answer as tensors and plain data.
+
+The child is a fresh interpreter, not a fork: it is safe among threads, and imports neither torch nor adasde.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,16 @@ from torch import Tensor
 from adasde.errors import CheckpointError
 
 MEMORY, TIMES = 256 * 2**20, 8
-"""Bytes that the child may take beside ``TIMES`` the size of the pickle."""
+"""Limit of the child's memory: bytes, and times the size of the pickle."""
 
 SECONDS, SPEED = 5, 10_000_000
-"""Seconds of computing that the child may take beside one for every ``SPEED`` bytes of the pickle."""
+"""Limit of the child's CPU time: seconds, and bytes of the pickle for each further second."""
 
 CODE = "import sys; sys.path.append(sys.argv[1]); from sandbox.child import main; main()"
-"""Imports the folder ``sandbox`` by itself, because ``adasde.models`` loads torch."""
+"""Import of the folder ``sandbox`` by itself, because ``adasde.models`` loads torch."""
 
-Outside = Callable[[Any, int], Tensor]
-"""(place, bytes) of numbers beside the pickle -> those bytes."""
+ReadBytes = Callable[[Any, int], Tensor]
+"""(place, size) of a storage beside the pickle -> its bytes, as a flat tensor."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +56,20 @@ def refused(what: str) -> CheckpointError:
 def read_document(
     pickled: IO[bytes] | bytes,
     size: int,
-    outside: Outside,
+    external: ReadBytes,
     *,
     archive: bool = False,
     keys: Sequence[str] = (),
 ) -> Any:
-    """The object in a pickle of ``size`` bytes: plain data, tensors, instances, None for everything else.
+    """Object in a pickle of ``size`` bytes: plain data, tensors and instances; anything else becomes None.
 
-    ``archive``: it lies in a file of ``torch.save``, its numbers beside it. ``keys``: the first of these
-    entries that the object has; only its value is read then, and the other entries become None.
+    ``external`` reads the storages that lie beside the pickle. ``archive``: the pickle is a member of a zip
+    file of ``torch.save``. ``keys``: if the object has one of these entries, the first of them is read and
+    the others become None.
 
     Raises:
-        CheckpointError: it asks for something that is not harmless, or for too much memory or time.
-        ValueError: it is damaged.
+        CheckpointError: the pickle asks for something that is not harmless, or for too much memory or time.
+        ValueError: the pickle is damaged.
     """
     memory, seconds = MEMORY + TIMES * size, SECONDS + size // SPEED
     limits = {"memory": memory, "seconds": seconds, "size": size}
@@ -75,38 +79,40 @@ def read_document(
     try:
         done = subprocess.run(command, **given, capture_output=True, timeout=12 * seconds, check=False)
     except OSError as error:
-        raise CheckpointError(f"cannot start {sys.executable} to read a pickle: {error}.") from error
+        raise CheckpointError(f"cannot start {command[0]} to read a pickle: {error}.") from error
     except subprocess.TimeoutExpired:
         done = None
-    if done is None or done.returncode:
+    if done is None or done.returncode < 0 or b"MemoryError" in done.stderr:
         raise refused(
             f"needs more than {memory >> 20} MB of memory or {seconds} s to be read, which no checkpoint of "
             "its size does"
         )
-    return _decoded(done.stdout, outside)
+    if done.returncode:
+        reason = printable(done.stderr.decode(errors="replace").strip().rpartition("\n")[2])
+        raise CheckpointError(f"{command[0]}, started to read a pickle, failed: {reason[:200]}.")
+    return _decoded(done.stdout, external)
 
 
-def _decoded(output: bytes, outside: Outside) -> Any:
+def _decoded(output: bytes, external: ReadBytes) -> Any:
     end = output.index(b"\n")
     answer = json.loads(output[:end])
     if "refused" in answer:
         raise refused(answer["refused"])
     if "damaged" in answer:
         raise ValueError(answer["damaged"])
-    return _Decoder(answer["storages"], bytearray(memoryview(output)[end + 1 :]), outside).decode(
-        answer["document"]
-    )
+    blob = bytearray(memoryview(output)[end + 1 :])
+    return _Decoder(answer["storages"], blob, external).decode(answer["document"])
 
 
 class _Decoder:
-    def __init__(self, rows: list[Any], blob: bytearray, outside: Outside) -> None:
+    def __init__(self, rows: list[Any], blob: bytearray, external: ReadBytes) -> None:
         self.blob = torch.frombuffer(blob, dtype=torch.uint8) if blob else torch.empty(0, dtype=torch.uint8)
-        self.storages = [self.storage(outside, *row) for row in rows]
+        self.storages = [self.storage(external, *row) for row in rows]
 
-    def storage(self, outside: Outside, dtype_name: str, size: int, place: Any, inside: bool) -> Tensor:
+    def storage(self, external: ReadBytes, dtype_name: str, size: int, place: Any, inside: bool) -> Tensor:
         """The flat tensor of a storage; it shares its memory where its bytes are aligned."""
         dtype = getattr(torch, dtype_name)
-        part = self.blob[place : place + size] if inside else outside(place, size)
+        part = self.blob[place : place + size] if inside else external(place, size)
         return (part if part.storage_offset() % dtype.itemsize == 0 else part.clone()).view(dtype)
 
     def decode(self, value: Any) -> Any:
@@ -123,6 +129,6 @@ class _Decoder:
             row, offset, size, stride = content
             storage = self.storages[row]
             return storage.as_strided(size, stride, int(storage.storage_offset()) + offset)
-        begin, size, dtype, shape, fortran = content
-        array = self.blob[begin : begin + size].numpy().view(dtype).reshape(shape, order="FC"[not fortran])
+        begin, size, dtype, shape, order = content
+        array = self.blob[begin : begin + size].numpy().view(dtype).reshape(shape, order=order)
         return torch.from_numpy(np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("=")).reshape(shape))

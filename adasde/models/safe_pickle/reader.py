@@ -1,4 +1,4 @@
-"""Checkpoint files of other projects, opened without running anything that they carry."""
+"""Untrusted checkpoint files, opened as data: nothing that they carry is executed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NETWORK, WEIGHTS = "ema", "state_dict"
 
 @dataclass(frozen=True)
 class Opened:
-    """What was read from a foreign checkpoint file, as plain data; nothing of it was executed.
+    """Content of an untrusted checkpoint file, as plain data; nothing of it was executed.
 
     Attributes:
         tensors: by dotted name, as the network's state dict has them; on the CPU, of the file's own dtype.
@@ -38,10 +38,10 @@ class Opened:
 
 
 def open_checkpoint(path: str | os.PathLike[str], *, key: str | None = None) -> Opened:
-    """The weights in a checkpoint file: NVIDIA's pickle, a file of ``torch.save``, or safetensors.
+    """Weights in a checkpoint file: NVIDIA's pickle, a file of ``torch.save``, or safetensors.
 
     ``key`` is the entry that holds them; without it ``ema`` of NVIDIA's, ``state_dict`` of a training
-    checkpoint, or the whole of a file that is nothing but weights.
+    checkpoint, or the complete file if it holds nothing but weights.
 
     Raises:
         CheckpointError: the file cannot be read, is damaged, holds no weights, or asks for a name that is
@@ -62,7 +62,7 @@ def open_checkpoint(path: str | os.PathLike[str], *, key: str | None = None) -> 
 
 
 def load_pickle(path: str | os.PathLike[str]) -> Any:
-    """The object in a pickle that holds tensors, plain data and persistent objects (``Instance``) only.
+    """Object in a pickle: tensors, plain data and persistent objects (``Instance``), None for anything else.
 
     Raises:
         CheckpointError: the file cannot be read or is damaged, or asks for a name that is not on the list;
@@ -120,6 +120,6 @@ def _weights(path: Path, document: Any, key: str | None) -> Opened:
     tensors = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
     others = [name for name in weights if name not in tensors and not isinstance(weights[name], int | float)]
     if not tensors or others or not all(isinstance(name, str) for name in tensors):
-        what = f"{str(others[0])[:100]!r} is none" if others else "there are none"
+        what = f"{str(others[0])[:100]!r} is not a tensor" if others else "it is empty"
         raise CheckpointError(f"{path} holds something else than weights: {what}.")
     return Opened(tensors, {"format": "torch"})

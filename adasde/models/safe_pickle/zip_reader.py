@@ -34,14 +34,14 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """The zip file ``path``, whose sizes were checked.
 
     Raises:
-        CheckpointError: it is no whole zip file, or would not stay within the limits.
+        CheckpointError: it is no complete zip file, or would not stay within the limits.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             _check(path, archive.infolist())
             yield archive
     except DAMAGED as error:
-        raise CheckpointError(f"{path} is not a whole zip file ({error}). Fetch it again.") from error
+        raise CheckpointError(f"{path} is not a complete zip file ({error}). Fetch it again.") from error
 
 
 def _check(path: Path, entries: list[zipfile.ZipInfo]) -> None:
@@ -68,7 +68,7 @@ def unpack(path: Path, folder: Path) -> list[Path]:
     """Unpack the zip file ``path`` into ``folder``; the files, in the archive's order.
 
     Raises:
-        CheckpointError: it is no whole zip file, names a place outside the folder, holds links or other
+        CheckpointError: it is no complete zip file, names a place outside the folder, holds links or other
             special files, or would not stay within the limits. Nothing is unpacked then.
         DataError: ``folder`` cannot be written.
     """

@@ -33,19 +33,19 @@ PASSED = {
     "torch.torch_version.TorchVersion",
     "typing.Any",
 }
-"""Classes that may lie, inert, beside the weights of a training checkpoint."""
+"""Classes that are inert beside the weights of a training checkpoint."""
 
 
 def _scalar(dtype: Any, data: Any = b"") -> float:
     if not isinstance(dtype, DType) or not isinstance(data, bytes) or len(data) != dtype.layout().size:
-        refuse("has a number that is none")
+        refuse("has an invalid number")
     (number,) = dtype.layout().unpack(data)
     return number
 
 
 def _parameter(data: Any, *_: Any) -> Tensor:
     if not isinstance(data, Tensor):
-        refuse("makes a parameter of something that is no tensor")
+        refuse("makes a parameter without a tensor")
     return data
 
 
@@ -58,7 +58,7 @@ def _encoded(text: Any, encoding: Any) -> bytes:
 
 
 def _persistent(meta: Any) -> Instance:
-    """What NVIDIA's ``torch_utils.persistence`` wraps; its source code (``module_src``) is dropped unread."""
+    """Object of NVIDIA's ``torch_utils.persistence``; its source code (``module_src``) is dropped unread."""
     if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict):
         refuse("has a persistent object without a state")
     name = meta.get("class_name")
@@ -101,7 +101,7 @@ def not_listed(name: str) -> Refused:
 
 
 def strict(name: str) -> Callable[..., Any]:
-    """What is called in place of ``name`` (Refused: it is not on the list)."""
+    """Function to call in place of ``name`` (Refused: it is not on the list)."""
     module, _, last = name.rpartition(".")
     if module.startswith("torch.nn.modules.") and last.isidentifier() and last[0].isupper():
         return partial(_module, name)
@@ -113,8 +113,8 @@ def strict(name: str) -> Callable[..., Any]:
 def lenient(name: str) -> Callable[..., Any]:
     """As ``strict``, but the classes of other packages become inert.
 
-    For training checkpoints, which hold callbacks and settings beside their weights. Functions are refused,
-    and so is all that belongs to Python itself, numpy or torch, but for ``PASSED``.
+    Training checkpoints hold callbacks and settings beside their weights. Functions are refused, and so is
+    everything of Python itself, numpy and torch except ``PASSED``.
     """
     module, _, last = name.rpartition(".")
     ours = module.partition(".")[0] in sys.stdlib_module_names | {"numpy", "torch"}
@@ -124,7 +124,7 @@ def lenient(name: str) -> Callable[..., Any]:
 
 
 def storages_only(name: str) -> Callable[..., Any]:
-    """What a storage that was saved by itself may name."""
+    """As ``strict``, for a storage that was saved by itself."""
     if not name.endswith("Storage"):
         raise not_listed(name)
     return strict(name)

@@ -29,7 +29,7 @@ class Encoder:
         """``value`` as JSON; what is neither data nor a tensor becomes None (Refused: it has no end)."""
         self.values -= 1 + (len(value) // 64 if isinstance(value, str) else 0)
         if self.values < 0 or depth > DEEPEST:
-            refuse("describes something that has no end")
+            refuse(f"has more than {MOST_VALUES} values, or no end")
         if isinstance(value, int) and value.bit_length() > BITS:
             refuse(f"has a whole number of {value.bit_length()} bits")
         if isinstance(value, (str, int, float)):

@@ -71,7 +71,7 @@ class Instance(Value):
 
 
 class Storage(Value):
-    """Numbers in a row; ``begin`` is their place in ``data``, or in the file where that is None."""
+    """Numbers in a row, at ``begin`` in ``data``, or in the file if ``data`` is None."""
 
     def __init__(self, key: str, dtype: str, itemsize: int, count: int) -> None:
         self.key, self.dtype, self.count, self.size = key, dtype, count, count * itemsize
@@ -89,7 +89,7 @@ class Tensor(Value):
             or not all(isinstance(row, tuple) and len(row) <= 16 for row in numbers)
             or not all(type(value) is int and 0 <= value < 2**62 for row in numbers for value in row)
         ):
-            refuse("makes a tensor of something that is none")
+            refuse("makes an invalid tensor")
         count = prod(size)
         last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
         if count > storage.count or (count and last >= storage.count):
@@ -130,4 +130,4 @@ class Array(Value):
         numbers = len(shape) <= 16 and all(type(length) is int and length >= 0 for length in shape)
         if not numbers or prod(shape) * dtype.layout().size != len(data):
             refuse("has a numpy array that lies about its size")
-        self.place, self.data = [dtype.order + dtype.code, shape, bool(fortran)], data
+        self.place, self.data = [dtype.order + dtype.code, shape, "F" if fortran else "C"], data

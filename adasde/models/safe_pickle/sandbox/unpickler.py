@@ -1,4 +1,4 @@
-"""Python's own unpickler, which finds nothing but stand-ins, for plain pickles and torch's old format."""
+"""Plain pickles and torch's old format, read by Python's own unpickler with stubs in place of all names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
 class Unpickler(pickle.Unpickler):
-    """Python's own unpickler, which finds nothing but the classes of this module."""
+    """Python's own unpickler, which finds stubs only."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Unpickler(pickle.Unpickler):
 
 
 def read(stream: IO[bytes], find: Callable[[str], Callable[..., Any]], *, archive: bool = False) -> Any:
-    """The object in ``stream``; in an ``archive`` its numbers lie in other files."""
+    """The object in ``stream``; of an ``archive``, its storages are other members."""
     value = Unpickler(stream, find, {} if archive else None).load()
     if not isinstance(value, int) or value != MAGIC:
         return value
@@ -72,7 +72,7 @@ def read(stream: IO[bytes], find: Callable[[str], Callable[..., Any]], *, archiv
 
 
 def _place(stream: IO[bytes], storages: dict[str, Storage], keys: Any) -> None:
-    """Find the numbers of all storages, which follow in the order of ``keys``."""
+    """Set the place of all storages, which follow in the order of ``keys``."""
     if not isinstance(keys, list) or sorted(keys) != sorted(storages):
         raise ValueError("the storages are not those that the tensors are made of")
     begin = stream.tell()
@@ -93,6 +93,6 @@ def _storage_bytes(data: Any) -> Storage:
         refuse("asks for torch.storage._load_from_bytes without bytes")
     value = read(io.BytesIO(data), storages_only)
     if not isinstance(value, Storage):
-        refuse("has a storage that is none")
+        refuse("has an invalid storage")
     value.data = data
     return value
