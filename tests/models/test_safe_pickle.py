@@ -18,7 +18,7 @@ from pickle_code import call, done, torch_zip, zipped
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
-from adasde.models.safe_pickle import open_checkpoint, unpack, zip_reader
+from adasde.models.safe_pickle import load_pickle, open_checkpoint, unpack, zip_reader
 
 
 class Persistent(nn.Module):
@@ -133,6 +133,41 @@ def test_files_of_torch_save_are_read_as_torch_does(new: bool, tmp_path: Path) -
     assert open_checkpoint(path).about["format"] == "torch"
 
 
+@pytest.mark.parametrize("new", [True, False])
+def test_weights_that_share_a_storage_share_it_after_reading(new: bool, tmp_path: Path) -> None:
+    whole = torch.randn(4, 4)
+    torch.save({"a": whole, "b": whole.t()}, tmp_path / "tied.pt", _use_new_zipfile_serialization=new)
+    opened = open_checkpoint(tmp_path / "tied.pt").tensors
+    opened["a"][0, 1] = 7
+    assert opened["b"][1, 0] == 7
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_arrays_of_numpy_become_tensors(protocol: int, tmp_path: Path) -> None:
+    numbers = np.arange(6).reshape(2, 3)
+    arrays = [numbers.astype(code) for code in ("<f4", ">f8", "i1", "?")]
+    arrays += [np.asfortranarray(numbers), np.array(5)]
+    arrays += [np.zeros((0, 2))] if protocol > 2 else []
+    path = tmp_path / "arrays.pkl"
+    path.write_bytes(pickle.dumps({"arrays": arrays, "number": np.float32(0.5)}, protocol))
+    read = load_pickle(path)
+    assert read["number"] == 0.5
+    for array, tensor in zip(arrays, read["arrays"], strict=True):
+        assert tensor.dtype == torch.from_numpy(array.astype(array.dtype.newbyteorder("="))).dtype
+        assert tensor.shape == array.shape and tensor.tolist() == array.tolist()
+
+
+def test_a_process_that_cannot_read_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    torch.save(weights(), tmp_path / "weights.pt")
+    for program, message in (
+        ("/lost/python", "cannot start /lost/python"),
+        ("/bin/false", "/bin/false.*failed"),
+    ):
+        monkeypatch.setattr(sys, "executable", program)
+        with pytest.raises(CheckpointError, match=rf"weights\.pt: {message}"):
+            open_checkpoint(tmp_path / "weights.pt")
+
+
 def lightning_checkpoint(monkeypatch: pytest.MonkeyPatch, path: Path) -> dict[str, Tensor]:
     """A training checkpoint with callbacks, settings and optimiser states beside its weights."""
     module = types.ModuleType("pytorch_lightning.callbacks")
@@ -175,7 +210,7 @@ def test_training_checkpoints_give_their_weights_alone(
     with pytest.raises(CheckpointError, match=r"no weights 'model'; it holds epoch, state_dict, callbacks"):
         open_checkpoint(tmp_path / "last.ckpt", key="model")
     with pytest.raises(
-        CheckpointError, match=r"weights: 'pytorch_lightning\.callbacks\.ModelCheckpoint' is none"
+        CheckpointError, match=r"weights: 'pytorch_lightning\.callbacks\.ModelCheckpoint' is not a tensor"
     ):
         open_checkpoint(tmp_path / "last.ckpt", key="callbacks")
 
@@ -260,7 +295,7 @@ def overlapping() -> bytes:
         (link(), "'link' is a link or a special file"),
         (zipped({"zeros": bytes(10**6)}, zipfile.ZIP_DEFLATED), "'zeros' grows from"),
         (overlapping(), "its files overlap"),
-        (b"PK\x03\x04 nothing", "is not a whole zip file"),
+        (b"PK\x03\x04 nothing", "is not a complete zip file"),
     ],
 )
 def test_hostile_archives_are_refused(content: bytes, message: str, tmp_path: Path) -> None:

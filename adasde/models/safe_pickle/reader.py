@@ -1,29 +1,29 @@
-"""Checkpoint files of other projects, opened without running anything that they carry."""
+"""Untrusted checkpoint files, opened as data: nothing that they carry is executed."""
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from torch import Tensor
 
 from adasde.errors import CheckpointError
-from adasde.models.safe_pickle.allowlist import passing, strict
 from adasde.models.safe_pickle.nvidia import flattened
-from adasde.models.safe_pickle.stubs import Instance
-from adasde.models.safe_pickle.torch_legacy import is_legacy, read_legacy
-from adasde.models.safe_pickle.vm import load
-from adasde.models.safe_pickle.zip_reader import is_torch, read_torch
+from adasde.models.safe_pickle.process import Instance, printable, read_document
+from adasde.models.safe_pickle.sandbox.unpickler import MAGIC
+from adasde.models.safe_pickle.zip_reader import mapped, read_torch
+
+NETWORK, WEIGHTS = "ema", "state_dict"
+"""Entries that hold the weights: of NVIDIA's pickles, and of training checkpoints."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """What was read from a foreign checkpoint file, as plain data; nothing of it was executed.
+    """Content of an untrusted checkpoint file, as plain data; nothing of it was executed.
 
     Attributes:
         tensors: by dotted name, as the network's state dict has them; on the CPU, of the file's own dtype.
@@ -38,54 +38,47 @@ class Opened:
 
 
 def open_checkpoint(path: str | os.PathLike[str], *, key: str | None = None) -> Opened:
-    """The weights in a checkpoint file: NVIDIA's pickle, a file of ``torch.save``, or safetensors.
+    """Weights in a checkpoint file: NVIDIA's pickle, a file of ``torch.save``, or safetensors.
 
     ``key`` is the entry that holds them; without it ``ema`` of NVIDIA's, ``state_dict`` of a training
-    checkpoint, or the whole of a file that is nothing but weights.
+    checkpoint, or the complete file if it holds nothing but weights.
 
     Raises:
         CheckpointError: the file cannot be read, is damaged, holds no weights, or asks for a name that is
             not on the list; the message says which.
     """
     file = Path(path)
-    with _explained(file):
-        head = _head(file)
+    with _explained(file), file.open("rb") as stream:
+        head = stream.read(16)
         if head[:4] == b"PK\x03\x04":
-            return _weights(file, read_torch(file, passing) if is_torch(file) else None, key)
-        if is_legacy(head):
-            with _mapped(file) as stream:
-                return _weights(file, read_legacy(stream, strict, size=len(stream)), key)
+            return _weights(file, read_torch(file, [key or WEIGHTS]), key)
         if head[8:9] == b"{":
             import safetensors.torch
 
             return Opened(safetensors.torch.load_file(file), {"format": "safetensors"})
-        with _mapped(file) as stream:
-            return _network(file, load(stream, strict, size=len(stream)), key or "ema")
+        if head[2:14] == b"\x8a\x0a" + MAGIC.to_bytes(10, "little"):
+            return _weights(file, _document(file, stream, key or WEIGHTS), key)
+        return _network(file, _document(file, stream, key or NETWORK), key or NETWORK)
 
 
 def load_pickle(path: str | os.PathLike[str]) -> Any:
-    """The object in a pickle that holds tensors, plain data and persistent objects (``Instance``) only.
+    """Object in a pickle: tensors, plain data and persistent objects (``Instance``), None for anything else.
 
     Raises:
         CheckpointError: the file cannot be read or is damaged, or asks for a name that is not on the list;
             the message says which.
     """
-    with _explained(Path(path)), _mapped(Path(path)) as stream:
-        return load(stream, strict, size=len(stream))
+    with _explained(Path(path)), Path(path).open("rb") as stream:
+        return _document(Path(path), stream)
 
 
-def _head(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(16)
-
-
-@contextmanager
-def _mapped(path: Path) -> Iterator[Any]:
-    with path.open("rb") as stream:
-        if not path.stat().st_size:
-            raise EOFError("it is empty")
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            yield mapped
+def _document(path: Path, stream: IO[bytes], *keys: str) -> Any:
+    size = path.stat().st_size
+    if not size:
+        raise EOFError("it is empty")
+    os.lseek(stream.fileno(), 0, os.SEEK_SET)
+    file = mapped(path)
+    return read_document(stream, size, lambda place, count: file[place : place + count], keys=keys)
 
 
 @contextmanager
@@ -102,30 +95,31 @@ def _explained(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path} is not a pickle that can be read ({str(error)[:200]!r}).") from error
 
 
+def _held(document: Any) -> str:
+    names = ", ".join(str(name) for name in document) if isinstance(document, dict) else "no mapping"
+    return printable(names[:200])
+
+
 def _network(path: Path, document: Any, key: str) -> Opened:
     """The network in one of NVIDIA's pickles."""
     network = document.get(key) if isinstance(document, dict) else document
     if not isinstance(network, Instance):
-        held = ", ".join(str(name) for name in document)[:200] if isinstance(document, dict) else "no mapping"
-        raise CheckpointError(f"{path} is a pickle without a network {key!r}; it holds {held}.")
+        raise CheckpointError(f"{path} is a pickle without a network {key!r}; it holds {_held(document)}.")
     tensors, modules = flattened(network)
     return Opened(tensors, {"format": "nvidia", "modules": modules})
 
 
 def _weights(path: Path, document: Any, key: str | None) -> Opened:
     """The weights in a file of ``torch.save``."""
-    if document is None:
-        raise CheckpointError(f"{path} is an archive without weights of its own: unpack it first.")
     if not isinstance(document, dict):
         raise CheckpointError(f"{path} holds no mapping of names to weights.")
-    chosen = key or ("state_dict" if "state_dict" in document else None)
+    chosen = key or (WEIGHTS if WEIGHTS in document else None)
     if chosen is not None and not isinstance(document.get(chosen), dict):
-        held = ", ".join(str(name) for name in document)[:200]
-        raise CheckpointError(f"{path} has no weights {chosen!r}; it holds {held}.")
+        raise CheckpointError(f"{path} has no weights {chosen!r}; it holds {_held(document)}.")
     weights = document if chosen is None else document[chosen]
     tensors = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
     others = [name for name in weights if name not in tensors and not isinstance(weights[name], int | float)]
     if not tensors or others or not all(isinstance(name, str) for name in tensors):
-        what = f"{str(others[0])[:100]!r} is none" if others else "there are none"
+        what = f"{str(others[0])[:100]!r} is not a tensor" if others else "it is empty"
         raise CheckpointError(f"{path} holds something else than weights: {what}.")
     return Opened(tensors, {"format": "torch"})

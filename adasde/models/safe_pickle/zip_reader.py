@@ -6,7 +6,7 @@ import shutil
 import stat
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 
 from adasde.errors import CheckpointError
-from adasde.models.safe_pickle.allowlist import storage_of
-from adasde.models.safe_pickle.stubs import Name, refuse
-from adasde.models.safe_pickle.vm import load
+from adasde.models.safe_pickle.process import read_document, refused
 from adasde.utils.atomic_io import atomic
 
 MOST_FILES = 100_000
@@ -26,9 +24,6 @@ RATIO = 200
 
 LARGEST = 64 * 2**30
 """Bytes of all the files of an archive together."""
-
-LONGEST_PICKLE = 256 * 2**20
-"""Bytes of the pickle of an archive of torch's; the numbers are beside it."""
 
 DAMAGED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, KeyError, struct.error)
 """What reading a damaged archive raises."""
@@ -39,47 +34,41 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """The zip file ``path``, whose sizes were checked.
 
     Raises:
-        CheckpointError: it is no whole zip file, or would not stay within the limits.
+        CheckpointError: it is no complete zip file, or would not stay within the limits.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             _check(path, archive.infolist())
             yield archive
     except DAMAGED as error:
-        raise CheckpointError(f"{path} is not a whole zip file ({error}). Fetch it again.") from error
+        raise CheckpointError(f"{path} is not a complete zip file ({error}). Fetch it again.") from error
 
 
 def _check(path: Path, entries: list[zipfile.ZipInfo]) -> None:
     size = path.stat().st_size
     unpacked = sum(entry.file_size for entry in entries)
-    names = {entry.filename for entry in entries}
-    wrong = (
-        f"it holds {len(entries)} files, more than {MOST_FILES}"
-        if len(entries) > MOST_FILES
-        else "it holds two files of one name"
-        if len(names) < len(entries)
-        else f"its files have {unpacked} bytes together, more than {LARGEST}"
-        if unpacked > LARGEST
-        else "its files overlap"
-        if sum(entry.compress_size for entry in entries) > size
-        else next(
-            (
-                f"{entry.filename!r} grows from {entry.compress_size} to {entry.file_size} bytes"
-                for entry in entries
-                if entry.file_size > RATIO * max(entry.compress_size, 1)
-            ),
-            "",
-        )
-    )
+    grown = [
+        entry
+        for entry in entries
+        if entry.file_size > (RATIO if entry.compress_type else 1) * max(entry.compress_size, 1)
+    ]
+    reasons = {
+        f"it holds {len(entries)} files, more than {MOST_FILES}": len(entries) > MOST_FILES,
+        "it holds two files of one name": len({entry.filename for entry in entries}) < len(entries),
+        f"its files have {unpacked} bytes together, more than {LARGEST}": unpacked > LARGEST,
+        "its files overlap": sum(entry.compress_size for entry in entries) > size,
+        **{f"{e.filename!r} grows from {e.compress_size} to {e.file_size} bytes": True for e in grown[:1]},
+    }
+    wrong = [reason for reason, holds in reasons.items() if holds]
     if wrong:
-        raise CheckpointError(f"{path} was refused: {wrong}. Nothing was unpacked.")
+        raise CheckpointError(f"{path} was refused: {wrong[0]}. Nothing was unpacked.")
 
 
 def unpack(path: Path, folder: Path) -> list[Path]:
     """Unpack the zip file ``path`` into ``folder``; the files, in the archive's order.
 
     Raises:
-        CheckpointError: it is no whole zip file, names a place outside the folder, holds links or other
+        CheckpointError: it is no complete zip file, names a place outside the folder, holds links or other
             special files, or would not stay within the limits. Nothing is unpacked then.
         DataError: ``folder`` cannot be written.
     """
@@ -105,14 +94,10 @@ def _inside(path: Path, entry: zipfile.ZipInfo) -> PurePosixPath:
     return PurePosixPath(name)
 
 
-def is_torch(path: Path) -> bool:
-    """Whether the zip file ``path`` is one of torch's."""
-    with opened(path) as archive:
-        return any(name.rpartition("/")[2] == "data.pkl" for name in archive.namelist())
-
-
-def read_torch(path: Path, find: Callable[[str], Name]) -> Any:
+def read_torch(path: Path, keys: Sequence[str]) -> Any:
     """The object in a file of ``torch.save``; its numbers stay in the file, mapped, until they are used.
+
+    ``keys``: see ``read_document``.
 
     Raises:
         CheckpointError: it asks for something that is not harmless, holds code, or lies about sizes.
@@ -120,51 +105,42 @@ def read_torch(path: Path, find: Callable[[str], Name]) -> Any:
     with opened(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith(".pkl")]
         roots = {name.partition("/")[0] for name in archive.namelist()}
-        if len(pickles) != 1 or len(roots) != 1 or pickles[0] != f"{min(roots)}/data.pkl":
+        if not any(name.rpartition("/")[2] == "data.pkl" for name in pickles):
+            raise CheckpointError(f"{path} is an archive without weights of its own: unpack it first.")
+        root = min(roots)
+        if len(pickles) != 1 or len(roots) != 1 or pickles[0] != f"{root}/data.pkl":
             raise CheckpointError(
                 f"{path} was refused: it holds {', '.join(sorted(pickles))[:200]} in place of one data.pkl, "
                 "as programs in TorchScript do. Nothing was executed."
             )
-        storages = _Mapped(path, archive, min(roots))
-        entry = archive.getinfo(pickles[0])
-        if entry.file_size > LONGEST_PICKLE:
-            raise CheckpointError(f"{path} was refused: its pickle has {entry.file_size} bytes.")
-        with archive.open(entry) as stream:
-            return load(stream, find, size=entry.file_size, persistent=storages.claim)
-
-
-class _Mapped:
-    """The storages of one of torch's zip files: parts of the file, mapped into memory."""
-
-    def __init__(self, path: Path, archive: zipfile.ZipFile, root: str) -> None:
-        order = f"{root}/byteorder"
-        if order in archive.namelist() and archive.read(order) != b"little":
+        compressed = [e.filename for e in archive.infolist() if e.compress_type != zipfile.ZIP_STORED]
+        if compressed:
+            raise CheckpointError(f"{path} was refused: {compressed[0]} is compressed, as torch never does.")
+        if f"{root}/byteorder" in archive.namelist() and archive.read(f"{root}/byteorder") != b"little":
             raise CheckpointError(f"{path} holds numbers of another byte order. Save it on another machine.")
-        self.archive, self.root, self.path = archive, root, path
-        self.bytes = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
-        self.claimed: dict[str, Tensor] = {}
+        file = mapped(path)
 
-    def claim(self, pid: Any) -> Tensor:
-        """The flat tensor that a persistent id names."""
-        key, dtype, count = storage_of(pid)
-        if key not in self.claimed:
-            begin, size = self._place(f"{self.root}/data/{key}")
-            if size != count * dtype.itemsize:
-                raise refuse(f"has a storage of {count} numbers in {size} bytes: it lies about its size")
-            part = self.bytes[begin : begin + size]
-            self.claimed[key] = (part if begin % dtype.itemsize == 0 else part.clone()).view(dtype)
-        return self.claimed[key]
+        def numbers(key: str, size: int) -> Tensor:
+            entry = archive.getinfo(f"{root}/data/{key}")
+            if size != entry.file_size:
+                raise refused(f"has a storage of {size} bytes in {entry.file_size}: it lies about its size")
+            return _content(file, entry)
 
-    def _place(self, name: str) -> tuple[int, int]:
-        """(first byte, bytes) of an entry in the file."""
-        entry = self.archive.getinfo(name)
-        if entry.compress_type != zipfile.ZIP_STORED:
-            raise CheckpointError(f"{self.path} was refused: {name} is compressed, as torch never does.")
-        head = bytes(self.bytes[entry.header_offset : entry.header_offset + 30].tolist())
-        if len(head) != 30 or head[:4] != b"PK\x03\x04":
-            raise zipfile.BadZipFile(f"no entry where {name} should be")
-        named, extra = struct.unpack("<HH", head[26:30])
-        begin = entry.header_offset + 30 + named + extra
-        if begin + entry.file_size > self.bytes.numel():
-            raise zipfile.BadZipFile(f"{name} is cut short")
-        return begin, entry.file_size
+        pickled = archive.read(pickles[0])
+        return read_document(pickled, len(pickled), numbers, archive=True, keys=keys)
+
+
+def mapped(path: Path) -> Tensor:
+    """The bytes of a file, mapped into memory."""
+    return torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
+
+
+def _content(file: Tensor, entry: zipfile.ZipInfo) -> Tensor:
+    """The bytes of an entry that is not compressed."""
+    head = bytes(file[entry.header_offset : entry.header_offset + 30].tolist())
+    if len(head) != 30 or head[:4] != b"PK\x03\x04":
+        raise zipfile.BadZipFile(f"no entry where {entry.filename} should be")
+    begin = entry.header_offset + 30 + sum(struct.unpack("<HH", head[26:30]))
+    if begin + entry.file_size > len(file):
+        raise zipfile.BadZipFile(f"{entry.filename} is cut short")
+    return file[begin : begin + entry.file_size]
