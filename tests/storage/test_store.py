@@ -13,7 +13,7 @@ import pytest
 from store_contract import CONTENT, StoreContract
 
 from adasde.errors import ParamsError, StoreError
-from adasde.storage import LocalStore, base, configured_url, local, open_store
+from adasde.storage import LocalStore, base, configured_url, open_store
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_nothing_is_made_before_something_is_stored(store: LocalStore) -> None:
 def test_an_altered_object_is_refused(
     store: LocalStore, tmp_path: Path, alter: object, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "PAUSE", 0.0)
+    monkeypatch.setattr(base, "REREAD_PAUSE", 0.0)
     store.write("key", CONTENT)
     alter(store.folder / "key")  # type: ignore[operator]
     for call in (lambda: store.read("key"), lambda: store.get("key", tmp_path / "target")):
@@ -126,12 +126,11 @@ def test_readers_and_writers_at_once(store: LocalStore) -> None:
 
 @contextmanager
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    def copy(source: Path, target: Path, *, progress: object = None) -> str:
-        target.write_bytes(source.read_bytes()[:5])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+    def write(file: base.HashedFile, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(local, "copy_hashed", copy)
+        patch.setattr(base.HashedFile, "write", write)
         yield
 
 
@@ -176,7 +175,7 @@ def test_many_transfers_end_soon_after_a_failure() -> None:
             advance(1)  # type: ignore[operator]
 
     with pytest.raises(StoreError, match="the reason"):
-        base.side_by_side(work, {"bad": None, "good": None}, progress=None)
+        base.in_parallel(work, {"bad": None, "good": None}, None)
 
 
 class TestAddresses:

@@ -11,7 +11,7 @@ from botocore import exceptions as boto
 from botocore.exceptions import ClientError
 
 from adasde.errors import DataError, StoreError
-from adasde.storage.s3_errors import REMEDIES, explained
+from adasde.storage.errors import REMEDIES, explained
 
 ENDPOINT = "http://127.0.0.1:9"
 
