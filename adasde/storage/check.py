@@ -59,13 +59,16 @@ def check(url: str | None = None) -> Iterator[Step]:
         yield step
 
 
-def require_working(store: Store) -> None:
+def require_working(store: Store, *, writable: bool = True) -> None:
     """Run the steps of ``check`` except listing, which may take long in a large folder.
+
+    Without ``writable`` only the server is checked: readers need no right to write.
 
     Raises:
         StoreError: the first failure; why, and what to do.
     """
-    for name, call in _calls(store).items():
+    calls = _calls(store) if writable else store.probes()
+    for name, call in calls.items():
         if name != "list":
             call()
 
@@ -95,18 +98,15 @@ class Trial:
         self.written = False
 
     def write(self) -> None:
-        """Store the object."""
         self.store.write(self.key, CONTENT)
         self.written = True
 
     def read(self) -> None:
-        """Compare its content with what was written."""
         if self.store.read(self.key) != CONTENT:
             where = self.store.where(self.key)
             raise StoreError(f"{where} came back with other bytes than were written.", kind="checksum")
 
     def list(self) -> None:
-        """Look for it in the listing, if it was written."""
         for _ in range(LISTINGS):
             if any(entry.key == self.key for entry in self.store.list(self.key)) or not self.written:
                 return
@@ -117,7 +117,6 @@ class Trial:
         )
 
     def delete(self) -> None:
-        """Remove it."""
         self.store.delete(self.key)
         if self.store.exists(self.key):
             raise StoreError(
