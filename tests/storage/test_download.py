@@ -1,4 +1,4 @@
-"""Downloads from servers that fail in every way: the right bytes in the end, none twice, or a reason."""
+"""Downloads from servers that fail in every way: the correct bytes in the end, none twice, or a reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were made, of no length."""
+    """Requested pauses, which take no time."""
     made: list[float] = []
     monkeypatch.setattr(module.time, "sleep", made.append)
     return made
@@ -35,7 +35,7 @@ def _chunks(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
 
 
 class Counted:
-    """Progress: all that came, and what remains of it."""
+    """Progress: ``came`` counts all received bytes, ``now`` those that were kept."""
 
     def __init__(self, stop_at: int | None = None) -> None:
         self.came = self.now = 0

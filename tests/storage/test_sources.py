@@ -1,4 +1,4 @@
-"""Files from a path, an address, or a registry; pointers; what is verified and what is refused."""
+"""Files from a path, an address, or a registry; pointers; verified and refused content."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def client(tmp_path: Path) -> MlflowClient:
 def test_a_bucket_behind_mlflow_that_refuses_is_explained(
     client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MLflow would say that it failed, and to check the path, where a run's files lie in a bucket."""
+    """MLflow alone would only say that it failed and to check the path."""
     experiment = client.create_experiment("x", artifact_location="s3://bucket/x")
     run = client.create_run(experiment).info.run_id
     client.create_model_version("m", f"runs:/{run}/coefficients")

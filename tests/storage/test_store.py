@@ -1,4 +1,4 @@
-"""A folder as a store: what every store promises, and what only a folder can suffer."""
+"""A folder as a store: the promises of every store, and failures of folders."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_many_transfers_end_soon_after_a_failure() -> None:
 
 
 class TestAddresses:
-    """Which store is meant."""
+    """Addresses of stores and their precedence."""
 
     @pytest.fixture(autouse=True)
     def _no_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What boto raises, in words that a user can act on."""
+"""Exceptions of boto as messages that a user can act on."""
 
 from __future__ import annotations
 
