@@ -17,7 +17,7 @@ from urllib.request import Request, build_opener
 
 from adasde.errors import StoreError
 from adasde.storage.base import CHUNK, Patience, checked_key
-from adasde.storage.errors import altered, explained
+from adasde.storage.errors import KINDS, altered, explained
 from adasde.storage.partial_download import Origin, PartialFile
 from adasde.utils.progress import Advance, track
 
@@ -26,17 +26,6 @@ PATIENCE = Patience(attempts=5, read=30.0)
 
 LONGEST_WAIT = 120.0
 """Seconds of the longest pause that a server may ask for."""
-
-TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
-"""HTTP statuses worth another attempt."""
-
-KINDS = dict.fromkeys(TRANSIENT, "server") | {
-    401: "credentials",
-    403: "denied",
-    404: "missing",
-    410: "missing",
-}
-"""HTTP status -> kind of the error (see ``StoreError``)."""
 
 REMEDIES = {
     "tls": "If a private authority signed its certificate, set SSL_CERT_FILE to the file of that authority",
@@ -205,7 +194,7 @@ def _failure(url: str, error: Exception) -> StoreError:
     """The error for a request that failed."""
     wait = None
     if isinstance(error, HTTPError):
-        kind = KINDS.get(error.code, "other")
+        kind = KINDS.get(str(error.code), "other")
         why = f"the server answers {error.code} ({error.reason})"
         wait = _seconds(error.headers.get("Retry-After", ""))
     else:

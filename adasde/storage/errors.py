@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from adasde.errors import DataError, StoreError
 
@@ -19,9 +19,12 @@ FAILURES = {
         "If a private authority signed the server's certificate, set AWS_CA_BUNDLE to the file of that "
         "authority; otherwise check that AWS_ENDPOINT_URL_S3 begins with https or http as the server does",
     ),
-    "server": ("", "Wait until the server has recovered; its own log has the details"),
+    "server": (
+        "408 425 429 500 502 503 504",
+        "Wait until the server has recovered; its own log has the details",
+    ),
     "credentials": (
-        "InvalidAccessKeyId SignatureDoesNotMatch ExpiredToken InvalidToken TokenRefreshRequired "
+        "InvalidAccessKeyId SignatureDoesNotMatch ExpiredToken InvalidToken TokenRefreshRequired 401 "
         "NoCredentialsError PartialCredentialsError CredentialRetrievalError TokenRetrievalError "
         "NoAuthTokenError ProfileNotFound",
         "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN if they are temporary), or "
@@ -43,7 +46,7 @@ FAILURES = {
     ),
     "clock": ("RequestTimeTooSkewed", "Set the clock of this machine right"),
     "missing": (
-        "NoSuchKey 404",
+        "NoSuchKey 404 410",
         "Check the name, and the storage that it is looked for in (ADASDE_STORAGE_URL, or storage.url in "
         "params.yaml)",
     ),
@@ -71,8 +74,8 @@ KEPT = "What was there before is kept"
 
 
 @contextmanager
-def explained(doing: str, *, endpoint: str = "") -> Iterator[None]:
-    """Turn failures of boto and of the system inside the block into a StoreError.
+def explained(doing: str, *, endpoint: str = "", boto_alone: bool = False) -> Iterator[None]:
+    """Turn failures of boto and, unless ``boto_alone``, of the system inside the block into a StoreError.
 
     ``doing`` completes "cannot ..."; ``endpoint`` is the address of the server, if there is one.
 
@@ -81,31 +84,19 @@ def explained(doing: str, *, endpoint: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except StoreError:
-        raise
     except Exception as error:
         cause = _cause(error)
-        if _is_boto(cause) or (endpoint and isinstance(cause, ValueError)):
+        if _is_boto(cause) or (endpoint and isinstance(cause, ValueError) and not boto_alone):
             raise _of_server(cause, doing, endpoint) from error
-        if isinstance(cause, OSError):
+        if isinstance(cause, OSError) and not boto_alone:
             raise system_failure(cause, doing) from error
         raise
 
 
-@contextmanager
-def explained_s3(doing: str) -> Iterator[None]:
-    """Turn failures of boto inside another program, such as MLflow, into a StoreError; others pass.
-
-    Raises:
-        StoreError: boto failed inside the block.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not _is_boto(error):
-            raise
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "the server"
-        raise _of_server(_cause(error), doing, endpoint) from error
+def explained_s3(doing: str) -> AbstractContextManager[None]:
+    """``explained`` for boto inside another program, such as MLflow, with the endpoint of its variables."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "the server"
+    return explained(doing, endpoint=endpoint, boto_alone=True)
 
 
 def _is_boto(error: BaseException) -> bool:
