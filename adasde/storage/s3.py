@@ -6,7 +6,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,8 @@ class S3Store(Store):
         with self._explained("get", key):  # boto itself repeats these requests
             answer = self.client.get_object(**place)
         large = answer["ContentLength"] > self._part
-        with answer["Body"] as body:
+        # as a context itself, the body would be urllib3's stream, which does not notice that it was cut short
+        with closing(answer["Body"]) as body:
             if not large:
                 shutil.copyfileobj(body, file, CHUNK)
         if large:
