@@ -13,7 +13,7 @@ import pytest
 from store_contract import CONTENT, StoreContract
 
 from adasde.errors import ParamsError, StoreError
-from adasde.storage import LocalStore, base, configured_url, open_store
+from adasde.storage import LocalStore, base, configured_url, local_copy, open_store, resolve
 
 
 @pytest.fixture
@@ -223,3 +223,23 @@ class TestAddresses:
     def test_files_of_other_machines_are_refused(self) -> None:
         with pytest.raises(StoreError, match="a file of another machine"):
             open_store("file://host/x")
+
+
+class TwinStore(LocalStore):
+    """A backend for addresses such as ``twin://name``: a folder of that name."""
+
+    def __init__(self, url: str, *, patience: base.Patience) -> None:
+        super().__init__(url.replace("twin:/", "twins", 1))
+
+
+def test_a_backend_is_a_class_and_its_scheme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(resolve.BACKENDS, "twin", f"{__name__}:TwinStore")
+    store = open_store("twin://a/b")
+    assert isinstance(store, TwinStore)
+    store.write("key", CONTENT)
+    assert local_copy("twin://a/b/key", tmp_path / "copy").read_bytes() == CONTENT
+    monkeypatch.setenv("ADASDE_STORAGE_URL", "twin://a/b")
+    assert configured_url() == "twin://a/b"
+    with pytest.raises(StoreError, match="no address of a store"):
+        open_store("twin://")
