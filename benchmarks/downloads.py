@@ -1,11 +1,11 @@
-"""1 000 interruptions of downloads at random offsets: the right content every time, and no byte twice.
+"""1 000 interruptions of downloads at random offsets: correct content every time, and no byte twice.
 
     python benchmarks/downloads.py
 
-Half of them are cuts by the server, half are processes that are killed (SIGKILL) after some chunk; a chunk
-that such a process has received and not yet written is not seen here. Writes
-``benchmarks/results/downloads.json``: how many downloads of twenty interruptions each ended with the right
-SHA-256, the bytes that were asked for again, and the most of those after one interruption, in chunks.
+Half of them are connections cut by the server, half are processes killed (SIGKILL) after some chunk; a chunk
+that such a process has received but not written is not counted. Writes
+``benchmarks/results/downloads.json``: how many downloads of twenty interruptions each ended with the correct
+SHA-256, the bytes requested again, and the most of those after one interruption, in chunks.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def killed_after(size: int, url: str, folder: Path, sha256: str) -> None:
 
 
 def one_file(seed: int, folder: Path) -> tuple[bool, list[int]]:
-    """(right content, bytes that were asked for again after each interruption) of one download."""
+    """Whether one download has the correct content, and the bytes requested again after each interruption."""
     choose = random.Random(seed)
     content = choose.randbytes(SIZE)
     sha256 = hashlib.sha256(content).hexdigest()

@@ -1,12 +1,12 @@
-"""What our transfers cost over plain boto3, as ratios of times within one run, against a server on loopback.
+"""Transfer times of the S3 store relative to plain boto3, within one run and against a server on loopback.
 
     python benchmarks/store.py --megabytes 1024
 
-Shards go up and down by our store (with checksums, verified on the way back) and by boto3's ``upload_file``
-and ``download_file`` with its default settings; each of them one file after the other (``put`` and ``get``),
-and several side by side (``put_many`` and ``get_many``; boto3 in as many threads). The shards are cut into
-slices; each slice goes all four ways before the next one does, in an order that changes, so that a busy
-machine is busy for all of them. The ratios are those of the sums.
+Shards are uploaded and downloaded by the store (with checksums, verified on download) and by boto3's
+``upload_file`` and ``download_file`` with default settings; by each one file after the other (``put`` and
+``get``) and in parallel (``put_many`` and ``get_many``; boto3 in as many threads). The shards are cut into
+slices; each slice is transferred in all four ways before the next one, in a changing order, so that load on
+the machine affects all of them. The ratios are those of the total times.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from adasde.storage.s3 import S3Store
 from adasde.utils.atomic_io import sha256_file
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests"))
+sys.path.insert(0, str(HERE.parent / "tests/support"))
 from s3_server import S3Server  # noqa: E402
 
 BUCKET = "benchmark"
 
 
 def make_shards(folder: Path, megabytes: int, shard: int) -> dict[str, Path]:
-    """Files of random bytes, by the keys that they get."""
+    """Files of random bytes by key."""
     folder.mkdir()
     names = [f"shard-{number:05d}.safetensors" for number in range(max(1, megabytes // shard))]
     for name in names:
@@ -58,7 +58,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 @dataclass(frozen=True)
 class Way:
-    """One way to move files: all up to the prefix ``name``, and all down into the folder of that name."""
+    """A way to transfer files by key: all of them up, and all of them down."""
 
     name: str
     up: Callable[[Mapping[str, Path]], object]
@@ -93,7 +93,7 @@ def ways(prefix: str) -> list[Way]:
 
 
 def one_round(shards: Mapping[str, Path], folder: Path, number: int) -> dict[str, float]:
-    """Seconds of every transfer; what came back is compared with what was sent."""
+    """Seconds of every transfer; downloaded files are compared with the uploaded ones."""
     shift, all_ways, times = number % 4, ways(f"slice {number}"), {}
     for way in all_ways[shift:] + all_ways[:shift]:
         back = {key: folder / key for key in shards}
@@ -114,7 +114,7 @@ def one_round(shards: Mapping[str, Path], folder: Path, number: int) -> dict[str
 
 
 def ratios(rounds: list[dict[str, float]]) -> dict[str, float]:
-    """Of the times of all slices together."""
+    """Ratios of the total times of all slices."""
     pairs = {
         "side by side / plain": ("ours, side by side", "plain"),
         "one by one / plain": ("ours", "plain"),

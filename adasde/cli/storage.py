@@ -32,20 +32,20 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Try whether endpoint, credentials, bucket, write, read, list and delete work; what to do where not."""
+    """Check endpoint, credentials, bucket, write, read, list and delete; each failure has a remedy."""
     from adasde.errors import StoreError
-    from adasde.storage.check import check as steps_of
+    from adasde.storage import check as checks
     from adasde.storage.resolve import DEFAULT, VARIABLE, configured_url
 
     where = url or os.environ.get(VARIABLE) or configured_url() or DEFAULT
     steps = []
-    for step in steps_of(url):
+    for step in checks.check(url):
         steps.append(step)
         if not as_json:
-            word = typer.style(f"{step.outcome:8}", fg=COLOURS[step.outcome])
-            spent = f"{step.milliseconds:6.0f} ms" if step.outcome != "skipped" else " " * 9
-            note = step.note if step.outcome == "skipped" else ""
-            typer.echo(f"{step.name:12} {word} {spent}  {note}".rstrip())
+            skipped = step.outcome == "skipped"
+            outcome = typer.style(f"{step.outcome:8}", fg=COLOURS[step.outcome])
+            spent, note = (" " * 9, step.note) if skipped else (f"{step.milliseconds:6.0f} ms", "")
+            typer.echo(f"{step.name:12} {outcome} {spent}  {note}".rstrip())
     failures = [step for step in steps if step.outcome == "failed"]
     if as_json:
         print(json.dumps({"stage": "store check", "url": where, "steps": [asdict(step) for step in steps]}))

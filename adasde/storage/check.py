@@ -1,4 +1,4 @@
-"""Whether a store works, step by step, in a few seconds: what each took, and what to do where it does not."""
+"""Checks of a store, step by step and in a few seconds: outcome and time of each, and what to do."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from adasde.storage.resolve import open_store
 
 CONTENT = b"written by adasde store check; it may be deleted\n"
 HASTY = Patience(attempts=2, connect=3.0, read=5.0)
-PROBES = ("endpoint", "credentials", "bucket")
 LISTINGS, PAUSE = 5, 0.3
 """How often a new object is looked for in the listing, and seconds between: some servers list later."""
+
+SERVER = ("settings", "endpoint", "credentials", "bucket")
+"""Steps that all later ones need; "read" and "delete" also need "write"."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that was tried.
+    """One check.
 
     Attributes:
-        milliseconds: that it took.
+        milliseconds: its duration.
         note: why it failed and what to do, or why it was skipped.
     """
 
@@ -35,62 +37,45 @@ class Step:
 
 
 def check(url: str | None = None) -> Iterator[Step]:
-    """Try the settings, endpoint, credentials and bucket, then write, read, list and delete an object.
+    """Check the settings, endpoint, credentials and bucket, then write, read, list and delete an object.
 
-    ``url`` as in ``open_store``. A step that needs one that failed is skipped. A failure is a step, never
-    an exception.
+    ``url`` as in ``open_store``. A step that needs a failed one is skipped. A failure is a step, never an
+    exception.
     """
-    opened: list[Store] = []
-    settings = _tried("settings", lambda: opened.append(open_store(url, patience=HASTY)))
-    yield settings
-    if not opened:
-        names = (*PROBES, "write", "read", "list", "delete")
-        yield from (Step(name, "skipped", note="settings failed") for name in names)
-        return
-    (store,) = opened
-    failed = ""
-    probes = store.probes()
-    for name in PROBES:
-        step = _after(failed, name, probes[name]) if name in probes else _not_needed(name)
-        failed = failed or (name if step.outcome == "failed" else "")
+    calls: dict[str, Callable[[], object]] = {
+        "settings": lambda: calls.update(_calls(open_store(url, patience=HASTY)))
+    }
+    failed: list[str] = []
+    for name in (*SERVER, *Trial.STEPS):
+        blocking = [one for one in failed if one in SERVER or (one == "write" and name != "list")]
+        if blocking:
+            step = Step(name, "skipped", note=f"{blocking[0]} failed")
+        elif name not in calls:
+            step = Step(name, "skipped", note="a folder needs none")
+        else:
+            step = _tried(name, calls[name])
+        if step.outcome == "failed":
+            failed.append(name)
         yield step
-    yield from _use(store, failed)
 
 
-def require_working(store: Store) -> None:
-    """Try what ``check`` tries but listing, which may take long in a large folder.
+def require_working(store: Store, *, writable: bool = True) -> None:
+    """Run the steps of ``check`` except listing, which may take long in a large folder.
+
+    Without ``writable`` only the server is checked: readers need no right to write.
 
     Raises:
-        StoreError: the first thing that does not work; why, and what to do.
+        StoreError: the first failure; why, and what to do.
     """
-    for probe in store.probes().values():
-        probe()
-    key = _new_key()
-    store.write(key, CONTENT)
-    _read(store, key)
-    _delete(store, key)
+    calls = _calls(store) if writable else store.probes()
+    for name, call in calls.items():
+        if name != "list":
+            call()
 
 
-def _new_key() -> str:
-    return f"adasde-store-check-{secrets.token_hex(4)}"
-
-
-def _use(store: Store, failed: str) -> Iterator[Step]:
-    key = _new_key()
-    write = _after(failed, "write", lambda: store.write(key, CONTENT))
-    yield write
-    unwritten = failed or ("write" if write.outcome == "failed" else "")
-    yield _after(unwritten, "read", lambda: _read(store, key))
-    yield _after(failed, "list", lambda: _list(store, key, expected=not unwritten))
-    yield _after(unwritten, "delete", lambda: _delete(store, key))
-
-
-def _after(failed: str, name: str, call: Callable[[], object]) -> Step:
-    return Step(name, "skipped", note=f"{failed} failed") if failed else _tried(name, call)
-
-
-def _not_needed(name: str) -> Step:
-    return Step(name, "skipped", note="a folder needs none")
+def _calls(store: Store) -> dict[str, Callable[[], None]]:
+    trial = Trial(store)
+    return {**store.probes(), **{name: getattr(trial, name) for name in trial.STEPS}}
 
 
 def _tried(name: str, call: Callable[[], object]) -> Step:
@@ -103,27 +88,38 @@ def _tried(name: str, call: Callable[[], object]) -> Step:
     return Step(name, "failed" if note else "ok", spent, note)
 
 
-def _read(store: Store, key: str) -> None:
-    if store.read(key) != CONTENT:
-        raise StoreError(f"{store.where(key)} came back with other bytes than were written.", kind="checksum")
+class Trial:
+    """One object in a store that is written, read, listed and deleted, in this order."""
 
+    STEPS = ("write", "read", "list", "delete")
 
-def _list(store: Store, key: str, *, expected: bool) -> None:
-    """Look for the object among those that begin like it."""
-    for _ in range(LISTINGS):
-        if any(entry.key == key for entry in store.list(key)) or not expected:
-            return
-        time.sleep(PAUSE)
-    raise StoreError(
-        f"{store.url} does not list an object that was just written. If the server lists with a delay, "
-        "try again later; otherwise its log says more."
-    )
+    def __init__(self, store: Store) -> None:
+        self.store, self.key = store, f"adasde-store-check-{secrets.token_hex(4)}"
+        self.written = False
 
+    def write(self) -> None:
+        self.store.write(self.key, CONTENT)
+        self.written = True
 
-def _delete(store: Store, key: str) -> None:
-    store.delete(key)
-    if store.exists(key):
+    def read(self) -> None:
+        if self.store.read(self.key) != CONTENT:
+            where = self.store.where(self.key)
+            raise StoreError(f"{where} came back with other bytes than were written.", kind="checksum")
+
+    def list(self) -> None:
+        for _ in range(LISTINGS):
+            if any(entry.key == self.key for entry in self.store.list(self.key)) or not self.written:
+                return
+            time.sleep(PAUSE)
         raise StoreError(
-            f"{store.where(key)} is still there after it was deleted. See whether the bucket is protected "
-            "against deleting (object lock, retention)."
+            f"{self.store.url} does not list an object that was just written. If the server lists with a "
+            "delay, try again later; otherwise its log says more."
         )
+
+    def delete(self) -> None:
+        self.store.delete(self.key)
+        if self.store.exists(self.key):
+            raise StoreError(
+                f"{self.store.where(self.key)} is still there after it was deleted. Check whether the bucket "
+                "is protected against deletion (object lock, retention)."
+            )

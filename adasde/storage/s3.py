@@ -1,12 +1,14 @@
-"""A bucket of an S3-compatible server as a store. Imported where such a store is opened: needs boto3."""
+"""A bucket of an S3-compatible server as a store. Imported when such a store is opened: needs boto3."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
 from boto3.s3.transfer import TransferConfig
 from boto3.session import Session
@@ -15,70 +17,54 @@ from botocore import exceptions as boto
 from botocore.config import Config
 
 from adasde.errors import StoreError
-from adasde.storage.base import (
-    CHUNK,
-    PATIENT,
-    WORKERS,
-    Entry,
-    Patience,
-    Store,
-    altered,
-    checked_key,
-    unsealed,
-)
-from adasde.storage.resolve import checked_url
-from adasde.storage.s3_errors import explained
-from adasde.utils.atomic_io import atomic, sha256_file
+from adasde.storage.base import CHUNK, PATIENT, WORKERS, Entry, HashedFile, Patience, Store, checked_key
+from adasde.storage.errors import explained
+from adasde.utils.atomic_io import sha256_file
 from adasde.utils.progress import Advance
 
 PART = 32 << 20
-"""Bytes of a part; what is larger goes up in parts, several at once, and comes down in smaller ones."""
+"""Bytes of a part: larger files are uploaded in parts, in parallel, and downloaded in smaller ones."""
 
 PARTS = 4
-"""Manifest of one file that are under way at once."""
+"""Parts of one file that are transferred in parallel."""
 
 SHA256 = "sha256"
 """The metadata of an object that holds its checksum (``x-amz-meta-sha256``)."""
 
 BROKEN = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError)
-"""A connection that broke while an object was being read: it may pass."""
-
-T = TypeVar("T")
+"""A connection that broke while an object was being read: worth another attempt."""
 
 
 class S3Store(Store):
     """Objects below a prefix of a bucket; endpoint, region and credentials by the variables of AWS.
 
-    The SHA-256 of an object is in its metadata, so both change at once. boto's own checksums protect the
-    way to the server.
+    The SHA-256 of an object is in its metadata, so that both change at once. boto's own checksums protect
+    uploads on their way to the server.
 
     Raises:
         StoreError: ``url`` is not ``s3://bucket/prefix``, or the variables of AWS cannot be used.
     """
 
     def __init__(self, url: str, *, patience: Patience = PATIENT, part: int = PART) -> None:
-        self.bucket, self.prefix = split_url(url)
+        address = re.fullmatch(r"[sS]3://([^/]+)(?:/(.*?))?/*", url, re.DOTALL)
+        if address is None:
+            raise StoreError(f"{url!r} is no address of a bucket: write s3://bucket/prefix.", kind="name")
+        self.bucket, self.prefix = address[1], checked_key(address[2]) if address[2] else ""
         self.url = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
         self.patience = patience
         self.endpoint = "the S3 endpoint"
         self._part, self._up, self._down = part, in_parts(part), in_parts(max(part // PARTS, 1))
-        with self._explained("use", self.url):
+        with self._explained("use"):
             self.client = make_client(patience)
             self.endpoint = self.client.meta.endpoint_url
 
     def put(self, source: Path, key: str, *, progress: Advance | None = None) -> str:
-        """Store a file (see ``Store``); in parts if it is large, and there only once the last has come."""
         place = self._place(key)
-        with self._explained("store", self.where(key)):
+        with self._explained("store", key):
             before = source.stat()
             digest = sha256_file(source)
             self.client.upload_file(
-                str(source),
-                Bucket=self.bucket,
-                Key=place,
-                ExtraArgs={"Metadata": {SHA256: digest}},
-                Callback=progress,
-                Config=self._up,
+                str(source), **place, ExtraArgs=_metadata(digest), Callback=progress, Config=self._up
             )
             after = source.stat()
         if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
@@ -90,46 +76,23 @@ class S3Store(Store):
         return digest
 
     def write(self, key: str, data: bytes) -> None:
-        """Store few bytes (see ``Store``)."""
         place, digest = self._place(key), hashlib.sha256(data).hexdigest()
-        with self._explained("store", self.where(key)):
-            self.client.put_object(Bucket=self.bucket, Key=place, Body=data, Metadata={SHA256: digest})
-
-    def get(
-        self, key: str, target: Path, *, progress: Advance | None = None, unchecked: bool = False
-    ) -> None:
-        """Write an object to a file (see ``Store``)."""
-        with self._explained("get", self.where(key)), atomic(target) as temporary:
-            found, known = self._unbroken(lambda: self._download(key, temporary, progress))
-            self._check(key, found, known, unchecked=unchecked)
-
-    def read(self, key: str) -> bytes:
-        """The bytes of an object (see ``Store``)."""
-
-        def load() -> tuple[bytes, str | None]:
-            answer = self._open(key)
-            return answer["Body"].read(), _known(answer)
-
-        with self._explained("read", self.where(key)):
-            data, known = self._unbroken(load)
-        self._check(key, hashlib.sha256(data).hexdigest(), known, unchecked=False)
-        return data
+        with self._explained("store", key):
+            self.client.put_object(**place, Body=data, **_metadata(digest))
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """The objects whose keys begin with ``prefix`` (see ``Store``)."""
         start = f"{self.prefix}/" if self.prefix else ""
-        with self._explained("list", self.url):
+        with self._explained("list"):
             pages = self.client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self.bucket, Prefix=start + prefix):
                 for item in page.get("Contents", ()):
                     yield Entry(item["Key"].removeprefix(start), item["Size"])
 
     def exists(self, key: str) -> bool:
-        """Whether there is an object."""
         place = self._place(key)
-        with self._explained("look for", self.where(key)):
+        with self._explained("look for", key):
             try:
-                self.client.head_object(Bucket=self.bucket, Key=place)
+                self.client.head_object(**place)
             except boto.ClientError as error:
                 self._require_bucket()
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
@@ -138,17 +101,16 @@ class S3Store(Store):
         return True
 
     def delete(self, key: str) -> None:
-        """Remove an object; one that is not there is no error."""
         place = self._place(key)
-        with self._explained("delete", self.where(key)):
-            self.client.delete_object(Bucket=self.bucket, Key=place)
+        with self._explained("delete", key):
+            self.client.delete_object(**place)
 
     def probes(self) -> Mapping[str, Callable[[], None]]:
-        """What must work before anything else: the endpoint answers, these credentials, in this bucket."""
+        """Checks of the server: the endpoint answers, to these credentials, in this bucket."""
 
         def enter(*passing: str) -> None:
             try:
-                with self._explained("enter", self.url):
+                with self._explained("enter"):
                     self._require_bucket()
             except StoreError as error:
                 if error.kind not in passing:
@@ -157,121 +119,73 @@ class S3Store(Store):
         return {
             "endpoint": self._reach,
             "credentials": lambda: enter("bucket", "denied"),
-            "bucket": lambda: enter("denied"),  # it may be used without being listed: others tell
+            "bucket": lambda: enter("denied"),  # the right to list is not needed here: later checks tell
         }
 
     def _reach(self) -> None:
-        """See that something answers, be it no."""
+        """Check that the endpoint responds, even with an error."""
         anonymous = make_client(self.patience, anonymous=True)
-        with self._explained("reach", self.url), suppress(boto.ClientError):
+        with self._explained("reach"), suppress(boto.ClientError):
             anonymous.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
 
-    def _place(self, key: str) -> str:
-        """The whole key of an object in the bucket."""
-        return checked_key(f"{self.prefix}/{checked_key(key)}" if self.prefix else key)
-
-    def _explained(self, doing: str, where: str) -> AbstractContextManager[None]:
-        return explained(f"{doing} {where}", endpoint=self.endpoint)
-
     def _require_bucket(self) -> None:
-        """Raise boto's error where bucket or credentials are wrong: an answer to HEAD does not tell why."""
+        """Raise boto's error for a wrong bucket or wrong credentials: answers to HEAD give no reason."""
         self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
 
-    def _open(self, key: str) -> dict[str, Any]:
-        """The answer to GET, its body not yet read."""
-        with self._explained("get", self.where(key)):
-            return self.client.get_object(Bucket=self.bucket, Key=self._place(key))
+    def _place(self, key: str) -> dict[str, str]:
+        """Bucket and complete key of an object, as arguments of boto."""
+        complete = f"{self.prefix}/{checked_key(key)}" if self.prefix else key
+        return {"Bucket": self.bucket, "Key": checked_key(complete)}
 
-    def _download(self, key: str, target: Path, progress: Advance | None) -> tuple[str, str | None]:
-        """Write an object to ``target``; its SHA-256, and that which was stored with it.
+    def _explained(self, doing: str, key: str = "") -> AbstractContextManager[None]:
+        return explained(f"{doing} {self.where(key) if key else self.url}", endpoint=self.endpoint)
 
-        A small one comes in one answer; a large one in several that the server pins to one version.
-        """
-        answer = self._open(key)
-        body, known = answer["Body"], _known(answer)
-        if answer["ContentLength"] > self._part:
-            body.close()
-            with self._explained("get", self.where(key)), target.open("wb") as opened:
-                hashing = Hashing(opened)
-                self.client.download_fileobj(
-                    self.bucket, self._place(key), hashing, Callback=progress, Config=self._down
-                )
-            return hashing.digest.hexdigest(), known
-        digest, moved = hashlib.sha256(), 0
-        try:
-            with target.open("wb") as writer:
-                while chunk := body.read(CHUNK):
-                    writer.write(chunk)
-                    digest.update(chunk)
-                    moved += len(chunk)
-                    if progress is not None:
-                        progress(len(chunk))
-        except BROKEN:
-            if progress is not None:
-                progress(-moved)
-            raise
-        return digest.hexdigest(), known
-
-    def _unbroken(self, once: Callable[[], T]) -> T:
-        """``once()``, again where the connection broke in the middle of an answer."""
+    def _fetch(self, key: str, file: HashedFile) -> Sequence[str]:
         for attempt in range(self.patience.attempts - 1):
             try:
-                return once()
+                return self._fetch_once(key, file)
             except BROKEN:
                 self.patience.pause(attempt)
-        return once()
+                file.restart()
+        return self._fetch_once(key, file)
 
-    def _check(self, key: str, found: str, known: str | None, *, unchecked: bool) -> None:
-        if known is None and not unchecked:
-            raise unsealed(self.where(key))
-        if known not in (None, found):
-            raise altered(self.where(key), found, str(known))
-
-
-class Hashing:
-    """A file to write to from its beginning to its end, hashed on the way.
-
-    It cannot seek, by which boto3 knows that parts must come in their order, whichever is there first.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.digest = hashlib.sha256()
-        self._file = file
-
-    def write(self, data: bytes) -> int:
-        """The next bytes."""
-        self.digest.update(data)
-        return self._file.write(data)
+    def _fetch_once(self, key: str, file: HashedFile) -> Sequence[str]:
+        """As ``_fetch``: a small object in one answer, a large one in several of one version."""
+        place = self._place(key)
+        with self._explained("get", key):  # boto itself repeats these requests
+            answer = self.client.get_object(**place)
+        large = answer["ContentLength"] > self._part
+        # as a context itself, the body would be urllib3's stream, which does not notice that it was cut short
+        with closing(answer["Body"]) as body:
+            if not large:
+                shutil.copyfileobj(body, file, CHUNK)
+        if large:
+            with self._explained("get", key):
+                self.client.download_fileobj(**place, Fileobj=file, Config=self._down)
+        return [value for name, value in answer["Metadata"].items() if name.lower() == SHA256]
 
 
-def _known(answer: dict[str, Any]) -> str | None:
-    """The checksum in the metadata of an answer."""
-    return {name.lower(): value for name, value in answer["Metadata"].items()}.get(SHA256)
-
-
-def split_url(url: str) -> tuple[str, str]:
-    """``s3://bucket/some/prefix`` -> (bucket, prefix); StoreError where the prefix cannot be one."""
-    bucket, _, prefix = checked_url(url).partition("://")[2].rstrip("/").partition("/")
-    return bucket, checked_key(prefix) if prefix else ""
+def _metadata(digest: str) -> dict[str, Any]:
+    return {"Metadata": {SHA256: digest}}
 
 
 def in_parts(size: int) -> TransferConfig:
-    """How boto3 moves files of more than ``size`` bytes: in parts of that size, ``PARTS`` at once."""
+    """boto3's settings for files of more than ``size`` bytes: parts of that size, ``PARTS`` in parallel."""
     config = TransferConfig(
         multipart_threshold=size + 1,
         multipart_chunksize=size,
         max_concurrency=PARTS,
         preferred_transfer_client="classic",
     )
-    config.max_in_memory_download_chunks = PARTS  # that wait for one that comes before them
+    config.max_in_memory_download_chunks = PARTS  # parts that wait for an earlier one
     return config
 
 
 def make_client(patience: Patience, *, anonymous: bool = False) -> Any:
-    """boto3's S3 client as the variables of AWS say.
+    """boto3's S3 client, configured by the variables of AWS.
 
-    Bodies are not signed, also without TLS, where boto would hash them once more: the signed metadata has
-    the SHA-256 of the whole, and every read is compared with it.
+    Bodies are not signed, not even without TLS, where boto would hash them once more: the signed metadata
+    has the SHA-256 of the complete object, and every read is compared with it.
     """
     config = Config(
         connect_timeout=patience.connect,

@@ -1,6 +1,6 @@
-"""The storage of the project as DVC and MLflow see it: one address, below it ``dvc`` and ``mlflow``.
+"""The storage of the project for DVC and MLflow: the places ``dvc`` and ``mlflow`` below one address.
 
-Endpoint, region and credentials are the variables of AWS, which both read themselves.
+Both read endpoint, region and credentials from the variables of AWS.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from adasde.storage.check import require_working
 from adasde.storage.resolve import scheme
 
 REMOTE = "adasde"
-"""The name of DVC's remote there."""
+"""Name of the DVC remote."""
 
 BRIEF = Patience(attempts=2, connect=3.0, read=20.0)
-"""For trying the storage before there is work: a few seconds, more for a server that is slow to answer."""
+"""For checks before work starts: a few seconds, more for a server that is slow to answer."""
 
 
 def dvc_url(project: Path) -> str | None:
-    """Where DVC keeps the pipeline's bytes for other machines; None where no storage is named."""
+    """Address of the DVC remote; None if no storage is configured."""
     return _below(project, "dvc")
 
 
 def mlflow_url(project: Path) -> str | None:
-    """Where MLflow keeps the files of runs, as a URI; None where no storage is named."""
+    """URI of the files of MLflow's runs; None if no storage is configured."""
     place = _below(project, "mlflow")
     return place if place is None or scheme(place) else Path(place).as_uri()
 
@@ -38,7 +38,7 @@ def _below(project: Path, name: str) -> str | None:
 
 
 def open_briefly(project: Path) -> Store:
-    """The project's storage, to be tried.
+    """The project's storage, opened for a check.
 
     Raises:
         StoreError: its address or the variables of AWS cannot be used.
@@ -47,10 +47,10 @@ def open_briefly(project: Path) -> Store:
 
 
 def require_storage(project: Path) -> None:
-    """See that the storage works, if one is named, before hours are spent on what is to lie there.
+    """Check that the storage works, if one is configured, before hours are spent on what it will hold.
 
     Raises:
-        StoreError: it does not; why, and what to do.
+        StoreError: it fails; why, and what to do.
     """
     if configured_url(project) is None:
         return
@@ -63,10 +63,10 @@ def require_storage(project: Path) -> None:
 
 
 def with_remote(local: dict[str, Any], url: str | None) -> dict[str, Any]:
-    """DVC's local configuration with our remote at ``url``, or without it; all else stays.
+    """DVC's local configuration with our remote at ``url``, or without it if None; the rest is kept.
 
-    It becomes the default remote unless another one was chosen on this machine. What comes from it is hashed:
-    DVC 3 otherwise keeps the beginning of a file that was cut short, where it was the only one on its way.
+    It becomes the default remote unless this machine has another default. Pulled files are hashed
+    (``verify``): otherwise DVC 3 keeps the beginning of a file that was cut short, if it was pulled alone.
     """
     remotes = {name: dict(remote) for name, remote in local.get("remote", {}).items()}
     core = dict(local.get("core", {}))

@@ -1,4 +1,4 @@
-"""The pipeline's bytes to the storage and back: `dvc push` and `dvc pull` as child processes."""
+"""Transfer of the pipeline's bytes to the storage and back: `dvc push` and `dvc pull` as child processes."""
 
 from __future__ import annotations
 
@@ -18,51 +18,41 @@ TAIL = 10
 
 
 def transfer(direction: Literal["push", "pull"], project: Path, *, force: bool = False) -> tuple[str, str]:
-    """Send what dvc.lock names to the storage, or bring it and put it in its place.
+    """Push the files in dvc.lock to the storage, or pull them into the project.
 
-    The storage is tried first, so that what is wrong with it is said plainly. On a terminal DVC shows its
-    own progress. ``force`` lets ``pull`` replace files that were changed here.
+    The storage is checked first, so that a failure has a plain reason. On a terminal DVC shows its own
+    progress. ``force`` lets ``pull`` replace files that were changed here.
 
     Returns:
-        Where the bytes lie, and what DVC said at the end (nothing where the terminal has shown it).
+        Address of the remote, and the last line of DVC's output (empty if the terminal has shown it).
 
     Raises:
-        StoreError: no storage is named, it does not work, there is no dvc.lock, or DVC failed.
+        StoreError: no storage is configured, it fails, there is no dvc.lock, or DVC failed.
     """
     url = dvc_url(project)
     if url is None:
         raise StoreError(
-            "no storage is named. Set ADASDE_STORAGE_URL, or storage.url in params.yaml, to "
-            "s3://bucket/prefix or to a folder that other machines see; 'adasde store check' then tells "
+            "no storage is configured. Set ADASDE_STORAGE_URL, or storage.url in params.yaml, to "
+            "s3://bucket/prefix or to a folder that other machines see; 'adasde store check' then shows "
             "whether it works.",
             kind="name",
         )
     if not (project / "dvc.lock").is_file():
         raise StoreError(
-            f"{project} has no dvc.lock, which names the bytes to move. 'adasde run' writes it; or take it "
-            "from git, where it was committed.",
+            f"{project} has no dvc.lock, which lists the files to transfer. 'adasde run' writes it, or check "
+            "it out from git.",
             kind="missing",
         )
-    _try(direction, project)
+    require_working(open_briefly(project), writable=direction == "push")
     options = ["--force"] if force else []
     return url, run_dvc([direction, "--remote", REMOTE, *options], project, env=os.environ)
 
 
-def _try(direction: Literal["push", "pull"], project: Path) -> None:
-    """See that the storage works; who pulls need not be allowed to write."""
-    store = open_briefly(project)
-    if direction == "push":
-        require_working(store)
-        return
-    for probe in store.probes().values():
-        probe()
-
-
 def run_dvc(words: Sequence[str], project: Path, *, env: Mapping[str, str]) -> str:
-    """Let DVC move bytes in ``project``; the last line of its output, unless the terminal has shown it.
+    """Run a DVC command in ``project``; the last line of its output, unless the terminal has shown it.
 
     Raises:
-        StoreError: it failed, with its last words.
+        StoreError: DVC failed; with its last lines.
     """
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", *words]
     shown = sys.stderr if sys.stderr.isatty() else None
@@ -74,9 +64,9 @@ def run_dvc(words: Sequence[str], project: Path, *, env: Mapping[str, str]) -> s
         child.stop()
         child.wait()
     if code:
-        said = " / ".join(tail) or "its words are above"
+        reason = " / ".join(tail) or "its output is above"
         raise StoreError(
-            f"`dvc {words[0]}` failed: {said}. What has been moved is kept; repair the cause and start the "
-            "same command again: it moves only what is missing."
+            f"`dvc {words[0]}` failed: {reason}. What was transferred is kept; fix the cause, then run the "
+            "same command again: it transfers only the missing files."
         )
     return tail[-1] if tail else ""

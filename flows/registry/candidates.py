@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from adasde.config.params import STUDENT
 from adasde.errors import AdaSDEError, DataError, StoreError
-from adasde.storage.fetch import one_line
+from adasde.storage.errors import one_line
 from adasde.utils.version import VERSION
 from flows.registry.champion_store import METRICS, PROVENANCE, Champions, Promoted
 from flows.registry.policy import Candidate, read_row

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adasde.errors import AdaSDEError
-from adasde.storage.base import of_this_machine
-from adasde.storage.fetch import explained_s3, one_line
+from adasde.storage.errors import explained_s3, one_line, system_failure
 from flows.dvc.remote import mlflow_url
 from flows.system.databases import MLFLOW
 
@@ -66,7 +65,7 @@ def open_client(uri: str, *, doing: str = FILES_OF_RUNS, kept: str = STAGES_KEPT
             "its disk, or unset MLFLOW_TRACKING_URI for the project's own database; then run the same again."
         ) from error
     except OSError as error:
-        raise of_this_machine(error, doing) from error
+        raise system_failure(error, doing) from error
 
 
 def reason(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from adasde.errors import StoreError
 from adasde.storage import local_copy
 from adasde.storage.base import require
-from adasde.storage.fetch import one_line
+from adasde.storage.errors import one_line
 from adasde.storage.resolve import scheme
 
 COEFFICIENTS = "coefficients.json"

@@ -1,4 +1,4 @@
-"""Downloads from servers that fail in every way: the right bytes in the end, none twice, or a reason."""
+"""Downloads from servers that fail in every way: the correct bytes in the end, none twice, or a reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from faulty_server import Fault, Site, serving
 from adasde.errors import StoreError
 from adasde.storage import download as module
 from adasde.storage import partial_download as part_module
-from adasde.storage.download import ATTEMPTS, download
+from adasde.storage.download import PATIENCE, download
 
 CONTENT = random.Random(0).randbytes(100_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -23,7 +23,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were made, of no length."""
+    """Requested pauses, which take no time."""
     made: list[float] = []
     monkeypatch.setattr(module.time, "sleep", made.append)
     return made
@@ -35,7 +35,7 @@ def _chunks(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
 
 
 class Counted:
-    """Progress: all that came, and what remains of it."""
+    """Progress: ``came`` counts all received bytes, ``now`` those that were kept."""
 
     def __init__(self, stop_at: int | None = None) -> None:
         self.came = self.now = 0
@@ -118,10 +118,10 @@ def test_another_part_than_was_asked_for(tmp_path: Path) -> None:
 def test_a_length_that_is_too_large(tmp_path: Path) -> None:
     with (
         serving(Site(CONTENT, [Fault(length=10)] * 20, ranges=False)) as site,
-        pytest.raises(StoreError, match=r"100000 of 100010 bytes came.*run the same again") as caught,
+        pytest.raises(StoreError, match=r"100000 of 100010 bytes came.*run the same command again") as caught,
     ):
         download(f"{site.address}/x", tmp_path)
-    assert caught.value.kind == "unreachable" and len(site.asked) == ATTEMPTS
+    assert caught.value.kind == "unreachable" and len(site.asked) == PATIENCE.attempts
 
 
 def test_a_length_that_is_too_small_gives_another_content(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_busy_servers_are_waited_for(status: int, tmp_path: Path, pauses: list[f
         assert download(f"{site.address}/x", tmp_path).read_bytes() == CONTENT
     assert pauses[:2] == [7, module.LONGEST_WAIT] and 25 < pauses[2] <= 30 and pauses[3] == 4
     with (
-        serving(Site(CONTENT, [Fault(status=status)] * ATTEMPTS)) as site,
+        serving(Site(CONTENT, [Fault(status=status)] * PATIENCE.attempts)) as site,
         pytest.raises(StoreError, match=f"the server answers {status}") as caught,
     ):
         download(f"{site.address}/x", tmp_path)
@@ -252,9 +252,9 @@ def test_the_progress_has_a_rate(
 
 
 def test_two_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    with serving(Site(CONTENT)) as site, part_module.Part(tmp_path / "x") as held:
+    with serving(Site(CONTENT)) as site, part_module.PartialFile(tmp_path / "x") as held:
         held.begin(part_module.Origin("elsewhere", "tag", 9))
-        held.add(b"another")
+        held.content.write(b"another")
         assert download(f"{site.address}/x", tmp_path).read_bytes() == CONTENT
         assert held.path.read_bytes() == b"another"
     assert left(tmp_path) == [".x.part", ".x.part.json", "x"]

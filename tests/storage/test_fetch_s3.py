@@ -1,4 +1,4 @@
-"""Checkpoints from a bucket of a real S3 server: whole, or nothing and a reason; also on a full disk."""
+"""Checkpoints from a bucket of a real S3 server: complete, or nothing and a reason; also on a full disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bucket of a real S3 server as a store: what every store promises, and what only a server can suffer."""
+"""A bucket of a real S3 server as a store: the promises of every store, and failures of servers."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_prefixes_keep_stores_apart(bucket_url: str) -> None:
 
 
 class TestWrongSettings:
-    """One paragraph, nothing lost, and it works again with the right ones."""
+    """Wrong settings: one paragraph, nothing lost, and the store works again with the right ones."""
 
     @pytest.mark.parametrize("variable", ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"])
     def test_wrong_credentials(
@@ -131,7 +131,7 @@ class TestWrongSettings:
 
 
 class TestAltered:
-    """Objects that somebody else changed."""
+    """Objects that another program changed."""
 
     def alter(self, store: S3Store, body: bytes, **metadata: str) -> None:
         place = f"{store.prefix}/key"

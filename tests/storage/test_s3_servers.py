@@ -1,4 +1,4 @@
-"""A real S3 server that dies, dawdles, falls silent, or has a certificate of its own authority."""
+"""A real S3 server that dies, is slow, falls silent, or has a certificate of a private authority."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def behind(
 
 
 class TestBadServers:
-    """Servers that die, dawdle or fall silent."""
+    """Servers that die, are slow or fall silent."""
 
     @pytest.mark.parametrize("part", [8 * MB, 128 * MB], ids=["in parts", "at once"])
     def test_killed_in_the_middle_of_an_upload_and_restarted(
@@ -92,8 +92,9 @@ class TestBadServers:
                     upload.result()
             finally:
                 s3_server.start()
-            assert store.read("key") == b"old"
-            assert store.put(large, "key") == sha256_file(large)
+            patient = behind(proxy, url, monkeypatch, part=8 * MB, patience=LONG)
+            assert patient.read("key") == b"old"
+            assert patient.put(large, "key") == sha256_file(large)
 
     @pytest.mark.parametrize("part", [8 * MB, 128 * MB], ids=["in parts", "at once"])
     def test_killed_in_the_middle_of_a_download_and_restarted(
@@ -145,7 +146,7 @@ class TestBadServers:
 
 
 class TestHttps:
-    """With a certificate of an authority that nobody else knows."""
+    """A certificate of a private authority."""
 
     def test_the_users_authority(
         self, url: str, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""Files from a path, an address, or a registry; pointers; what is verified and what is refused."""
+"""Files from a path, an address, or a registry; pointers; verified and refused content."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from adasde.errors import CoefficientsError, StoreError
 from adasde.sampling.coefficients import neutral
 from adasde.sampling.schedules import schedule
 from adasde.storage import LocalStore, download, local_copy, resolve_pointer
-from adasde.storage.partial_download import Part
+from adasde.storage.base import HashedFile
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -112,7 +112,7 @@ def test_http_again_where_that_may_help(tmp_path: Path) -> None:
     with served(handler) as address:
         copy = local_copy(f"{address}/x", tmp_path)
     assert copy.read_bytes() == CONTENT
-    handler.answers = ["short"] * download.ATTEMPTS
+    handler.answers = ["short"] * download.PATIENCE.attempts
     with served(handler) as address, pytest.raises(StoreError, match="7000"):
         local_copy(f"{address}/y", tmp_path)
     assert handler.answers == []
@@ -136,11 +136,11 @@ def test_https_with_an_authority_of_ones_own(
 def test_a_full_disk(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "site/a").write_bytes(CONTENT)
 
-    def full(part: Part, data: bytes) -> None:
-        raise OSError(28, os.strerror(28), str(part.path))
+    def full(file: HashedFile, data: bytes) -> int:
+        raise OSError(28, os.strerror(28))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Part, "add", full)
+        patch.setattr(HashedFile, "write", full)
         with pytest.raises(StoreError, match=r"cannot get .*/a: No space left on device.*free some space"):
             local_copy(f"{site}/a", tmp_path / "here")
     assert list((tmp_path / "here").iterdir()) == []
@@ -216,10 +216,8 @@ def test_without_mlflow_or_boto3_the_message_says_what_to_install(monkeypatch: p
     with pytest.raises(StoreError, match=r"models:/x@y needs mlflow.*pip install 'adasde\[pipeline\]'"):
         adasde.Coefficients.load("models:/x@y")
     monkeypatch.setitem(sys.modules, "boto3", None)
-    for name in ("adasde.storage.s3", "adasde.storage.s3_errors"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delitem(sys.modules, "adasde.storage.s3", raising=False)
     monkeypatch.setitem(sys.modules, "boto3.s3.transfer", None)
-    monkeypatch.setitem(sys.modules, "boto3.exceptions", None)
     with pytest.raises(StoreError, match=r"s3://b needs boto3.*pip install 'adasde\[pipeline\]'"):
         adasde.Coefficients.load("s3://b/x")
 
@@ -238,7 +236,7 @@ def client(tmp_path: Path) -> MlflowClient:
 def test_a_bucket_behind_mlflow_that_refuses_is_explained(
     client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MLflow would say that it failed, and to check the path, where a run's files lie in a bucket."""
+    """MLflow alone would only say that it failed and to check the path."""
     experiment = client.create_experiment("x", artifact_location="s3://bucket/x")
     run = client.create_run(experiment).info.run_id
     client.create_model_version("m", f"runs:/{run}/coefficients")

@@ -1,4 +1,4 @@
-"""A folder as a store: what every store promises, and what only a folder can suffer."""
+"""A folder as a store: the promises of every store, and failures of folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from store_contract import CONTENT, StoreContract
 
 from adasde.errors import ParamsError, StoreError
-from adasde.storage import LocalStore, base, configured_url, local, open_store
+from adasde.storage import LocalStore, base, configured_url, local_copy, open_store, resolve
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_nothing_is_made_before_something_is_stored(store: LocalStore) -> None:
 def test_an_altered_object_is_refused(
     store: LocalStore, tmp_path: Path, alter: object, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "PAUSE", 0.0)
+    monkeypatch.setattr(base, "REREAD_PAUSE", 0.0)
     store.write("key", CONTENT)
     alter(store.folder / "key")  # type: ignore[operator]
     for call in (lambda: store.read("key"), lambda: store.get("key", tmp_path / "target")):
@@ -126,12 +126,11 @@ def test_readers_and_writers_at_once(store: LocalStore) -> None:
 
 @contextmanager
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    def copy(source: Path, target: Path, *, progress: object = None) -> str:
-        target.write_bytes(source.read_bytes()[:5])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+    def write(file: base.HashedFile, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(local, "copy_hashed", copy)
+        patch.setattr(base.HashedFile, "write", write)
         yield
 
 
@@ -176,11 +175,11 @@ def test_many_transfers_end_soon_after_a_failure() -> None:
             advance(1)  # type: ignore[operator]
 
     with pytest.raises(StoreError, match="the reason"):
-        base.side_by_side(work, {"bad": None, "good": None}, progress=None)
+        base.in_parallel(work, {"bad": None, "good": None}, None)
 
 
 class TestAddresses:
-    """Which store is meant."""
+    """Addresses of stores and their precedence."""
 
     @pytest.fixture(autouse=True)
     def _no_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,3 +223,23 @@ class TestAddresses:
     def test_files_of_other_machines_are_refused(self) -> None:
         with pytest.raises(StoreError, match="a file of another machine"):
             open_store("file://host/x")
+
+
+class TwinStore(LocalStore):
+    """A backend for addresses such as ``twin://name``: a folder of that name."""
+
+    def __init__(self, url: str, *, patience: base.Patience) -> None:
+        super().__init__(url.replace("twin:/", "twins", 1))
+
+
+def test_a_backend_is_a_class_and_its_scheme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(resolve.BACKENDS, "twin", f"{__name__}:TwinStore")
+    store = open_store("twin://a/b")
+    assert isinstance(store, TwinStore)
+    store.write("key", CONTENT)
+    assert local_copy("twin://a/b/key", tmp_path / "copy").read_bytes() == CONTENT
+    monkeypatch.setenv("ADASDE_STORAGE_URL", "twin://a/b")
+    assert configured_url() == "twin://a/b"
+    with pytest.raises(StoreError, match="no address of a store"):
+        open_store("twin://")

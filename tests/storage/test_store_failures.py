@@ -1,17 +1,22 @@
-"""What boto raises, in words that a user can act on."""
+"""Exceptions of boto as messages that a user can act on."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+from pathlib import Path
 
 import pytest
 from boto3.exceptions import RetriesExceededError, S3UploadFailedError
 from botocore import exceptions as boto
 from botocore.exceptions import ClientError
+from site_server import Quiet, served
 
 from adasde.errors import DataError, StoreError
-from adasde.storage.s3_errors import REMEDIES, explained
+from adasde.storage.base import Patience
+from adasde.storage.errors import REMEDIES, explained
+from adasde.storage.s3 import S3Store
 
 ENDPOINT = "http://127.0.0.1:9"
 
@@ -96,3 +101,41 @@ def test_what_is_no_failure_of_the_store_passes() -> None:
 def test_every_kind_is_described() -> None:
     described = StoreError.__doc__ or ""
     assert all(f"``{kind}``" in described for kind in REMEDIES)
+
+
+class ShortAnswers(Quiet):
+    """The API of S3 for one object, of which the first answers are cut short."""
+
+    content = b"content" * 1000
+    cuts: list[int]
+    stored: str
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.content)))
+        self.send_header("x-amz-meta-sha256", self.stored)
+        self.end_headers()
+        self.wfile.write(self.content[: self.cuts.pop() if self.cuts else None])
+
+
+@pytest.mark.parametrize("cuts", [0, 1, 2])
+def test_an_answer_that_was_cut_short_is_requested_again(
+    cuts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = hashlib.sha256(ShortAnswers.content).hexdigest()
+    handler = type("Handler", (ShortAnswers,), {"cuts": [3000] * cuts, "stored": stored})
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setattr(Patience, "pause", lambda patience, attempt: None)
+    moved: list[int] = []
+    with served(handler) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        store = S3Store("s3://bucket", patience=Patience(attempts=2))
+        if cuts == 2:
+            with pytest.raises(StoreError, match="expected is 7000") as caught:
+                store.get("key", tmp_path / "back")
+            assert caught.value.kind == "unreachable" and list(tmp_path.iterdir()) == []
+            return
+        store.get("key", tmp_path / "back", progress=moved.append)  # type: ignore[arg-type]
+    assert (tmp_path / "back").read_bytes() == ShortAnswers.content
+    assert sum(moved) == 7000

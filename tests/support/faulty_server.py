@@ -1,4 +1,4 @@
-"""A server of one file that does what servers do: cuts, lies, redirects, is busy, knows no ranges."""
+"""A server of one file with the faults of real servers: cuts, false headers, redirects, busy, no ranges."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from site_server import Quiet, served
 
 @dataclass
 class Fault:
-    """What one answer is like.
+    """The faults of one answer.
 
     Attributes:
         cut: bytes after which the connection ends.
-        status: instead of 200 and 206; headers go with it.
-        length: bytes more than there are that ``Content-Length`` claims.
-        body: another content.
-        shift: bytes by which a part begins elsewhere than was asked for.
+        status: sent with ``headers`` instead of 200 or 206.
+        length: bytes added to the true ``Content-Length``.
+        body: other content.
+        shift: offset of a partial answer from the requested first byte.
     """
 
     cut: int | None = None
@@ -33,14 +33,14 @@ class Fault:
 
 @dataclass
 class Site:
-    """What is served: ``content`` under every path, the ``faults`` first, one an answer.
+    """A server's ``content``, under every path; each answer consumes one of the ``faults``.
 
     Attributes:
-        ranges: whether parts are given.
+        ranges: whether the server supports ranges.
         validators: whether the content has an ETag.
-        sent: bytes of bodies, in all.
-        asked: the header Range of every request, or an empty text.
-        paths: those of every request.
+        sent: total bytes of bodies.
+        asked: header Range of every request; empty: none.
+        paths: path of every request.
         before: called before every answer.
     """
 

@@ -1,6 +1,6 @@
 """A real S3-compatible server for tests: OpenStack Swift with its S3 API, on loopback, without root.
 
-Installed once into an environment of its own in the project's ``.cache``.
+It is installed once, into a separate environment in the project's ``.cache``.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ for argument in sys.argv[2:]:
 
 
 class CannotInstall(Exception):
-    """The server is not there and cannot be brought."""
+    """The server is missing and cannot be installed."""
 
 
 def install() -> Path:
-    """The folder of programs of an environment with Swift, made at the first call."""
+    """The folder of programs of an environment with Swift, created by the first call."""
     folder = ROOT / ".cache" / "s3-server"
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / f"{SWIFT}-python{sys.version_info.major}.{sys.version_info.minor}"
@@ -101,10 +101,10 @@ def _run(*command: str) -> None:
 
 
 class S3Server:
-    """One node of Swift, its data in ``folder``; the system ends it if this process dies.
+    """One node of Swift with its data in ``folder``; the system ends it if this process dies.
 
     Attributes:
-        bucket: the one that tests share, once it is made.
+        bucket: the one that tests share; empty until it is created.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -124,11 +124,11 @@ class S3Server:
 
     @property
     def data(self) -> Path:
-        """Where the objects lie, as files that end in ``.data``."""
+        """The folder of the objects, files that end in ``.data``."""
         return self._folder / "srv" / "d1" / "objects"
 
     def environment(self) -> dict[str, str]:
-        """The variables of a client; no file of the user's is read."""
+        """Environment variables of a client; no file of the user is read."""
         return {
             "AWS_ENDPOINT_URL_S3": self.endpoint,
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
@@ -159,7 +159,7 @@ class S3Server:
             time.sleep(0.1)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """End the servers, by ``SIGKILL`` as in a crash if that is asked for."""
+        """Send a signal to the servers (``SIGKILL`` simulates a crash) and wait for their end."""
         for one in self._processes:
             one.send_signal(number)
         for one in self._processes:
@@ -222,7 +222,7 @@ def _die_with_parent() -> None:
 
 
 def _folder_with_attributes(first: Path) -> Path:
-    """``first``, or a folder of the project where Swift cannot keep its attributes of files there."""
+    """``first``, or a folder of the project if ``first`` does not support extended attributes."""
     try:
         os.setxattr(first, "user.adasde", b"x" * 1000)
         return first
@@ -232,7 +232,7 @@ def _folder_with_attributes(first: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """The server, up; skips where it cannot be installed."""
+    """The running server; skips the test if it cannot be installed."""
     try:
         install()
     except (CannotInstall, OSError) as error:
@@ -247,7 +247,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture
 def bucket_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty place in the server's bucket, ``s3://...``; the variables of AWS are those of the server."""
+    """An empty prefix in the server's bucket, ``s3://...``; the variables of AWS are set to the server."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in s3_server.environment().items():

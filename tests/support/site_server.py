@@ -1,4 +1,4 @@
-"""Serves files or answers on loopback."""
+"""HTTP servers of files or of prepared answers, on loopback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Logs nothing."""
+    """A handler of files that logs nothing."""
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -19,7 +19,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def served(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
-    """A server in a thread of this process; its address."""
+    """Run a server in a thread of this process; yields its address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
@@ -31,6 +31,6 @@ def served(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
 
 @contextmanager
 def served_folder(folder: Path) -> Iterator[str]:
-    """A server of the files in ``folder``; its address."""
+    """Serve the files in ``folder``; yields the address."""
     with served(partial(Quiet, directory=str(folder))) as address:
         yield address

@@ -1,4 +1,4 @@
-"""What every store promises: a class of tests for each kind of store to inherit."""
+"""The promises of every store: a class of tests for each kind of store to inherit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def large_file(path: Path) -> Path:
 
 
 def refused(kind: str, *words: str) -> Any:
-    """A StoreError of that kind, whose message has the words (patterns) in that order."""
+    """Expect a StoreError of that kind whose message has the words (patterns) in that order."""
     return pytest.raises(StoreError, match="(?s)" + ".*".join(words), check=lambda error: error.kind == kind)
 
 
@@ -42,7 +42,7 @@ def sha256(data: bytes) -> str:
 
 
 class StoreContract:
-    """Needs a fixture ``store``: an empty store."""
+    """Tests of a store; needs a fixture ``store``, an empty one."""
 
     @pytest.mark.parametrize("key", KEYS)
     def test_what_is_written_is_read(self, store: Store, key: str) -> None:

@@ -1,4 +1,4 @@
-"""Stands between a client and a server on loopback: slow, silent, or with TLS."""
+"""A proxy between a client and a server on loopback: slow, silent, or with TLS."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ CHUNK = 1 << 16
 
 
 class Proxy:
-    """Passes what comes to ``port`` on to the server at ``target``.
+    """Forwards connections from ``port`` to the server at ``target``.
 
     Attributes:
-        rate: bytes a second that the clients may send, of all connections together; None: as many as come.
-        delay: seconds before the first byte of every connection is passed on.
-        silent: nothing is passed on.
-        sent: bytes that the clients have sent.
+        rate: bytes a second that all clients together may send; None: unlimited.
+        delay: seconds before the first byte of a connection is forwarded.
+        silent: nothing is forwarded.
+        sent: bytes from the clients.
     """
 
     def __init__(self, target: int, *, tls: ssl.SSLContext | None = None) -> None:
@@ -88,7 +88,7 @@ class Proxy:
 
 @contextmanager
 def proxy_to(target: int, *, tls: ssl.SSLContext | None = None) -> Iterator[Proxy]:
-    """A proxy in threads of this process."""
+    """Run a proxy in threads of this process."""
     proxy = Proxy(target, tls=tls)
     threading.Thread(target=proxy.accept, daemon=True).start()
     try:
@@ -99,7 +99,7 @@ def proxy_to(target: int, *, tls: ssl.SSLContext | None = None) -> Iterator[Prox
 
 
 def own_authority(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """The file of a new authority's certificate, and a server's side of TLS that it vouches for."""
+    """The certificate file of a new authority, and the TLS context of a server that it signed."""
     authority_key, authority = _certificate("an authority of our own")
     key, certificate = _certificate("127.0.0.1", signed_by=(authority_key, authority))
     pem = serialization.Encoding.PEM

@@ -81,7 +81,7 @@ def test_no_credentials_are_written(project: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_moving_bytes_needs_a_storage_and_a_lock(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(StoreError, match=r"no storage is named.*ADASDE_STORAGE_URL.*storage\.url"):
+    with pytest.raises(StoreError, match=r"no storage is configured.*ADASDE_STORAGE_URL.*storage\.url"):
         transfer.transfer("push", project)
     monkeypatch.setenv("ADASDE_STORAGE_URL", str(project / "store"))
     with pytest.raises(StoreError, match=r"has no dvc\.lock.*adasde run.*from git"):

@@ -150,7 +150,7 @@ def test_bytes_that_are_not_in_the_storage(finished: tuple[Project, str], tmp_pa
     project, url = finished
     other = cloned(project, tmp_path)
     other.params("storage", value={"url": f"{url}/nothing here"})
-    explained(other.adasde("pull", code=1), "`dvc pull` failed", "What has been moved is kept")
+    explained(other.adasde("pull", code=1), "`dvc pull` failed", "is kept")
 
 
 @pytest.mark.long
@@ -204,7 +204,7 @@ def test_a_disk_that_is_full_while_bytes_come(
         monkeypatch.setenv("PYTHONHASHSEED", order)
         with files_end_after(LARGE // 2):
             done = other.adasde("pull", code=1)
-        explained(done, "`dvc pull` failed", "File too large", "the cause and start the same command again")
+        explained(done, "`dvc pull` failed", "File too large", "run the same command again")
         other.adasde("pull")
         assert tree(other.root / "data") == tree(project.root / "data")
         for path in folder.iterdir():
