@@ -53,7 +53,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Measured:
+class ErrorMeasurements:
     """What ``measure`` found.
 
     Attributes:
@@ -72,7 +72,7 @@ class Measured:
     shown: int
 
 
-def measure(settings: Settings) -> Measured:
+def measure(settings: Settings) -> ErrorMeasurements:
     """Train the network, sample with it and with the exact denoiser, measure; deterministic for a seed."""
     shape = (len(settings.gammas), len(settings.steps), settings.groups)
     errors = {(measure, kind): np.empty(shape) for measure in MEASURES for kind in PAIRS}
@@ -90,7 +90,9 @@ def measure(settings: Settings) -> Measured:
         ode, sde = (clouds.alike(shown, gamma) for gamma in (0.0, settings.gammas[-1]))
     pictured = {"data": ode["data"], "exact": ode["exact"], "ode": ode["learned"], "sde": sde["learned"]}
     floor = np.array([assignment_distance(*pair) for pair in zip(clouds.data, clouds.other, strict=True)])
-    return Measured(settings, errors, floor, {k: v.reshape(-1, 2) for k, v in pictured.items()}, shown)
+    return ErrorMeasurements(
+        settings, errors, floor, {k: v.reshape(-1, 2) for k, v in pictured.items()}, shown
+    )
 
 
 class Clouds:
@@ -98,7 +100,7 @@ class Clouds:
 
     def __init__(self, settings: Settings, generator: torch.Generator) -> None:
         self.circles, self.groups, self.block = settings.circles, settings.groups, settings.block
-        self.walk, self.apart = (Sampler(seeds) for seeds in seeds_of(settings))
+        self.walk, self.apart = (HeunSampler(seeds) for seeds in seeds_of(settings))
         self.network = fit(self.circles.sample(settings.points, generator), settings)
         count = self.groups * self.block
         self.data, self.other = (self._split(self.circles.sample(count, generator).numpy()) for _ in range(2))
@@ -168,7 +170,7 @@ def fit(data: Tensor, settings: Settings) -> nn.Module:
     return average.eval()
 
 
-class Sampler:
+class HeunSampler:
     """Heun's method with constant gamma on EDM's grid (polynomial, rho 7, sigma 80 to 0.002).
 
     Noise is injected before every step but the first, whose state is nothing but fresh noise. Point k

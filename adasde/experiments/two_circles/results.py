@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from adasde.experiments.two_circles.distances import Estimate, estimate
-from adasde.experiments.two_circles.experiment import Key, Measured
+from adasde.experiments.two_circles.experiment import ErrorMeasurements, Key
 from adasde.experiments.two_circles.verdicts import Cells, Verdict, judge
 
 METHOD = {
@@ -38,14 +38,14 @@ class Analysis:
         verdicts: of every statement in every measure.
     """
 
-    measured: Measured
+    measured: ErrorMeasurements
     errors: dict[Key, Cells]
     differences: dict[Key, Cells]
     floor: Estimate
     verdicts: list[Verdict]
 
 
-def analysis(measured: Measured) -> Analysis:
+def analysis(measured: ErrorMeasurements) -> Analysis:
     """Estimate and judge."""
     settings = measured.settings
     comparisons = (len(settings.gammas) - 1) * len(settings.steps)
@@ -56,7 +56,7 @@ def analysis(measured: Measured) -> Analysis:
     return Analysis(measured, errors, differences, estimate(measured.floor), judge(differences))
 
 
-def cells(measured: Measured, values: np.ndarray, confidence: float, *, skip: int) -> Cells:
+def cells(measured: ErrorMeasurements, values: np.ndarray, confidence: float, *, skip: int) -> Cells:
     """Estimates of ``values`` [gammas, steps, groups] by steps and gamma, but the first ``skip`` gammas."""
     gammas, steps = measured.settings.gammas, measured.settings.steps
     return {

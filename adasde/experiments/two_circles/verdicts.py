@@ -35,7 +35,7 @@ STATEMENTS = (
 
 
 @dataclass(frozen=True)
-class Finding:
+class StepFinding:
     """One number of steps: the outcome, and the gamma whose interval reaches lowest at its upper end."""
 
     steps: int
@@ -57,7 +57,7 @@ class Verdict:
     statement: str
     measure: str
     outcome: str
-    findings: tuple[Finding, ...]
+    findings: tuple[StepFinding, ...]
 
     @property
     def summary(self) -> str:
@@ -89,7 +89,7 @@ def verdict(statement: Statement, measure: str, cells: Cells) -> Verdict:
             seen = trend(by_gamma)
             outcome = UNCLEAR if seen == UNCLEAR else HOLDS if seen == statement.supported else FAILS
             gamma = min(by_gamma, key=lambda gamma: by_gamma[gamma].high)
-            findings.append(Finding(steps, outcome, gamma, by_gamma[gamma]))
+            findings.append(StepFinding(steps, outcome, gamma, by_gamma[gamma]))
     return Verdict(statement.text, measure, overall([f.outcome for f in findings]), tuple(findings))
 
 
