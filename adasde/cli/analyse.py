@@ -16,26 +16,26 @@ from adasde.utils.console import Json
 def analyse(
     out: Annotated[Path, typer.Option(help="Folder to write.", metavar="FOLDER")] = Path("report/analysis"),
     gamma: Annotated[
-        str | None, typer.Option(help="Noise injections beside 0, the ODE (default: 0.001,0.005,0.01).")
+        str | None, typer.Option(help="Noise injections besides 0, the ODE (default: 0.001,0.005,0.01).")
     ] = None,
     steps: Annotated[
         str | None, typer.Option(help="Numbers of steps (default: 5,10,15,20,25,30,40).")
     ] = None,
-    iterations: Annotated[int | None, typer.Option(help="Of the training (default: 2500).")] = None,
-    samples: Annotated[int | None, typer.Option(help="Points of every cloud (default: 40000).")] = None,
+    iterations: Annotated[int | None, typer.Option(help="Training iterations (default: 2500).")] = None,
+    samples: Annotated[int | None, typer.Option(help="Points per cloud (default: 40000).")] = None,
     block: Annotated[
-        int | None, typer.Option(help="Points of one exact distance in the plane (default: 700).")
+        int | None, typer.Option(help="Points per exact distance in the plane (default: 700).")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of training, data and noises.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of training, data and noise.")] = 0,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Other defaults, for a look in under a minute.")
+        bool, typer.Option("--quick", help="Smaller defaults: a look in under a minute.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Total, gradient and discretisation error of ODE and SDE sampling, on two circles.
 
-    Trains a small network and tells from Wasserstein-1 distances with confidence bands, to data and to
-    samples of the exact denoiser, which of the paper's statements hold. Takes minutes on one thread.
+    Trains a small network and decides which of the paper's statements hold, from Wasserstein-1 distances
+    with confidence bands to data and to samples of the exact denoiser. Takes minutes on one thread.
     """
     asked: dict[str, Any] = {
         "gammas": gamma and _numbers(gamma, float, "--gamma"),
@@ -63,6 +63,6 @@ def _numbers(text: str, kind: Callable[[str], float], option: str) -> tuple[floa
         return tuple(kind(part) for part in text.split(","))
     except ValueError as error:
         raise typer.BadParameter(
-            f"{text!r} is no list of numbers such as {'10,20' if kind is int else '0.005,0.01'}",
+            f"{text!r} is not a list of numbers such as {'10,20' if kind is int else '0.005,0.01'}",
             param_hint=option,
         ) from error
