@@ -83,7 +83,7 @@ def page(
 ) -> str:
     """The HTML text of a page; ``tiles``: numbers shown large at the top, by name. Pictures are PNG files."""
     values = {"title": title, "lead": lead, "sections": sections, "tiles": tiles}
-    return render(PAGE.lstrip(), **values, style=STYLE, data_uri=data_uri) + "\n"
+    return render(PAGE, **values, style=STYLE, data_uri=data_uri) + "\n"
 
 
 def data_uri(picture: Path) -> str:

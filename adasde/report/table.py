@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -71,7 +71,7 @@ class Table:
     Attributes:
         title, caption: above and below the table in Markdown and on the terminal.
         prose: cells hold words, which a narrow terminal wraps, and not numbers.
-        min_widths: least width of a column on the terminal, in characters.
+        unwrapped: columns of words that are never wrapped.
     """
 
     columns: Sequence[str]
@@ -79,7 +79,7 @@ class Table:
     title: str = ""
     caption: str = ""
     prose: bool = False
-    min_widths: Mapping[str, int] = field(default_factory=dict)
+    unwrapped: Collection[str] = ()
 
     @property
     def groups(self) -> list[tuple[str, list[TableRow]]]:
@@ -104,19 +104,15 @@ class Table:
         from rich.text import Text
 
         table = RichTable(
-            box=box.HORIZONTALS, show_edge=False, pad_edge=False, padding=(0, 0, 0, 2 if self.prose else 1),
+            box=box.HORIZONTALS, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1),
             title=self.title or None, caption=self.caption or None,
             title_justify="left", caption_justify="left",
         )  # fmt: skip
         for i, name in enumerate(self.columns):
             numbers = i > 0 and not self.prose
-            table.add_column(
-                name,
-                justify="right" if numbers else "left",
-                no_wrap=numbers,
-                overflow="fold",
-                min_width=self.min_widths.get(name),
-            )
+            justify: Literal["left", "right"] = "right" if numbers else "left"
+            no_wrap = numbers or name in self.unwrapped
+            table.add_column(name, justify=justify, no_wrap=no_wrap, overflow="fold")
         for _, rows in self.groups:
             for row in rows:
                 texts = [Text(self._short(cell), TERMINAL.get(cell.style, "")) for cell in row.cells]
@@ -142,7 +138,7 @@ def render(template: str, **values: Any) -> Markup:
     from markupsafe import Markup
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return Markup(environment.from_string(template).render(values))
+    return Markup(environment.from_string(template.strip()).render(values))
 
 
 def number_text(numbers: Mapping[str, Any]) -> str:

@@ -19,7 +19,8 @@ LEAD = (
 NOTE = (
     "A statement holds at a number of steps N if simultaneous 95 % intervals of the paired differences to "
     "γ = 0 say so. W1 in the plane is the distance itself, on few points, and cannot resolve anything below "
-    "its floor. W1 of the radius uses all points and has next to no floor; it is blind to errors of the angle."
+    "its floor. W1 of the radius uses all points and has next to no floor, and is blind to errors of the "
+    "angle."
 )
 
 
