@@ -6,11 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from adasde.config.metrics import MetricName
 from adasde.errors import StoreError
 from adasde.storage.resolve import checked_url
 from adasde.utils.yaml_schema import PositiveInt, Section, Seed, Weight
-
-Metric = Literal["fid", "kid", "precision", "recall"]
 
 
 class SampleParams(Section):
@@ -66,7 +65,7 @@ class NetworkParams(Section):
 class PromotionParams(Section):
     """When a candidate becomes champion (see ``flows.registry.policy``)."""
 
-    metric: Metric = "fid"
+    metric: MetricName = "fid"
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
     spread: Weight = 1.0
-    tolerance: dict[Metric, Weight] = Field(default={"kid": 0.5, "precision": 0.05, "recall": 0.05})
+    tolerance: dict[MetricName, Weight] = Field(default={"kid": 0.5, "precision": 0.05, "recall": 0.05})

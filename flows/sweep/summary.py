@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from adasde.config.metrics import METRIC_INFO
 from adasde.errors import AdaSDEError
 from adasde.report.table import Table, TableCell, number_text, row
-from flows.registry.policy import HIGHER_IS_BETTER
 from flows.tracking.versions import registered_name
 
 
@@ -68,7 +68,7 @@ class Summary:
 
     def ranked(self, nfe: int) -> list[Score]:
         """The scores at one budget, best first; what is not finite last."""
-        sign = -1.0 if self.metric in HIGHER_IS_BETTER else 1.0
+        sign = -1.0 if METRIC_INFO[self.metric].higher_is_better else 1.0
 
         def rank(score: Score) -> tuple[bool, float, str]:
             value = score.metrics[self.metric]
@@ -113,7 +113,7 @@ class Summary:
         parts = [f"**{self.headline}**"]
         for nfe in self.budgets:
             rows = [row(one.trial, self._cell(one)) for one in self.ranked(nfe)]
-            parts.append(Table([f"{nfe} NFE", self.metric.upper()], rows).markdown())
+            parts.append(Table([f"{nfe} NFE", METRIC_INFO[self.metric].label], rows).markdown())
         parts += [f"- {line.strip()}" for line in list(self.lines())[1:]]
         parts += [f"- failed: {trial}" for trial in self.failures]
         return "\n\n".join(parts)
@@ -129,7 +129,7 @@ class Summary:
             for one in self.ranked(nfe)
         ]
         rows += [row(trial, "", "failed", "", group="failed", style="bad") for trial in self.failures]
-        return Table(["trial", "NFE", self.metric.upper(), "MLflow run"], rows)
+        return Table(["trial", "NFE", METRIC_INFO[self.metric].label, "MLflow run"], rows)
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""

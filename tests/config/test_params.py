@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from adasde.config.metrics import METRIC_INFO
 from adasde.config.params import DistillParams, Params, TeacherParams, check_params, load_params
 from adasde.distillation.distill import DistillSettings
 from adasde.distillation.teacher import Teacher
@@ -204,7 +205,7 @@ def test_exponents_without_a_point_are_numbers_as_dvc_reads_them(tmp_path: Path)
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("metric", "fdi", "it must be one of fid, kid, precision, recall; did you mean 'fid'?"),
+        ("metric", "fdi", f"it must be one of {', '.join(METRIC_INFO)}; did you mean 'fid'?"),
         ("margin", -0.1, "promotion.margin = -0.1 cannot be used"),
         ("tolerance", {"recal": 0.1}, "did you mean 'recall'?"),
         ("tolerance", {"recall": "much"}, "promotion.tolerance.recall = 'much'"),

@@ -6,6 +6,7 @@ import statistics
 from dataclasses import asdict
 from typing import Any
 
+from adasde.config.metrics import METRIC_INFO
 from adasde.experiments.bench.settings import BenchSettings
 from adasde.report.table import MISSING, number_text
 from adasde.utils.version import VERSION
@@ -13,7 +14,11 @@ from adasde.utils.version import VERSION
 MeasuredRow = dict[str, Any]
 """One sampler at one budget: see ``BenchPlan.run`` for its keys."""
 
-NAMES = {"fid": "FID", "sliced_wasserstein": "sliced Wasserstein", "frechet": "Fréchet distance"}
+NAMES = {
+    "fid": METRIC_INFO["fid"].label,
+    "sliced_wasserstein": "sliced Wasserstein",
+    "frechet": "Fréchet distance",
+}
 
 CLASSICAL = ("single-step", "multistep", "stochastic")
 
