@@ -1,4 +1,4 @@
-"""Reference statistics of the user's own images: a long walk that carries on where it was stopped."""
+"""Reference statistics of the user's own images; a run that was stopped resumes."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from adasde.models.loading import load_model
 from adasde.utils.atomic_io import atomic, sha256_json
 from adasde.utils.progress import track
 
-BATCH = 64  # images that are read and shown together
-KEEP = 16  # batches after which the sums are written down
+BATCH = 64  # images per batch
+KEEP = 16  # batches between saves of the sums
 
 
 @dataclass
 class Moments:
-    """Sums over the features of the images seen, about the first of them (which keeps their digits).
+    """Sums over the features of the images so far, relative to the first one (for precision).
 
     Attributes:
-        count: images seen.
-        centre: features of the first [F]; total, products: sums of the differences to it and of their outer
-            products, [F] and [F, F].
+        count: number of images so far.
+        centre: features [F] of the first image.
+        total, products: sums of the differences to it, [F], and of their outer products, [F, F].
     """
 
     count: int
@@ -44,18 +44,18 @@ class Moments:
 
     @classmethod
     def about(cls, centre: np.ndarray) -> Moments:
-        """Nothing seen yet."""
+        """Sums of no images."""
         return cls(0, centre, np.zeros_like(centre), np.zeros((len(centre), len(centre))))
 
     def add(self, features: Tensor) -> None:
-        """See ``features`` [n, F]."""
+        """Add ``features`` [n, F]."""
         values = features.double().numpy() - self.centre
         self.count += len(values)
         self.total += values.sum(axis=0)
         self.products += values.T @ values
 
     def statistics(self) -> Statistics:
-        """Mean and covariance; DataError of fewer than two images."""
+        """Mean and covariance; DataError for fewer than two images."""
         if self.count < 2:
             raise DataError(f"statistics need at least 2 images; got {self.count}.")
         mean = self.total / self.count
@@ -63,14 +63,14 @@ class Moments:
         return Statistics(self.centre + mean, covariance)
 
     def save(self, path: Path, mark: str) -> None:
-        """Write the sums down; ``mark`` says of what."""
+        """Save the sums; ``mark`` identifies the images and the extractor."""
         with atomic(path) as temporary, temporary.open("wb") as stream:
             about = np.array(json.dumps([self.count, mark]))
             np.savez(stream, about=about, centre=self.centre, total=self.total, products=self.products)
 
     @classmethod
     def load(cls, path: Path, mark: str) -> Moments | None:
-        """The sums that were written down of the same; None if there are none."""
+        """The saved sums with that ``mark``; None if there are none."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 count, found = json.loads(str(arrays["about"]))
@@ -81,7 +81,7 @@ class Moments:
 
 
 def image_shape(checkpoint: str | os.PathLike[str]) -> tuple[int, ...]:
-    """[C, H, W] of the images of a packaged model or checkpoint folder; a latent model's are decoded.
+    """[C, H, W] of the images of a bundled model or checkpoint folder, decoded for a latent model.
 
     Raises:
         CheckpointError: there is no such model, or its files are damaged.
@@ -96,11 +96,11 @@ def image_shape(checkpoint: str | os.PathLike[str]) -> tuple[int, ...]:
 
 
 def statistics_of(images: ImageFiles, checkpoint: str | os.PathLike[str], *, beside: Path) -> Statistics:
-    """Statistics of all images by the extractor of ``checkpoint``; sums on the way lie beside ``beside``.
+    """Statistics of all images by the extractor of ``checkpoint``; partial sums are saved beside ``beside``.
 
     Raises:
         CheckpointError: the extractor cannot be loaded.
-        DataError: an image cannot be used, or nothing can be written.
+        DataError: an image cannot be used, or the sums cannot be saved.
     """
     extractor = extractor_of(checkpoint)
     mark = sha256_json([images.mark, extractor.sha256, list(images.shape)])
