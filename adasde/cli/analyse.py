@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from adasde.cli.common import numbers
 from adasde.utils.console import Json
 
 
@@ -38,8 +38,8 @@ def analyse(
     with confidence bands to data and to samples of the exact denoiser. Takes minutes on one thread.
     """
     asked: dict[str, Any] = {
-        "gammas": gamma and _numbers(gamma, float, "--gamma"),
-        "steps": steps and _numbers(steps, int, "--steps"),
+        "gammas": gamma and numbers(gamma, float, "--gamma"),
+        "steps": steps and numbers(steps, int, "--steps"),
         "iterations": iterations,
         "samples": samples,
         "block": block,
@@ -56,13 +56,3 @@ def analyse(
     for verdict in summary["verdicts"]:
         print(f"{verdict['statement']} By {verdict['measure']}: {verdict['verdict']}.")
     print(f"analyse: {summary['out']}")
-
-
-def _numbers(text: str, kind: Callable[[str], float], option: str) -> tuple[float, ...]:
-    try:
-        return tuple(kind(part) for part in text.split(","))
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"{text!r} is not a list of numbers such as {'10,20' if kind is int else '0.005,0.01'}",
-            param_hint=option,
-        ) from error

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from adasde.cli.common import numbers
 from adasde.utils.console import Json
 
 Models = Annotated[str, typer.Option(help="Models, separated by commas: digits, glyphs, mixture:0.1.")]
@@ -66,7 +67,7 @@ def bench(
     chosen = LEARNED.values() if learned == "all" else map(parse_learned, words(learned))
     settings = BenchSettings(
         targets=tuple(words(model)),
-        nfe=tuple(_numbers(nfe)),
+        nfe=numbers(nfe, int, "--nfe"),
         classical=tuple(all_classical() if solver == "all" else map(parse_solver, words(solver))),
         grids=tuple(map(parse_schedule, words(schedule))),
         learned=tuple(with_recipe(entry, recipe) for entry in chosen),
@@ -93,12 +94,3 @@ def bench(
         Console().print(bench_table(name, result))
     print("*: with the analytic first step (AFS)")
     print(f"bench: {files['out']}, {files['json']}, {files['csv']}")
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"{text!r} is no list of whole numbers such as 3,5,7,9", param_hint="--nfe"
-        ) from error

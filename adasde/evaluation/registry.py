@@ -9,23 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
 from adasde.config.metrics import METRIC_INFO, MetricName
-from adasde.evaluation.clip_score import load_clip_score
-from adasde.evaluation.fd_dinov2 import load_fd_dinov2
+from adasde.evaluation.clip_score import ClipScore, load_clip_score
+from adasde.evaluation.fd_dinov2 import FdDinov2, load_fd_dinov2
 from adasde.evaluation.metrics import Statistics, fid, inception_score, kid, precision_recall
 
-
-class ImageMetric(Protocol):
-    """A metric with a network of its own; ``description``: what it depends on besides the images."""
-
-    @property
-    def description(self) -> str: ...
-
-    def __call__(self, images: Tensor, seeds: Sequence[int]) -> float: ...
+ImageMetric = ClipScore | FdDinov2
+"""A metric with a network of its own, of images and their seeds."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +110,5 @@ def image_metrics(checkpoint: Path, folder: Path, *, classes: str) -> dict[str, 
         CheckpointError: a network cannot be loaded, or there are no prompts.
         DataError: there are no statistics of DINOv2 in ``folder``.
     """
-    loaded: dict[str, ImageMetric | None] = {
-        "clip_score": load_clip_score(checkpoint, classes=classes),
-        "fd_dinov2": load_fd_dinov2(checkpoint, folder),
-    }
-    return {name: metric for name, metric in loaded.items() if metric is not None}
+    clip, dinov2 = load_clip_score(checkpoint, classes=classes), load_fd_dinov2(checkpoint, folder)
+    return {name: one for name, one in (("clip_score", clip), ("fd_dinov2", dinov2)) if one is not None}
