@@ -30,7 +30,7 @@ from tqdm import tqdm
 import adasde
 from adasde.distillation.config import DistillSettings
 from adasde.distillation.distill import batches_of, distill
-from adasde.experiments.bench.samplers import Classical, parse_grid
+from adasde.experiments.bench.samplers import Classical, parse_schedule
 from adasde.experiments.bench.targets import MixtureTarget, target
 from adasde.sampling.coefficients import MULTISTEP, OWN, Coefficients
 from adasde.sampling.noise import SeededNoise, latents
@@ -76,7 +76,7 @@ def student(goal: MixtureTarget, case: str, seed: int, gamma_max: float) -> Coef
     afs = form == OWN and int(nfe) % 2 == 1
     steps = adasde.steps_for_nfe(form, int(nfe), afs=afs)
     ends = {"sigma_min": goal.sigma_min, "sigma_max": goal.sigma_max}
-    sigmas = parse_grid("logsnr").sigmas(steps, **ends)
+    sigmas = parse_schedule("logsnr").sigmas(steps, **ends)
     assert sigmas is not None
     seeds = range(seed << 32, (seed << 32) + POOL)
     start = latents(seeds, goal.shape, dtype=goal.dtype) * sigmas[0]
@@ -94,7 +94,7 @@ def distance(goal: MixtureTarget, draw: Draw, first: int, count: int, size: int 
     for start in range(first, first + count * size, size):
         seeds = range(start, start + size)
         states = draw(goal.denoise, latents(seeds, goal.shape, dtype=goal.dtype), seeds)
-        values.append(goal.judge(states)["sliced_wasserstein"])
+        values.append(goal.evaluate(states)["sliced_wasserstein"])
     return statistics.mean(values)
 
 
@@ -114,7 +114,7 @@ def best_classical(goal: MixtureTarget, nfe: int, count: int) -> dict[str, Any]:
     for entry in map(Classical, CLASSICAL):
         steps = entry.steps(nfe, afs=True)
         for grid in GRIDS if steps else ():
-            draw = classical(entry, parse_grid(grid).sigmas(steps or 0, **ends))
+            draw = classical(entry, parse_schedule(grid).sigmas(steps or 0, **ends))
             ways[f"{entry.label}, {grid}"] = distance(goal, draw, CHOICE, 1, CHOOSING), draw
     label = min(ways, key=lambda way: ways[way][0])
     return {"solver": label, "distance": round(distance(goal, ways[label][1], REPORT, count), 4)}
@@ -166,7 +166,7 @@ def row(goal: MixtureTarget, case: str, options: argparse.Namespace) -> dict[str
 def floor(goal: MixtureTarget, count: int) -> float:
     """What as many exact samples have: no sampler gets below on average."""
     clouds = (goal.exact.sample(RANGE, seed=seed) for seed in range(CHOICE, CHOICE + count))
-    return statistics.mean(goal.judge(cloud)["sliced_wasserstein"] for cloud in clouds)
+    return statistics.mean(goal.evaluate(cloud)["sliced_wasserstein"] for cloud in clouds)
 
 
 def main() -> None:

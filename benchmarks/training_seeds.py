@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 import adasde
 from adasde.config.params import Params, load_params
-from adasde.experiments.bench.cells import Measure, Sampler
-from adasde.experiments.bench.store import Store
+from adasde.experiments.bench.cell_cache import CellCache
+from adasde.experiments.bench.cells import Measure, SamplerSpec
 from adasde.stages.distill import distill
 from adasde.stages.fetch import fetch
 from adasde.stages.reference import reference
@@ -44,8 +44,10 @@ def fid(params: Params, nfe: int, table: Path, images: int) -> float:
     """FID on the first reported seeds."""
     sigmas = tuple(adasde.Coefficients.load(table).sigmas.tolist())
     first = params.sample.first_seed
-    cell = Measure(params.model, Sampler(sigmas, params.afs, table=str(table)), nfe, first, first + images)
-    return cell.compute(Store(table.parent / "cells"))["metrics"]["fid"]
+    cell = Measure(
+        params.model, SamplerSpec(sigmas, params.afs, table=str(table)), nfe, first, first + images
+    )
+    return cell.compute(CellCache(table.parent / "cells"))["metrics"]["fid"]
 
 
 def main() -> None:

@@ -3,43 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from adasde.cli.common import numbers
 from adasde.utils.console import Json
 
 
 def analyse(
     out: Annotated[Path, typer.Option(help="Folder to write.", metavar="FOLDER")] = Path("report/analysis"),
     gamma: Annotated[
-        str | None, typer.Option(help="Noise injections beside 0, the ODE (default: 0.001,0.005,0.01).")
+        str | None, typer.Option(help="Noise injections besides 0, the ODE (default: 0.001,0.005,0.01).")
     ] = None,
     steps: Annotated[
         str | None, typer.Option(help="Numbers of steps (default: 5,10,15,20,25,30,40).")
     ] = None,
-    iterations: Annotated[int | None, typer.Option(help="Of the training (default: 2500).")] = None,
-    samples: Annotated[int | None, typer.Option(help="Points of every cloud (default: 40000).")] = None,
+    iterations: Annotated[int | None, typer.Option(help="Training iterations (default: 2500).")] = None,
+    samples: Annotated[int | None, typer.Option(help="Points per cloud (default: 40000).")] = None,
     block: Annotated[
-        int | None, typer.Option(help="Points of one exact distance in the plane (default: 700).")
+        int | None, typer.Option(help="Points per exact distance in the plane (default: 700).")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of training, data and noises.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of training, data and noise.")] = 0,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Other defaults, for a look in under a minute.")
+        bool, typer.Option("--quick", help="Smaller defaults: a look in under a minute.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Total, gradient and discretisation error of ODE and SDE sampling, on two circles.
 
-    Trains a small network and tells from Wasserstein-1 distances with confidence bands, to data and to
-    samples of the exact denoiser, which of the paper's statements hold. Takes minutes on one thread.
+    Trains a small network and decides which of the paper's statements hold, from Wasserstein-1 distances
+    with confidence bands to data and to samples of the exact denoiser. Takes minutes on one thread.
     """
     asked: dict[str, Any] = {
-        "gammas": gamma and _numbers(gamma, float, "--gamma"),
-        "steps": steps and _numbers(steps, int, "--steps"),
+        "gammas": gamma and numbers(gamma, float, "--gamma"),
+        "steps": steps and numbers(steps, int, "--steps"),
         "iterations": iterations,
         "samples": samples,
         "block": block,
@@ -56,13 +56,3 @@ def analyse(
     for verdict in summary["verdicts"]:
         print(f"{verdict['statement']} By {verdict['measure']}: {verdict['verdict']}.")
     print(f"analyse: {summary['out']}")
-
-
-def _numbers(text: str, kind: Callable[[str], float], option: str) -> tuple[float, ...]:
-    try:
-        return tuple(kind(part) for part in text.split(","))
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"{text!r} is no list of numbers such as {'10,20' if kind is int else '0.005,0.01'}",
-            param_hint=option,
-        ) from error

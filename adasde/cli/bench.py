@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from adasde.cli.common import numbers
 from adasde.utils.console import Json
 
 Models = Annotated[str, typer.Option(help="Models, separated by commas: digits, glyphs, mixture:0.1.")]
@@ -17,20 +18,20 @@ Schedules = Annotated[
     str, typer.Option(help="Tried for every classical solver: names with rho, or nodes 80/10/1/0.002.")
 ]
 Recipes = Annotated[str, typer.Option(help="Learned: all, none, or names such as adasde,plugin-ipndm.")]
-RecipeSchedules = Annotated[str, typer.Option(help="Tried for every learned sampler.")]
+RecipeSchedules = Annotated[str, typer.Option(help="Schedules tried for every learned sampler.")]
 Recipe = Annotated[str, typer.Option(help="Changes to every recipe: trajectories=4000:batch=32.")]
 Trajectories = Annotated[
-    int, typer.Option(help="Of the teacher, for all recipes; --recipe trajectories= counts repeats.")
+    int, typer.Option(help="Teacher trajectories for all recipes; --recipe trajectories= counts repeats.")
 ]
 Images = Annotated[int, typer.Option(help="Images in a seed range.")]
 Ranges = Annotated[int, typer.Option(help="Disjoint seed ranges: mean and spread.")]
-ChoiceImages = Annotated[int, typer.Option(help="Images that schedules are chosen by.")]
-FirstSeed = Annotated[int, typer.Option(help="The first seed that is reported.")]
-Metric = Annotated[
-    str, typer.Option(help="What decides: fid, sliced_wasserstein, frechet; default: the model's.")
+ChoiceImages = Annotated[int, typer.Option(help="Validation images: schedules are chosen on them.")]
+FirstSeed = Annotated[int, typer.Option(help="First test seed.")]
+DecidingMetric = Annotated[
+    str, typer.Option(help="Deciding metric: fid, sliced_wasserstein, frechet; default: the model's.")
 ]
 Workers = Annotated[int, typer.Option(min=0, help="Processes of one thread; 0: one a core.")]
-Out = Annotated[Path, typer.Option(help="Folder to write; what it holds is not computed again.")]
+Out = Annotated[Path, typer.Option(help="Folder to write; results in it are not computed again.")]
 
 
 def bench(
@@ -46,31 +47,31 @@ def bench(
     ranges: Ranges = 3,
     choice_images: ChoiceImages = 1000,
     first_seed: FirstSeed = 2_000_000,
-    metric: Metric = "",
+    metric: DecidingMetric = "",
     workers: Workers = 0,
     out: Out = Path("report/bench"),
     as_json: Json = False,
 ) -> None:
-    """Measure every sampler side by side: tables, CSV, JSON, plots, sheets. A stopped run carries on."""
-    from adasde.experiments.bench.plan import BenchSettings
+    """Measure every sampler side by side: tables, CSV, JSON, plots, sheets. A stopped run resumes."""
     from adasde.experiments.bench.samplers import (
         LEARNED,
         all_classical,
-        parse_grid,
         parse_learned,
+        parse_schedule,
         parse_solver,
         with_recipe,
         words,
     )
+    from adasde.experiments.bench.settings import BenchSettings
 
     chosen = LEARNED.values() if learned == "all" else map(parse_learned, words(learned))
     settings = BenchSettings(
         targets=tuple(words(model)),
-        nfe=tuple(_numbers(nfe)),
+        nfe=numbers(nfe, int, "--nfe"),
         classical=tuple(all_classical() if solver == "all" else map(parse_solver, words(solver))),
-        grids=tuple(map(parse_grid, words(schedule))),
+        grids=tuple(map(parse_schedule, words(schedule))),
         learned=tuple(with_recipe(entry, recipe) for entry in chosen),
-        learned_grids=tuple(map(parse_grid, words(learned_schedule))),
+        learned_grids=tuple(map(parse_schedule, words(learned_schedule))),
         trajectories=trajectories,
         images=images,
         ranges=ranges,
@@ -78,7 +79,7 @@ def bench(
         first_seed=first_seed,
         metric=metric,
     )
-    from adasde.experiments.bench.output import as_rich, write_outputs
+    from adasde.experiments.bench.output import bench_table, write_outputs
     from adasde.experiments.bench.run import bench as run
     from adasde.experiments.bench.run import cores
 
@@ -90,14 +91,6 @@ def bench(
     from rich.console import Console
 
     for name, result in document["targets"].items():
-        Console().print(as_rich(name, result))
+        Console().print(bench_table(name, result))
+    print("*: with the analytic first step (AFS)")
     print(f"bench: {files['out']}, {files['json']}, {files['csv']}")
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"{text!r} is no list of whole numbers such as 3,5,7,9", param_hint="--nfe"
-        ) from error

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from adasde.config.params import Params
+
+Number = TypeVar("Number", int, float)
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="File with all numbers.", metavar="FILE")]
 Nfe = Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations per image.", metavar="N")]
@@ -26,3 +29,12 @@ def params_of(path: Path) -> Params:
     from adasde.config.params import load_params
 
     return load_params(path)
+
+
+def numbers(text: str, kind: Callable[[str], Number], option: str) -> tuple[Number, ...]:
+    """The comma-separated numbers of ``option`` (BadParameter: not such a list)."""
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError as error:
+        example = "whole numbers such as 3,5,7,9" if kind is int else "numbers such as 0.005,0.01"
+        raise typer.BadParameter(f"{text!r} is no list of {example}", param_hint=option) from error

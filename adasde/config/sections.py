@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
 from pydantic import AfterValidator, Field, create_model, model_validator
 from torch import Tensor
 
+from adasde.config.metrics import MetricName
 from adasde.distillation.config import DistillSettings
 from adasde.errors import CheckpointError, ParamsError, SolverError, StoreError
 from adasde.models.hub.cards import judge_of
@@ -15,8 +16,6 @@ from adasde.sampling.schedules import SCHEDULES, schedule, unknown
 from adasde.sampling.solvers import make_solver, steps_for_nfe
 from adasde.storage.resolve import checked_url
 from adasde.utils.yaml_schema import PerNfe, Positive, PositiveInt, Section, Seed, Text, Weight, option
-
-Metric = Literal["fid", "kid", "precision", "recall"]
 
 
 def _known_schedule(name: str) -> str:
@@ -212,10 +211,10 @@ class StorageParams(Section):
 class PromotionParams(Section):
     """When a candidate becomes champion (see ``flows.registry.policy``)."""
 
-    metric: Metric = option("fid", "fid, kid, precision or recall")
+    metric: MetricName = option("fid", "fid, kid, precision or recall")
     margin: float = option(0.02, "share by which it must beat the champion", ge=0, lt=1)
     spread: Weight = option(1.0, "and by so many combined standard deviations over the ranges")
-    tolerance: dict[Metric, Weight] = option(
+    tolerance: dict[MetricName, Weight] = option(
         {"kid": 0.5, "precision": 0.05, "recall": 0.05},
         "share by which other metrics may be worse; one that is not named is ignored",
     )

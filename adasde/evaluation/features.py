@@ -14,14 +14,18 @@ from torch import Tensor
 from adasde.errors import CheckpointError
 from adasde.models.checkpoint import Card, cards, find, read_card, read_weights
 from adasde.models.loading import build
+from adasde.utils.devices import default_device
 from adasde.utils.pixels import to_float
 from adasde.utils.torchvision_compat import usable_torchvision
 
 LAYER = "features"
 
+Summary = dict[str, Any]
+"""Summary of a stage as JSON values; ``out`` is the path of its output."""
+
 
 class FeatureNetwork(Protocol):
-    """A network of which a layer serves as features."""
+    """A network with features of images."""
 
     def features(self, images: Tensor) -> Tensor:
         """Normalised features [B, F] of ``images`` [B, C, H, W] in [-1, 1]."""
@@ -31,7 +35,7 @@ class FeatureNetwork(Protocol):
 class Features:
     """``features(images) -> [B, F]`` float32 for images [B, C, H, W] in [-1, 1]; nothing is clamped.
 
-    ``device`` is where the network is; images from elsewhere are brought there, and the features are there.
+    ``device`` is that of the network and of the features; images are moved there.
     """
 
     def __init__(
@@ -43,17 +47,17 @@ class Features:
         self.device = device
 
     def __call__(self, images: Tensor, /) -> Tensor:
-        """Features of float images, with gradients where the images have them."""
+        """Features of float images, differentiable with respect to the images."""
         return self.network.features(images.to(self.device))
 
     @property
     def scores(self) -> Callable[[Tensor], Tensor] | None:
-        """Features [n, F] -> logits [n, classes] of the Inception score, where that is meant."""
+        """Features [n, F] -> logits [n, classes] of the Inception score; None unless it is InceptionV3."""
         return getattr(self.network, "scores", None)
 
 
 def load_features(spec: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Features:
-    """The feature extractor of a packaged model (by name) or of a checkpoint folder.
+    """The feature extractor of a bundled model (by name) or of a checkpoint folder.
 
     Raises:
         CheckpointError: there is no such checkpoint, or its files are damaged.
@@ -70,9 +74,18 @@ def load_features(spec: str | os.PathLike[str], *, device: str | torch.device = 
     return Features(cast(FeatureNetwork, network), name=card.name, sha256=card.features.sha256, device=device)
 
 
+def extractor_of(checkpoint: str | os.PathLike[str]) -> Features:
+    """The feature extractor of ``checkpoint``, on the ``default_device``.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+    """
+    return load_features(checkpoint, device=default_device())
+
+
 @cache
 def fidelity() -> ModuleType:
-    """Import torch-fidelity with the extractors of all packaged models registered, by their names."""
+    """torch-fidelity, with the extractors of all bundled models registered by name."""
     usable_torchvision()
     import torch_fidelity
 
@@ -117,14 +130,3 @@ def _fidelity_extractor(torch_fidelity: Any, card: Card) -> type:
             return (self.extractor(to_float(images)).double(),)
 
     return PackagedExtractor
-
-
-def extractor_of(checkpoint: str | os.PathLike[str]) -> Features:
-    """The feature extractor of ``checkpoint``, on the ``default_device``.
-
-    Raises:
-        CheckpointError: it cannot be loaded.
-    """
-    from adasde.utils.devices import default_device
-
-    return load_features(checkpoint, device=default_device())

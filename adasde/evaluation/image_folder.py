@@ -1,4 +1,4 @@
-"""Images of the user: a folder or a zip archive of PNG and JPEG files, read one by one and never unpacked."""
+"""Images of the user: a folder or zip archive of PNG and JPEG files; archives are never unpacked."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from adasde.errors import DataError
 from adasde.utils.atomic_io import sha256_json
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-LARGEST = 1 << 28  # bytes of one file
+LARGEST = 1 << 28  # bytes per file
 MODES = {1: ("1", "L", "P"), 3: ("1", "L", "P", "RGB")}
-"""Channels of the model -> the kinds of pictures that can be shown to it, in Pillow's words."""
+"""Channels of the model -> accepted image modes (Pillow's names)."""
 
 
 class ImageFiles:
-    """The images of ``path``, in the order of their names, hidden files left out.
+    """The images of ``path`` in the order of their names, without hidden files.
 
     Attributes:
         names: relative to the folder or as in the archive.
-        mark: hash of the names, sizes and dates or checksums: another one where a file has changed.
+        mark: hash of names, sizes, and dates or checksums; it changes when a file changes.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, shape: Sequence[int]) -> None:
-        """``shape`` [C, H, W] is what every image must have.
+        """``shape`` [C, H, W] is that of every image.
 
         Raises:
             DataError: there is no such folder or archive, it is damaged, or holds no images.
@@ -57,7 +57,7 @@ class ImageFiles:
         """These images, uint8 [n, C, H, W].
 
         Raises:
-            DataError: one is damaged, of another size, or of a kind that the model does not know.
+            DataError: one is damaged, of another size, or of an unsupported mode.
         """
         return torch.stack([self._image(name) for name in names])
 
@@ -68,15 +68,15 @@ class ImageFiles:
         with self._readable(name), warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(self._bytes(name)), formats=("PNG", "JPEG")) as image:
-                if image.size != (width, height):  # known before anything is decoded
+                if image.size != (width, height):  # checked before decoding
                     raise DataError(
                         f"{self.path}: {name} has {image.size[0]}×{image.size[1]} pixels, the model's images "
-                        f"{width}×{height}. Bring all to that size first; how is part of your protocol."
+                        f"{width}×{height}. Resize all images first; the method is part of your protocol."
                     )
                 if image.mode not in MODES[channels]:
                     raise DataError(
-                        f"{self.path}: {name} is of the kind {image.mode!r}; a model of {channels} channels "
-                        f"is compared with {', '.join(MODES[channels])}. Convert it first."
+                        f"{self.path}: {name} has the mode {image.mode!r}; a model of {channels} channels "
+                        f"takes {', '.join(MODES[channels])}. Convert it first."
                     )
                 values = np.array(image.convert("L" if channels == 1 else "RGB"), dtype=np.uint8)
         return torch.from_numpy(values.reshape(height, width, channels)).permute(2, 0, 1)
@@ -86,7 +86,7 @@ class ImageFiles:
 
     @contextmanager
     def _readable(self, name: str = "") -> Iterator[None]:
-        """Turn what damaged files raise into a DataError that names them."""
+        """Turn any error of a damaged file into a DataError that names it."""
         try:
             yield
         except DataError:
@@ -112,14 +112,14 @@ def _is_image(name: str) -> bool:
 def _mark(path: Path) -> list[int]:
     about = path.stat()
     if about.st_size > LARGEST:
-        raise DataError(f"{path} has {about.st_size} bytes, which is no image of a usual size.")
+        raise DataError(f"{path} has {about.st_size} bytes, too many for an image.")
     return [about.st_size, about.st_mtime_ns]
 
 
 def _checked(archive: Path, member: zipfile.ZipInfo) -> list[int]:
-    """Size and checksum of a member; DataError if it is not to be opened."""
+    """Size and checksum of a member; DataError if it is encrypted or too large."""
     if member.flag_bits & 1:
-        raise DataError(f"{archive}: {member.filename} is encrypted. Give an archive that is not.")
+        raise DataError(f"{archive}: {member.filename} is encrypted. Use an archive without encryption.")
     if member.file_size > LARGEST:
         raise DataError(f"{archive}: {member.filename} has {member.file_size} bytes, too many for an image.")
     return [member.file_size, member.CRC]

@@ -1,17 +1,16 @@
-"""FID, and torch-fidelity's KID, precision and recall; reference statistics, the protocol.
+"""Metrics of features: FID, and torch-fidelity's KID, precision, recall and Inception score.
 
-Features are computed once an image set, in float64 from uint8 images, and shared by all metrics. The first
-argument is always the generated set, the second the real one.
+Features are computed once per set of images, in float64 from uint8 images, and shared by all metrics. The
+first argument is always the generated set, the second the real one.
 """
 
 from __future__ import annotations
 
 import os
 import zipfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,47 +20,22 @@ from adasde.errors import DataError
 from adasde.evaluation.features import fidelity
 from adasde.evaluation.fid import distance, factor
 from adasde.types import FeatureExtractor
-from adasde.utils.atomic_io import atomic, sha256_file, sha256_json
+from adasde.utils.atomic_io import atomic, sha256_file
 from adasde.utils.pixels import to_float
 
-KID_SEED = 2020  # of the random subsets; torch-fidelity's default
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What a number depends on besides the images' model and sampler; equal hashes compare (DESIGN, 7)."""
-
-    images: int  # per seed range
-    first_seeds: tuple[int, ...]  # of the disjoint ranges
-    class_policy: str
-    extractor: str
-    extractor_sha256: str
-    reference_sha256: str
-    kid_subsets: int
-    kid_subset_size: int
-    neighbourhood: int
-    judges: dict[str, str] = field(default_factory=dict)  # further numbers, and what each depends on
-
-    def document(self) -> dict[str, Any]:
-        """The protocol as a JSON value; without ``judges`` where there are none."""
-        return {name: value for name, value in asdict(self).items() if name != "judges" or value}
-
-    @property
-    def hash(self) -> str:
-        """Hex SHA-256 of the protocol's JSON."""
-        return sha256_json(self.document())
+KID_SEED = 2020  # torch-fidelity's default
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean [F] and covariance [F, F] of features, float64: the moments that FID compares."""
+    """Mean [F] and covariance [F, F] of features, float64, which FID compares."""
 
     mu: np.ndarray
     sigma: np.ndarray
 
     @classmethod
     def of(cls, features: Tensor) -> Statistics:
-        """The moments of ``features`` [n, F].
+        """Statistics of ``features`` [n, F].
 
         Raises:
             DataError: fewer than two images, or values that are not finite.
@@ -71,7 +45,7 @@ class Statistics:
 
     @cached_property
     def factor(self) -> np.ndarray:
-        """B [F, F] with B Bᵀ = sigma, made once (seconds for thousands of features)."""
+        """B [F, F] with B Bᵀ = sigma, computed once (seconds for thousands of features)."""
         return factor(self.sigma)
 
     def save(self, path: str | os.PathLike[str]) -> str:
@@ -159,7 +133,7 @@ def _other_extractor(metric: str, left: int, right: int) -> DataError:
 
 
 def fid(generated: Tensor | Statistics, reference: Tensor | Statistics) -> float:
-    """Fréchet distance between two sets of features [n, F], or their moments, in float64.
+    """Fréchet distance between two sets of features [n, F], or their statistics, in float64.
 
     Raises:
         DataError: too few images, values that are not finite, or different numbers of units.
@@ -173,7 +147,7 @@ def fid(generated: Tensor | Statistics, reference: Tensor | Statistics) -> float
 
 
 def kid(generated: Tensor, reference: Tensor, *, subsets: int = 100, subset_size: int = 1000) -> float:
-    """Kernel distance (cubic polynomial), the mean over seeded random subsets of both sets of features.
+    """Kernel distance (cubic polynomial), averaged over seeded random subsets of both sets of features.
 
     Raises:
         DataError: a set smaller than ``subset_size``, or values that are not finite.
@@ -187,7 +161,7 @@ def kid(generated: Tensor, reference: Tensor, *, subsets: int = 100, subset_size
 
 
 def precision_recall(generated: Tensor, reference: Tensor, *, neighbourhood: int = 3) -> tuple[float, float]:
-    """Share of generated images inside the real manifold, and of real ones inside the generated manifold.
+    """Shares of generated images inside the real manifold, and of real ones inside the generated manifold.
 
     Raises:
         DataError: a set not larger than ``neighbourhood``, or values that are not finite.
@@ -201,9 +175,9 @@ def precision_recall(generated: Tensor, reference: Tensor, *, neighbourhood: int
 
 
 def inception_score(scores: Tensor, *, splits: int = 10) -> float:
-    """exp of the mean divergence of an image's classes from those of all, the mean over ``splits``.
+    """exp of the mean KL divergence of each image's classes from those of all, averaged over ``splits``.
 
-    ``scores`` are logits [n, classes]; their order is drawn by a fixed seed first.
+    ``scores`` are logits [n, classes], shuffled with a fixed seed.
 
     Raises:
         DataError: fewer images than ``splits``, or values that are not finite.
@@ -212,29 +186,3 @@ def inception_score(scores: Tensor, *, splits: int = 10) -> float:
     module = fidelity().metric_isc
     result = module.isc_features_to_metric(values, splits, shuffle=True, rng_seed=KID_SEED)
     return result[module.KEY_METRIC_ISC_MEAN]
-
-
-def evaluate(
-    generated: Tensor,
-    real: Tensor,
-    *,
-    reference: Statistics | None = None,
-    kid_subsets: int = 100,
-    kid_subset_size: int = 1000,
-    neighbourhood: int = 3,
-) -> dict[str, float]:
-    """All metrics of one generated set: ``fid``, ``kid``, ``precision``, ``recall``.
-
-    ``generated`` and ``real`` are features [n, F] (``image_features``); FID compares with ``reference``,
-    by default the moments of ``real``.
-
-    Raises:
-        DataError: as the single metrics.
-    """
-    precision, recall = precision_recall(generated, real, neighbourhood=neighbourhood)
-    return {
-        "fid": fid(generated, reference or real),
-        "kid": kid(generated, real, subsets=kid_subsets, subset_size=kid_subset_size),
-        "precision": precision,
-        "recall": recall,
-    }

@@ -1,23 +1,23 @@
-"""The evaluation protocol applied to one row of images: FID per seed range, and the other metrics."""
+"""The evaluation protocol, and the metrics of one row of images under it."""
 
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from adasde.config.params import Params
-from adasde.config.sections import EvaluateParams
 from adasde.errors import DataError
 from adasde.evaluation.features import extractor_of
-from adasde.evaluation.further import Further, further_of
-from adasde.evaluation.metrics import Protocol, Statistics, evaluate, fid, image_features, inception_score
+from adasde.evaluation.metrics import Statistics, image_features
+from adasde.evaluation.registry import ImageMetric, MetricInputs, image_metrics, measure
 from adasde.models.checkpoint import Card, find, read_card
 from adasde.types import FeatureExtractor
-from adasde.utils.atomic_io import sha256_file
+from adasde.utils.atomic_io import sha256_file, sha256_json
 from adasde.utils.safetensors_io import load_images
 
 STATISTICS = "statistics.npz"
@@ -26,32 +26,60 @@ FLOOR = "floor.safetensors"
 
 
 @dataclass(frozen=True)
+class Protocol:
+    """All that a number depends on besides model and sampler; numbers with equal hashes compare."""
+
+    images: int  # per seed range
+    first_seeds: tuple[int, ...]  # of the disjoint ranges
+    class_policy: str
+    extractor: str
+    extractor_sha256: str
+    reference_sha256: str
+    kid_subsets: int
+    kid_subset_size: int
+    neighbourhood: int
+    judges: dict[str, str] = field(default_factory=dict)  # metric -> description of its network
+
+    def document(self) -> dict[str, Any]:
+        """The protocol as a JSON value, without ``judges`` if there are none."""
+        return {name: value for name, value in asdict(self).items() if name != "judges" or value}
+
+    @property
+    def hash(self) -> str:
+        """Hex SHA-256 of the protocol's JSON."""
+        return sha256_json(self.document())
+
+
+@dataclass(frozen=True)
 class Evaluator:
-    """Loaded once: the extractor, the real images' features (if there are) and moments, what judges beside
-    them, and the protocol.
+    """The metrics of rows of images under one protocol; its networks and references are loaded once.
+
+    Attributes:
+        real: features of the real images; None if only their statistics (``reference``) are known.
+        image_metrics: metrics with networks of their own, by name.
     """
 
     params: Params
     extractor: FeatureExtractor
     real: Tensor | None
     reference: Statistics
-    further: list[Further]
+    image_metrics: Mapping[str, ImageMetric]
     protocol: Protocol
 
     @classmethod
     def load(cls, params: Params, *, checkpoint: Path, folder: Path) -> Evaluator:
-        """``folder`` holds what the stage ``reference`` wrote.
+        """The evaluator of ``params``; ``folder`` holds the output of the stage ``reference``.
 
         Raises:
             CheckpointError: the extractor cannot be loaded.
             DataError: the reference is missing or damaged.
         """
         extractor = extractor_of(checkpoint)
-        there = (folder / REAL).exists()
-        real = image_features(load_images(folder / REAL), extractor) if there else None
+        known = (folder / REAL).exists()
+        real = image_features(load_images(folder / REAL), extractor) if known else None
         reference = Statistics.load(folder / STATISTICS)
         sample, settings = params.sample, params.evaluate
-        further = further_of(find(checkpoint), folder, classes=sample.classes)
+        others = image_metrics(find(checkpoint), folder, classes=sample.classes)
         protocol = Protocol(
             images=sample.images,
             first_seeds=tuple(sample.seeds[:: sample.images]),
@@ -62,75 +90,55 @@ class Evaluator:
             kid_subsets=settings.kid_subsets,
             kid_subset_size=settings.kid_subset_size,
             neighbourhood=settings.neighbourhood,
-            judges={one.name: one.said for one in further},
+            judges={name: metric.description for name, metric in others.items()},
         )
-        return cls(params, extractor, real, reference, further, protocol)
+        return cls(params, extractor, real, reference, others, protocol)
 
     def row(self, images: Tensor, *, nfe: int) -> dict[str, Any]:
-        """The numbers of uint8 images [ranges * images, C, H, W].
+        """The metrics of uint8 images [ranges * images, C, H, W], see ``evaluation.registry``.
 
         ``fid`` has the mean, the standard deviation (``spread``) and the values over the seed ranges; the
-        other metrics are means over the ranges. KID, precision and recall need real images, the Inception
-        score an extractor that has one; the rest is what ``judges`` of params.yaml say.
+        other metrics are means over the ranges.
 
         Raises:
             DataError: another number of images than the protocol's, or metrics that cannot be computed.
         """
-        settings, sample = self.params.evaluate, self.params.sample
+        sample = self.params.sample
         if len(images) != sample.count:
             raise DataError(f"the protocol wants {sample.count} images, got {len(images)}: sample again.")
-        features = image_features(images, self.extractor)
-        measured = [
-            self._numbers(part, settings) | {one.name: one(shown, seeds) for one in self.further}
-            for part, shown, seeds in zip(
-                features.split(sample.images), images.split(sample.images), _ranges(self.params), strict=True
-            )
-        ]
-        values = [float(entry["fid"]) for entry in measured]
+        features, size = image_features(images, self.extractor), sample.images
+        seeds = [sample.seeds[start : start + size] for start in range(0, sample.count, size)]
+        ranges = zip(features.split(size), images.split(size), seeds, strict=True)
+        measured = [measure(self._inputs(*one)) for one in ranges]
+        values = [entry["fid"] for entry in measured]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        others = {
-            name: statistics.fmean(float(entry[name]) for entry in measured)
-            for name in measured[0]
-            if name != "fid"
-        }
-        return {
-            "fid": {"mean": statistics.fmean(values), "spread": spread, "values": values},
-            **others,
-            "nfe": nfe,
-        }
+        means = {name: statistics.fmean(entry[name] for entry in measured) for name in measured[0]}
+        return means | {"fid": {"mean": means["fid"], "spread": spread, "values": values}, "nfe": nfe}
 
-    def _numbers(self, features: Tensor, settings: EvaluateParams) -> dict[str, float]:
-        """The metrics of one range: those that the reference and the extractor allow."""
-        if self.real is None:
-            numbers = {"fid": fid(features, self.reference)}
-        else:
-            numbers = evaluate(
-                features,
-                self.real,
-                reference=self.reference,
-                kid_subsets=settings.kid_subsets,
-                kid_subset_size=settings.kid_subset_size,
-                neighbourhood=settings.neighbourhood,
-            )
+    def _inputs(self, features: Tensor, images: Tensor, seeds: Sequence[int]) -> MetricInputs:
+        """One seed range, and what its metrics compare it with."""
         scores = getattr(self.extractor, "scores", None)
-        return (
-            numbers if scores is None else {**numbers, "inception_score": inception_score(scores(features))}
+        return MetricInputs(
+            features,
+            self.reference,
+            self.real,
+            logits=None if scores is None else scores(features),
+            images=images,
+            seeds=seeds,
+            kid_subsets=self.protocol.kid_subsets,
+            kid_subset_size=self.protocol.kid_subset_size,
+            neighbourhood=self.protocol.neighbourhood,
+            **self.image_metrics,
         )
 
     def document(self, rows: dict[str, Any]) -> dict[str, Any]:
-        """A metrics file: the rows, and the protocol that they were measured under."""
+        """A metrics file: the rows and their protocol."""
         protocol = {"protocol": self.protocol.document(), "protocol_hash": self.protocol.hash}
         return {"model": self.params.model, **protocol, "rows": rows}
 
 
-def _ranges(params: Params) -> list[range]:
-    """The seeds of every range of images."""
-    size, seeds = params.sample.images, params.sample.seeds
-    return [seeds[start : start + size] for start in range(0, len(seeds), size)]
-
-
 def policy_of(card: Card, chosen: str) -> str:
-    """Which class or prompt an image has, in words; ``chosen`` as in params.yaml."""
+    """How an image's class or prompt follows from its seed, in words; ``chosen`` as in params.yaml."""
     if card.prompts is None:
         return class_policy(card.classes, chosen)
     policy = class_policy(card.prompts.about["count"], chosen)
@@ -138,7 +146,7 @@ def policy_of(card: Card, chosen: str) -> str:
 
 
 def class_policy(classes: int, chosen: str) -> str:
-    """Which class an image has, in words (see ``models.conditional``); ``chosen`` as in params.yaml."""
+    """How an image's class follows from its seed, in words; ``chosen`` as in params.yaml."""
     if not classes:
         return "none"
     return f"seed modulo {classes}" if chosen == "balanced" else f"of {classes}, drawn from the seed"

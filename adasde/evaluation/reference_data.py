@@ -1,4 +1,4 @@
-"""What samples are compared with: the user's images or statistics, or those that belong to the model."""
+"""Reference data of the evaluation: the user's images or statistics, or those of the model."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ from adasde.storage.resolve import local_path, scheme
 from adasde.types import Model
 from adasde.utils.progress import track
 
-Given = tuple[Tensor | None, Statistics]
-"""Real images uint8 [n, C, H, W], or None where statistics alone are known; their statistics."""
+ReferenceData = tuple[Tensor | None, Statistics]
+"""Real images uint8 [n, C, H, W] (None if only statistics are known), and their statistics."""
 
 
-def real_or_moments(params: Params, model: Model, *, checkpoint: Path, beside: Path) -> Given:
-    """``evaluate.reference``, or what belongs to the model; copies lie beside the folder of ``beside``.
+def real_or_moments(params: Params, model: Model, *, checkpoint: Path, beside: Path) -> ReferenceData:
+    """``evaluate.reference``, or the reference of the model; copies are kept beside the folder of ``beside``.
 
     Raises:
-        CheckpointError: nothing belongs to the model and nothing is given.
-        StoreError: it is at an address that cannot be reached.
-        DataError: it cannot be used with this model.
+        CheckpointError: the model has no reference and none is given.
+        StoreError: its address cannot be reached.
+        DataError: it does not fit this model.
     """
     given = params.evaluate.reference
     card = catalogue().get(model.name)
     if given is not None:
-        return _given(given, checkpoint)
+        return _read_reference(given, checkpoint)
     if model.name in SOURCES:
         return _of_images(real_images(model.name), checkpoint)
     if card is not None and card.reference is not None:
         return None, _of_card(card, checkpoint, beside=beside)
     raise CheckpointError(
-        f"no real images come with the model {model.name!r}; the embedded ones are: {', '.join(SOURCES)}. "
+        f"no real images come with the model {model.name!r}; the bundled ones are: {', '.join(SOURCES)}. "
         "Name yours in params.yaml, evaluate.reference: a folder or zip archive of images, or an .npz."
     )
 
 
-def _given(spec: str, checkpoint: Path) -> Given:
-    with TemporaryDirectory() as room:
+def _read_reference(spec: str, checkpoint: Path) -> ReferenceData:
+    with TemporaryDirectory() as tmpdir:
         local = scheme(spec) in (None, "file")
-        path = Path(local_path(spec)) if local else local_copy(spec, room)
+        path = Path(local_path(spec)) if local else local_copy(spec, tmpdir)
         if path.suffix == ".npz":
             return None, _fitting(path, checkpoint)
         return _of_images(_read(ImageFiles(path, shape=image_shape(checkpoint))), checkpoint)
@@ -67,17 +67,17 @@ def _read(files: ImageFiles) -> Tensor:
     return torch.cat(parts)
 
 
-def _of_images(real: Tensor, checkpoint: Path) -> Given:
+def _of_images(real: Tensor, checkpoint: Path) -> ReferenceData:
     return real, Statistics.of(image_features(real, extractor_of(checkpoint)))
 
 
 def _of_card(card: ModelCard, checkpoint: Path, *, beside: Path) -> Statistics:
-    """The statistics that the model's publisher gives, trusted on first use."""
+    """The statistics by the model's publisher; their hash is recorded on first use."""
     return _fitting(reference_file(card, beside.parent.parent, project=Path()), checkpoint)
 
 
 def _fitting(path: Path, checkpoint: Path) -> Statistics:
-    """Statistics of this checkpoint's extractor (DataError: of another one)."""
+    """Statistics of the checkpoint's extractor; DataError if they are of another one."""
     moments = Statistics.load(path)
     blank = torch.zeros(1, *image_shape(checkpoint), dtype=torch.uint8)
     units = image_features(blank, extractor_of(checkpoint)).shape[1]

@@ -96,7 +96,7 @@ def statistics_of(images: ImageFiles, checkpoint: str | os.PathLike[str], *, bes
 
     Raises:
         CheckpointError: the extractor cannot be loaded.
-        DataError: an image cannot be used, or nothing can be written.
+        DataError: an image cannot be used, or the sums cannot be saved.
     """
     extractor = extractor_of(checkpoint)
     fingerprint = sha256_json([images.mark, extractor.sha256, list(images.shape)])

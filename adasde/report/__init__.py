@@ -1,6 +1,6 @@
-"""What a person reads at the end: the table, the pictures, one self-contained page."""
+"""Tables, plots and pages of numbers; the report of a pipeline's results."""
 
-from adasde.report.results import Results, collect
-from adasde.report.table import results_table
+from adasde.report.results import Results, collect, results_table
+from adasde.report.table import Table
 
-__all__ = ["Results", "collect", "results_table"]
+__all__ = ["Results", "Table", "collect", "results_table"]

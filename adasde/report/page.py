@@ -1,15 +1,13 @@
-"""The report as one HTML file that needs nothing else: styles and pictures are inside."""
+"""One page of headings, tables and pictures that needs no other file: styles and pictures are inside."""
 
 from __future__ import annotations
 
 import base64
-import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from adasde.config.params import STUDENT
-from adasde.report.results import Results
-from adasde.report.table import cell_text, floor_text, html_table
+from adasde.report.table import Table, render
 
 STYLE = """
 :root { color-scheme: light; --ink: #1d2733; --soft: #5b6673; --line: #dfe4ea; --accent: #d1495b; }
@@ -35,65 +33,59 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; f
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 """
 
-USE = """import adasde
-from adasde.models import load_model
-
-model = load_model("{model}")
-coefficients = adasde.Coefficients.load("data/distill/nfe{nfe}/coefficients.json")
-seeds = range(16)
-latents = adasde.latents(seeds, model.shape)
-images = adasde.sample(model.bind(seeds), latents, coefficients, adasde.SeededNoise(seeds))"""
-
-
-def page(results: Results, pictures: Sequence[tuple[str, str, Path]]) -> str:
-    """The HTML text; ``pictures``: (heading, caption, PNG file), in order."""
-    figures = "\n".join(figure_html(*picture) for picture in pictures)
-    name = html.escape(results.model)
-    use = html.escape(USE.format(model=results.model, nfe=results.nfe[len(results.nfe) // 2]))
-    return f"""<!doctype html>
+PAGE = """
+<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>AdaSDE on {name}</title><style>{STYLE}</style></head><body>
-<h1>AdaSDE on {name}</h1>
-<p class="lead">Few-step sampling of a frozen diffusion model with a handful of learned numbers per step,
-beside the classical solvers at the same number of network evaluations (NFE).</p>
-<div class="tiles">{_tiles(results)}</div>
-<h2>FID, lower is better</h2>
-<div class="scroll">{html_table(results)}</div>
-<p class="small">Mean ± standard deviation over disjoint seed ranges; the best of every column in bold.
-The model itself: {floor_text(results)}. "+ AFS": the first direction is analytic and costs no evaluation.
-A dash: this solver cannot spend exactly that many evaluations.</p>
-{figures}
-<h2>Use the coefficients</h2>
-<pre>{use}</pre>
-<h2>How it was measured</h2>
-<dl>{_protocol(results)}</dl>
+<title>{{ title }}</title><style>{{ style | safe }}</style></head><body>
+<h1>{{ title }}</h1>
+<p class="lead">{{ lead }}</p>
+{% if tiles %}
+<div class="tiles">
+{%- for name, text in tiles.items() %}<div class="tile">{{ name }}<b>{{ text }}</b></div>{% endfor %}</div>
+{% endif %}
+{% for section in sections %}
+<h2>{{ section.heading }}</h2>
+{% if section.table %}
+{{ section.table.html() }}
+{% endif %}
+{% if section.picture %}
+<figure><figcaption>{{ section.note }}</figcaption>
+<img alt="{{ section.heading }}" src="{{ data_uri(section.picture) }}"></figure>
+{% elif section.note %}
+<p class="small">{{ section.note }}</p>
+{% endif %}
+{% if section.code %}
+<pre>{{ section.code }}</pre>
+{% endif %}
+{% if section.facts %}
+<dl>{% for name, value in section.facts.items() %}<dt>{{ name }}</dt><dd>{{ value }}</dd>{% endfor %}</dl>
+{% endif %}
+{% endfor %}
 </body></html>
 """
 
 
-def _tiles(results: Results) -> str:
-    tiles = [
-        f'<div class="tile">AdaSDE, {nfe} NFE<b>{cell_text(results.rows[STUDENT][nfe])}</b></div>'
-        for nfe in results.nfe
-        if nfe in results.rows.get(STUDENT, {})
-    ]
-    floor = f'<div class="tile">Heun, {results.teacher["nfe"]} NFE<b>{cell_text(results.teacher)}</b></div>'
-    return "".join([*tiles, floor])
+@dataclass(frozen=True)
+class Section:
+    """A heading, and below it what there is of: table, ``note`` (a picture's caption), code, facts."""
+
+    heading: str
+    table: Table | None = None
+    note: str = ""
+    picture: Path | None = None
+    code: str = ""
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
-def figure_html(heading: str, caption: str, path: Path) -> str:
-    """A heading, its caption, and the PNG file ``path`` inlined."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    text = html.escape(heading)
-    return (
-        f"<h2>{text}</h2><figure><figcaption>{html.escape(caption)}</figcaption>"
-        f'<img alt="{text}" src="data:image/png;base64,{data}"></figure>'
-    )
+def page(
+    title: str, lead: str, sections: Sequence[Section], *, tiles: Mapping[str, str] | None = None
+) -> str:
+    """The HTML text of a page; ``tiles``: numbers shown large at the top, by name. Pictures are PNG files."""
+    values = {"title": title, "lead": lead, "sections": sections, "tiles": tiles}
+    return render(PAGE, **values, style=STYLE, data_uri=data_uri) + "\n"
 
 
-def _protocol(results: Results) -> str:
-    entries = {**results.protocol, "protocol hash": results.protocol_hash}
-    return "".join(
-        f"<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>" for k, v in entries.items()
-    )
+def data_uri(picture: Path) -> str:
+    """A PNG file as an address that holds its bytes."""
+    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()

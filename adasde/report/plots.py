@@ -1,4 +1,4 @@
-"""The pictures of the report, drawn without a display and with the same bytes every time."""
+"""Pictures of the report, drawn without a display; equal data give equal bytes."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ GAP = 1
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG whole; DataError where that is impossible."""
+    """Write a PNG atomically (DataError: it cannot be written)."""
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150, metadata={"Software": None})
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure that belongs to no window and changes no global state."""
+    """A figure without a window or global state."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -46,7 +46,7 @@ def fid_figure(results: Results) -> Figure:
     bases = list(dict.fromkeys(label.removesuffix(AFS) for label in results.rows if label != STUDENT))
     for label in sorted(results.rows, key=lambda label: label == STUDENT):
         nfe, mean, spread = zip(*results.series(label), strict=True)
-        shown = np.minimum(spread, 0.9 * np.array(mean))  # a bar down to zero has no place on this axis
+        shown = np.minimum(spread, 0.9 * np.array(mean))  # a logarithmic axis cannot show a bar down to zero
         axes.errorbar(nfe, mean, yerr=shown, capsize=2, elinewidth=1, label=label, **_look(label, bases))
     floor = results.teacher["fid"]["mean"]
     axes.axhline(floor, color=FLOOR, linestyle=":", label=f"Heun, {results.teacher['nfe']} NFE")
@@ -70,7 +70,7 @@ def _look(label: str, bases: Sequence[str]) -> dict[str, Any]:
 
 
 def plain_numbers(axes: Axes) -> None:
-    """Write 0.5 and 20 on the logarithmic axis, not powers of ten."""
+    """Label the logarithmic axis with 0.5 and 20, not with powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -129,7 +129,7 @@ def losses_figure(losses: Mapping[int, Mapping[str, np.ndarray]]) -> Figure:
             smooth = _running_mean(columns["iteration"], columns[name])
             axes.plot(*smooth, color=colour, label=name.replace("_", " "))
         axes.set(title=f"{nfe} NFE", xlabel="iteration")
-        signed = "energy" in columns  # an unbiased distance is below 0 at times
+        signed = "energy" in columns  # the unbiased estimate can be negative
         axes.set_yscale("symlog", linthresh=1e-3) if signed else axes.set_yscale("log")
         plain(axes)
     row[0].set_ylabel("loss")
@@ -179,6 +179,6 @@ def contact_sheet(rows: Sequence[Tensor]) -> np.ndarray:
 
 
 def plain(axes: Axes) -> None:
-    """The house style: a faint grid and no frame at the top and on the right."""
+    """Common style: a faint grid, no frame at the top and on the right."""
     axes.grid(True, which="major", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

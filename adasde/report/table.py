@@ -1,59 +1,144 @@
-"""The results as a table: for the terminal (rich) and for the page (HTML)."""
+"""A table of numbers, described once: as HTML, as Markdown and on the terminal."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-from adasde.config.params import STUDENT
-from adasde.report.results import Results, Row
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from markupsafe import Markup
+    from rich.table import Table as RichTable
 
 MISSING = "–"
 
+Style = Literal["", "best", "student", "good", "bad"]
+"""A class of the page's style sheet, see ``TERMINAL`` for its look on the terminal."""
 
-def results_table(results: Results) -> Table:
-    """FID mean ± spread, solver by NFE; the best of every column in bold, the model's own floor below."""
-    from rich import box
-    from rich.table import Table
+TERMINAL: dict[Style, str] = {"best": "bold green", "student": "bold", "good": "green", "bad": "red"}
 
-    table = Table(
-        box=box.HORIZONTALS,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 0, 0, 2),
-        title=f"FID on {results.model}, mean ± spread",
-        caption=f"The model itself: {floor_text(results)}.",
-        title_justify="left",
-        caption_justify="left",
-    )
-    table.add_column("solver", no_wrap=True)
-    for nfe in results.nfe:
-        table.add_column(f"{nfe} NFE", justify="right", no_wrap=True)
-    for label, cells in cells_of(results).items():
-        narrow = [(text.replace(" ", ""), best) for text, best in cells]  # five columns in 80 characters
-        texts = [f"[bold green]{text}[/]" if best else text for text, best in narrow]
-        table.add_row(
-            f"[bold]{label}[/]" if label == STUDENT else label, *texts, end_section=label == STUDENT
-        )
-    return table
+HTML = """
+<div class="scroll"><table>
+<thead><tr>{% for name in table.columns %}<th>{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for group, rows in table.groups %}
+{% if group %}
+<tr><th class="small" colspan="{{ table.columns | length }}">{{ group }}</th></tr>
+{% endif %}
+{% for row in rows %}
+<tr{% if row.style %} class="{{ row.style }}"{% endif %}><th>{{ row.label }}</th>
+{%- for cell in row.cells %}
+<td{% if cell.style %} class="{{ cell.style }}"{% endif %}>{{ cell.text }}
+{%- if cell.note %}<br><span class="small">{{ cell.note }}</span>{% endif %}</td>
+{%- endfor %}</tr>
+{% endfor %}
+{% endfor %}
+</tbody></table></div>
+"""
 
 
-def cells_of(results: Results) -> dict[str, list[tuple[str, bool]]]:
-    """Solver label -> for every NFE (text, is it the best of its column); AdaSDE first."""
-    best = {nfe: results.best(nfe) for nfe in results.nfe}
-    return {
-        label: [(cell_text(results.rows[label].get(nfe)), best[nfe] == label) for nfe in results.nfe]
-        for label in results.labels
-    }
+@dataclass(frozen=True)
+class TableCell:
+    """A number or words; ``note``: small print below, for which the terminal shows ``mark``."""
+
+    text: str = MISSING
+    note: str = ""
+    mark: str = ""
+    style: Style = ""
 
 
-def cell_text(row: Row | None) -> str:
-    """The FID of a row as ``number_text``, or a dash."""
-    return MISSING if row is None else number_text(row["fid"])
+@dataclass(frozen=True)
+class TableRow:
+    """A label and a cell for every further column; neighbours of one ``group`` belong together."""
+
+    label: str
+    cells: Sequence[TableCell]
+    group: str = ""
+    style: Style = ""
+
+
+def row(label: str, *cells: TableCell | str, group: str = "", style: Style = "") -> TableRow:
+    """A row of cells, some of them plain text."""
+    made = [TableCell(cell) if isinstance(cell, str) else cell for cell in cells]
+    return TableRow(label, made, group, style)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Labelled rows under ``columns``, the first of which is that of the labels.
+
+    Attributes:
+        title, caption: above and below the table in Markdown and on the terminal.
+        prose: cells hold words, which a narrow terminal wraps, and not numbers.
+        unwrapped: columns of words that are never wrapped.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[TableRow]
+    title: str = ""
+    caption: str = ""
+    prose: bool = False
+    unwrapped: Collection[str] = ()
+
+    @property
+    def groups(self) -> list[tuple[str, list[TableRow]]]:
+        """Neighbouring rows of the same group."""
+        return [(name, list(rows)) for name, rows in groupby(self.rows, key=lambda row: row.group)]
+
+    def html(self) -> Markup:
+        """The table as HTML, without title and caption."""
+        return render(HTML, table=self)
+
+    def markdown(self) -> str:
+        """The table as GitHub's Markdown, the best cells in bold."""
+        rule = ["---", *["---:"] * (len(self.columns) - 1)]
+        body = [[row.label, *map(_markdown, row.cells)] for row in self.rows]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in (self.columns, rule, *body))
+        return "\n\n".join(part for part in (self.title, table, self.caption) if part)
+
+    def rich(self) -> RichTable:
+        """The table for the terminal, numbers without spaces around ±."""
+        from rich import box
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(
+            box=box.HORIZONTALS, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1),
+            title=self.title or None, caption=self.caption or None,
+            title_justify="left", caption_justify="left",
+        )  # fmt: skip
+        for i, name in enumerate(self.columns):
+            numbers = i > 0 and not self.prose
+            justify: Literal["left", "right"] = "right" if numbers else "left"
+            no_wrap = numbers or name in self.unwrapped
+            table.add_column(name, justify=justify, no_wrap=no_wrap, overflow="fold")
+        for _, rows in self.groups:
+            for row in rows:
+                texts = [Text(self._short(cell), TERMINAL.get(cell.style, "")) for cell in row.cells]
+                table.add_row(Text(row.label), *texts, style=TERMINAL.get(row.style))
+            table.add_section()
+        return table
+
+    def __rich__(self) -> RichTable:
+        return self.rich()
+
+    def _short(self, cell: TableCell) -> str:
+        return cell.text if self.prose else cell.text.replace(" ± ", "±") + cell.mark
+
+
+def _markdown(cell: TableCell) -> str:
+    text = f"**{cell.text}**" if cell.style == "best" else cell.text
+    return text + f"<br><sub>{cell.note}</sub>" * bool(cell.note)
+
+
+def render(template: str, **values: Any) -> Markup:
+    """A Jinja template filled in; text is escaped, markup is not."""
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return Markup(environment.from_string(template.strip()).render(values))
 
 
 def number_text(numbers: Mapping[str, Any]) -> str:
@@ -61,29 +146,3 @@ def number_text(numbers: Mapping[str, Any]) -> str:
     mean, spread = numbers["mean"], numbers["spread"]
     digits = 3 if mean < 1 else 2 if mean < 10 else 1
     return f"{mean:.{digits}f} ± {spread:.{digits}f}"
-
-
-def floor_text(results: Results) -> str:
-    """What the model reaches with many steps, in words."""
-    return f"{cell_text(results.teacher)} with {results.teacher['nfe']} evaluations of Heun's method"
-
-
-def html_table(results: Results) -> str:
-    """The same table as HTML."""
-    head = "".join(f"<th>{nfe} NFE</th>" for nfe in results.nfe)
-    lines = [f"<table><thead><tr><th>Solver</th>{head}</tr></thead><tbody>"]
-    for label, cells in cells_of(results).items():
-        row = "".join(f'<td class="best">{text}</td>' if best else f"<td>{text}</td>" for text, best in cells)
-        kind = ' class="student"' if label == STUDENT else ""
-        lines.append(f"<tr{kind}><th>{html.escape(label)}</th>{row}</tr>")
-    return "\n".join([*lines, "</tbody></table>"])
-
-
-def markdown_table(results: Results) -> str:
-    """Solver by NFE, FID mean ± spread, the best of every column in bold, the model's own floor below."""
-    head = ["solver", *(f"{nfe} NFE" for nfe in results.nfe)]
-    lines = [head, ["---", *("---:" for _ in results.nfe)]]
-    for label, cells in cells_of(results).items():
-        lines.append([label, *(f"**{text}**" if best else text for text, best in cells)])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"FID on {results.model}, lower is better.\n\n{table}\n\nThe model itself: {floor_text(results)}."

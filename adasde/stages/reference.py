@@ -9,8 +9,8 @@ from torch import Tensor
 
 from adasde.config.params import Params
 from adasde.distillation.energy import thinned
+from adasde.evaluation.fd_dinov2 import check_dinov2, save_dinov2_statistics
 from adasde.evaluation.features import extractor_of
-from adasde.evaluation.further import check_further, save_further
 from adasde.evaluation.metrics import image_features
 from adasde.evaluation.protocol import FLOOR, REAL, STATISTICS, Evaluator
 from adasde.evaluation.reference_data import real_or_moments
@@ -43,14 +43,14 @@ def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> 
     """
     model = evaluated_model(params, checkpoint)
     real, moments = real_or_moments(params, model, checkpoint=checkpoint, beside=out / STATISTICS)
-    check_further(checkpoint, real)
+    check_dinov2(checkpoint, real)
     if real is None:
         (out / REAL).unlink(missing_ok=True)
     else:
         save_tensors(out / REAL, {"images": real})
     save_tensors(out / FEATURES, {"features": _known_features(real, checkpoint)})
     moments.save(out / STATISTICS)
-    save_further(checkpoint, out, real)
+    save_dinov2_statistics(checkpoint, out, real)
     images, nfe = _floor(params, model)
     save_tensors(out / FLOOR, {"images": images})
     judge = Evaluator.load(params, checkpoint=checkpoint, folder=out)

@@ -1,21 +1,20 @@
-"""The stage ``report``: everything that the other stages left, as pictures, one page and one JSON file."""
+"""The stage ``report``: the outputs of all other stages as pictures, one page and one JSON file."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adasde.config.params import Params
+from adasde.config.params import STUDENT, Params
 from adasde.errors import DataError
-from adasde.report.page import page
+from adasde.report.page import Section, page
 from adasde.report.plots import coefficients_figure, fid_figure, losses_figure, samples_figure, save_figure
-from adasde.report.results import Results, collect
-from adasde.report.table import cell_text
+from adasde.report.results import Results, cell_text, collect, results_table
 from adasde.sampling.coefficients import Coefficients
 from adasde.utils.atomic_io import write_json, write_text
 from adasde.utils.manifest import Manifest
@@ -24,6 +23,20 @@ from adasde.utils.safetensors_io import load_images
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+USE = """import adasde
+from adasde.models import load_model
+
+model = load_model("{model}")
+coefficients = adasde.Coefficients.load("data/distill/nfe{nfe}/coefficients.json")
+seeds = range(16)
+latents = adasde.latents(seeds, model.shape)
+images = adasde.sample(model.bind(seeds), latents, coefficients, adasde.SeededNoise(seeds))"""
+
+LEAD = (
+    "Few-step sampling of a frozen diffusion model with a handful of learned numbers per step, beside the "
+    "classical solvers at the same number of network evaluations (NFE)."
+)
 
 COLUMNS = 16
 """Seeds shown side by side."""
@@ -53,10 +66,32 @@ def report(params: Params, data: Path, *, out: Path) -> dict[str, Any]:
             save_figure(picture.draw(), out / picture.file)
             advance()
     write_json(out / "results.json", results.to_json())
-    inlined = [(picture.heading, picture.caption, out / picture.file) for picture in pictures]
-    write_text(out / "index.html", page(results, inlined))
+    sections = [Section(p.heading, note=p.caption, picture=out / p.file) for p in pictures]
+    write_text(out / "index.html", results_page(results, sections))
     _remove_others(out, {picture.file for picture in pictures})
     return {"out": str(out / "index.html"), "results": str(out / "results.json")}
+
+
+def results_page(results: Results, pictures: Sequence[Section]) -> str:
+    """The HTML text of the report: numbers, ``pictures``, use and protocol."""
+    table = results_table(results)
+    note = (
+        "Mean ± standard deviation over disjoint seed ranges; the best of every column in bold. "
+        f'{table.caption} "+ AFS": the first direction is analytic and costs no evaluation. '
+        "A dash: this solver cannot spend exactly that many evaluations."
+    )
+    use = USE.format(model=results.model, nfe=results.nfe[len(results.nfe) // 2])
+    protocol = results.protocol | {"protocol hash": results.protocol_hash}
+    student = results.rows.get(STUDENT, {})
+    tiles = {f"AdaSDE, {nfe} NFE": cell_text(student[nfe]) for nfe in results.nfe if nfe in student}
+    sections = [
+        Section("FID, lower is better", table=table, note=note),
+        *pictures,
+        Section("Use the coefficients", code=use),
+        Section("How it was measured", facts=protocol),
+    ]
+    tiles[f"Heun, {results.teacher['nfe']} NFE"] = cell_text(results.teacher)
+    return page(f"AdaSDE on {results.model}", LEAD, sections, tiles=tiles)
 
 
 def _charts(results: Results, data: Path) -> list[Picture]:

@@ -58,7 +58,7 @@ def _run_flow(project: Path) -> Summary:
 def _show(project: Path, summary: Summary, *, seconds: float, as_json: bool) -> None:
     import json
 
-    from adasde.report.results import read_results
+    from adasde.report.results import read_results, results_table
 
     results = read_results(project)
     if as_json:
@@ -66,8 +66,6 @@ def _show(project: Path, summary: Summary, *, seconds: float, as_json: bool) -> 
         print(json.dumps({"stages": dict(summary.outcomes), "runs": runs, "results": results.to_json()}))
         return
     from rich.console import Console
-
-    from adasde.report.table import results_table
 
     console = Console()
     console.print()

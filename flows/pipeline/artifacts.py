@@ -1,26 +1,18 @@
-"""Artifacts of a flow run in Prefect: the results table and the pictures."""
+"""Artifacts that Prefect shows of a flow run: the results table and the picture."""
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
-from adasde.report.results import read_results
-from adasde.report.table import markdown_table
+from adasde.report.page import data_uri
+from adasde.report.results import read_results, results_table
 
 
 def publish(project: Path) -> None:
     """Create the artifacts ``results`` (a table) and ``fid`` (FID over NFE) from the report."""
-    create_markdown_artifact(
-        markdown_table(read_results(project)), key="results", description="FID, mean ± spread, best in bold"
-    )
-    create_image_artifact(
-        data_uri(project / "report" / "fid.png"), key="fid", description="FID over network evaluations"
-    )
-
-
-def data_uri(picture: Path) -> str:
-    """A PNG file as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+    table = results_table(read_results(project)).markdown()
+    create_markdown_artifact(table, key="results", description="FID, mean ± spread, best in bold")
+    fid = data_uri(project / "report" / "fid.png")
+    create_image_artifact(fid, key="fid", description="FID over network evaluations")

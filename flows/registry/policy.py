@@ -10,13 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
-from adasde.config.sections import Metric, PromotionParams
+from adasde.config.metrics import METRIC_INFO
+from adasde.config.sections import PromotionParams
 from adasde.errors import DataError
-
-METRICS: tuple[Metric, ...] = get_args(Metric)
-HIGHER_IS_BETTER = ("precision", "recall")
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def read_row(row: Any) -> dict[str, Measured]:
         DataError: it is no such row.
     """
     try:
-        return {name: _measured(row[name]) for name in METRICS if name in row}
+        return {name: _measured(row[name]) for name in METRIC_INFO if name in row}
     except (TypeError, ValueError, KeyError) as error:
         raise DataError(f"this is no row of metrics: {error!r}.") from error
 
@@ -187,7 +185,7 @@ def _holds(candidate: Candidate, champion: Candidate, name: str, share: float) -
 def _worsening(name: str, mine: Measured, theirs: Measured) -> float:
     """By how much ``mine`` is worse than ``theirs``; negative where it is better."""
     change = mine.mean - theirs.mean
-    return -change if name in HIGHER_IS_BETTER else change
+    return -change if METRIC_INFO[name].higher_is_better else change
 
 
 def _number(value: float) -> str:

@@ -7,15 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adasde.config.params import load_params
+from adasde.report.table import Table, row
 from flows.registry.transaction import Settled, Transaction, open_registry, settle, transaction_of
 from flows.system.locks import BusyError, only_promotion
 from flows.tracking import versions as registry
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 NAME = re.compile(r"adasde-(.+)-nfe(\d+)")
 """A registered name; see ``registry.registered_name``."""
@@ -25,9 +23,6 @@ SHOWN = 20
 
 READ = 200
 """Entries of each model's log that are read."""
-
-WIDTHS = {"model": 18, "aliases": 10, "registered": 10, "when": 10}
-"""The least width of columns whose words are no use in pieces; all tables then fit in 80 characters."""
 
 Document = dict[str, Any]
 
@@ -104,34 +99,39 @@ def decisions(entries: Sequence[Mapping[str, Any]]) -> Iterator[Document]:
 
 def tables(models: Sequence[Document]) -> Iterator[Table]:
     """The versions of all models, and the latest decisions."""
-    from rich.table import Column, Table
-
-    def columns(*names: str) -> list[Column]:
-        return [Column(name, overflow="fold", min_width=WIDTHS.get(name)) for name in names]
-
-    versions = Table(
-        *columns("model", "version", "aliases", "FID", "protocol", "registered"), title="Versions"
-    )
-    for model in models:
-        for one in model["versions"]:
-            fid = "" if one["fid"] is None else f"{one['fid']:.3f}"
-            spread = "" if one["fid_spread"] is None else f" ± {one['fid_spread']:.3f}"
-            protocol = (one["protocol_hash"] or "")[:8]
-            aliases = ", ".join(one["aliases"])
-            style = "bold" if one["version"] == model["champion"] else None
-            row = (model["name"], one["version"], aliases, fid + spread, protocol, _minute(one["created"]))
-            versions.add_row(*row, style=style)
-    yield versions
+    versions = [
+        row(
+            model["name"],
+            one["version"],
+            ", ".join(one["aliases"]),
+            " ± ".join(f"{one[name]:.3f}" for name in ("fid", "fid_spread") if one[name] is not None),
+            (one["protocol_hash"] or "")[:8],
+            _minute(one["created"]),
+            style="student" if one["version"] == model["champion"] else "",
+        )
+        for model in models
+        for one in model["versions"]
+    ]
+    columns = ("model", "version", "aliases", "FID", "protocol", "registered")
+    yield Table(columns, versions, title="Versions", prose=True, unwrapped=["model"])
     latest = sorted(
         ((one["at"], model["name"], one) for model in models for one in model["decisions"]),
         key=lambda item: item[0],
     )[-SHOWN:]
     if latest:
-        log = Table(*columns("when", "model", "version", "what", "who", "why"), title="Decisions")
-        for at, name, one in latest:
-            why = "\n".join(one["reasons"])
-            log.add_row(_minute(at), name, str(one["version"] or ""), outcome(one), one["by"] or "", why)
-        yield log
+        columns = ("when", "model", "version", "what", "who", "why")
+        log = [
+            row(
+                _minute(at),
+                name,
+                one["version"] or "",
+                outcome(one),
+                one["by"] or "",
+                "\n".join(one["reasons"]),
+            )
+            for at, name, one in latest
+        ]
+        yield Table(columns, log, title="Decisions", prose=True, unwrapped=["model"])
 
 
 def _minute(time: str) -> str:

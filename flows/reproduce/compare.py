@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from adasde.report.table import MISSING, Table, TableCell, row
 from flows.tracking.runs import VOLATILE
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 State = Literal["identical", "differs", "missing", "not recorded", "not judged"]
 Hashes = Mapping[str, Mapping[str, str]]
@@ -38,7 +36,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Metric:
+class MetricChange:
     """A number as recorded and as measured now, None where it is not there."""
 
     name: str
@@ -61,7 +59,7 @@ class Comparison:
     """Stage name -> its outputs, in the order of the stages; and the metrics."""
 
     stages: Mapping[str, Sequence[Output]]
-    metrics: Sequence[Metric]
+    metrics: Sequence[MetricChange]
 
     @property
     def outputs(self) -> list[Output]:
@@ -84,7 +82,7 @@ class Comparison:
         return not self.differing
 
     @property
-    def other_metrics(self) -> list[Metric]:
+    def other_metrics(self) -> list[MetricChange]:
         """The metrics that are not as recorded."""
         return [metric for metric in self.metrics if not metric.same]
 
@@ -112,29 +110,32 @@ def compare(
         for stage, outs in now.items()
     }
     return Comparison(
-        stages, [Metric(name, metrics.get(name), value) for name, value in sorted(measured.items())]
+        stages, [MetricChange(name, metrics.get(name), value) for name, value in sorted(measured.items())]
     )
 
 
 def tables(comparison: Comparison, *, inputs: Sequence[str]) -> Iterator[Table]:
     """Stage by stage what is identical; then the metrics that differ, if any do."""
-    from rich.table import Table
-
-    table = Table("stage", "identical outputs", "what differs, and what is not compared", title="Outputs")
+    rows = []
     for stage, outputs in comparison.stages.items():
         compared = [one for one in outputs if one.state != "not judged"]
         same = sum(one.state == "identical" for one in compared)
-        colour = "green" if same == len(compared) else "red"
+        count = TableCell(f"{same} of {len(compared)}", style="good" if same == len(compared) else "bad")
         notes = [_note(one) for one in outputs if one.state != "identical"]
         notes += ["input, taken as it was kept"] if stage in inputs else []
-        table.add_row(stage, f"[{colour}]{same} of {len(compared)}[/]", "\n".join(notes))
-    yield table
+        rows.append(row(stage, count, "\n".join(notes)))
+    columns = ["stage", "identical outputs", "what differs, and what is not compared"]
+    yield Table(columns, rows, title="Outputs", prose=True)
     if comparison.other_metrics:
-        numbers = Table("metric", "recorded", "now", "difference", title="Metrics that differ")
-        for metric in comparison.other_metrics:
-            values = (metric.recorded, metric.now, metric.difference)
-            numbers.add_row(metric.name, *("–" if value is None else f"{value:.6g}" for value in values))
-        yield numbers
+        rows = [
+            row(one.name, *(_number(value) for value in (one.recorded, one.now, one.difference)))
+            for one in comparison.other_metrics
+        ]
+        yield Table(["metric", "recorded", "now", "difference"], rows, title="Metrics that differ")
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.6g}"
 
 
 def _note(output: Output) -> str:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from adasde.config.metrics import METRIC_INFO
 from adasde.errors import AdaSDEError
-from adasde.report.table import number_text
-from flows.registry.policy import HIGHER_IS_BETTER
+from adasde.report.table import Table, TableCell, number_text, row
 from flows.tracking.versions import registered_name
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class Summary:
 
     def ranked(self, nfe: int) -> list[Score]:
         """The scores at one budget, best first; what is not finite last."""
-        sign = -1.0 if self.metric in HIGHER_IS_BETTER else 1.0
+        sign = -1.0 if METRIC_INFO[self.metric].higher_is_better else 1.0
 
         def rank(score: Score) -> tuple[bool, float, str]:
             value = score.metrics[self.metric]
@@ -112,38 +109,27 @@ class Summary:
                 yield f"  version {version} of {name}; promote it with: {command}"
 
     def markdown(self) -> str:
-        """The tables of all trials, best first, and what is named best."""
+        """The tables of all trials, best first, and the best trial of every budget."""
         parts = [f"**{self.headline}**"]
         for nfe in self.budgets:
-            rows = [f"| {s.trial} | {self._cell(s)} |" for s in self.ranked(nfe)]
-            head = [f"| {nfe} NFE | {self.metric.upper()} |", "| --- | ---: |"]
-            parts.append("\n".join([*head, *rows]))
+            rows = [row(one.trial, self._cell(one)) for one in self.ranked(nfe)]
+            parts.append(Table([f"{nfe} NFE", METRIC_INFO[self.metric].label], rows).markdown())
         parts += [f"- {line.strip()}" for line in list(self.lines())[1:]]
         parts += [f"- failed: {trial}" for trial in self.failures]
         return "\n\n".join(parts)
 
-    def _cell(self, score: Score) -> str:
-        text = score.text(self.metric)
-        return f"**{text}**" if score is self.best(score.nfe) else text
+    def _cell(self, score: Score) -> TableCell:
+        return TableCell(score.text(self.metric), style="best" if score is self.best(score.nfe) else "")
 
     def table(self) -> Table:
-        """The same for the terminal."""
-        from rich import box
-        from rich.table import Table
-
-        table = Table(box=box.HORIZONTALS, show_edge=False, pad_edge=False, padding=(0, 0, 0, 2))
-        table.add_column("trial")
-        for name in ("NFE", self.metric.upper()):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("MLflow run", no_wrap=True)
-        for nfe in self.budgets:
-            for score in self.ranked(nfe):
-                style = "bold green" if score is self.best(nfe) else None
-                table.add_row(score.trial, str(nfe), score.text(self.metric), score.run_id, style=style)
-            table.add_section()
-        for trial in self.failures:
-            table.add_row(trial, "", "failed", "", style="red")
-        return table
+        """All trials, best first, and the failed ones."""
+        rows = [
+            row(one.trial, str(nfe), self._cell(one), one.run_id, group=str(nfe))
+            for nfe in self.budgets
+            for one in self.ranked(nfe)
+        ]
+        rows += [row(trial, "", "failed", "", group="failed", style="bad") for trial in self.failures]
+        return Table(["trial", "NFE", METRIC_INFO[self.metric].label, "MLflow run"], rows)
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""

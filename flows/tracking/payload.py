@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from adasde.errors import DataError
-from adasde.report.results import read_results
-from adasde.report.table import markdown_table
+from adasde.report.results import read_results, results_table
 from adasde.utils.atomic_io import sha256_file
 from flows.dvc import graph
 from flows.tracking.provenance.provenance import LOCK
@@ -209,7 +208,7 @@ def describe(client: MlflowClient, run_id: str, outputs: Outputs) -> None:
             picture.thumbnail((SMALL, SMALL))
             picture.save(small)
         client.log_artifact(run_id, str(small), "report")
-    text = markdown_table(read_results(outputs.project))
+    text = results_table(read_results(outputs.project)).markdown()
     client.set_tag(run_id, NOTE, f"{text}\n\n{image_link(run_id, f'report/{small.name}')}")
 
 

@@ -10,8 +10,7 @@ import torch
 from command import adasde, explained
 from tiny import STAGES, tiny_values, write_params
 
-from adasde.evaluation.metrics import Protocol
-from adasde.evaluation.protocol import class_policy
+from adasde.evaluation.protocol import Protocol, class_policy
 from adasde.models.conditioning import drawn, with_random_classes
 from adasde.models.loading import load_model
 from adasde.utils.safetensors_io import load_tensors

@@ -13,17 +13,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from adasde.config.metrics import METRIC_INFO
 from adasde.errors import DataError
 from adasde.evaluation.features import fidelity, load_features
 from adasde.evaluation.metrics import (
-    Protocol,
     Statistics,
-    evaluate,
     fid,
     image_features,
     kid,
     precision_recall,
 )
+from adasde.evaluation.protocol import Protocol
+from adasde.evaluation.registry import METRICS, MetricInputs, measure
 from adasde.models.families.toy.data import real_images
 from adasde.models.loading import load_model
 from adasde.utils.pixels import to_uint8
@@ -49,6 +50,10 @@ def real() -> Tensor:
 
 def normal(count: int, units: int = 4, seed: int = 0) -> Tensor:
     return torch.randn(count, units, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def evaluate(generated: Tensor, known: Tensor, **settings: int) -> dict[str, float]:
+    return measure(MetricInputs(generated, Statistics.of(known), known, **settings))
 
 
 def test_to_uint8_rounds_and_clips() -> None:
@@ -230,3 +235,17 @@ def test_heun_samples_of_the_packaged_model_are_close_to_the_real_images(
     assert fid(samples, reference) < highest_fid
     found = precision_recall(samples, reference)
     assert found[0] > precision and found[1] > recall
+
+
+def test_every_metric_has_a_direction_and_is_measured_once_its_needs_are_met() -> None:
+    assert [metric.name for metric in METRICS] == list(METRIC_INFO)
+    assert {m.name for m in METRICS if m.higher_is_better} == {
+        "precision", "recall", "inception_score", "clip_score",
+    }  # fmt: skip
+    known, few = normal(50), {"kid_subsets": 2, "kid_subset_size": 20}
+    alone = MetricInputs(normal(40, seed=1), Statistics.of(known), **few)
+    assert list(measure(alone)) == ["fid"]
+    assert list(measure(replace(alone, real=known))) == ["fid", "kid", "precision", "recall"]
+    assert list(measure(replace(alone, logits=normal(40)))) == ["fid", "inception_score"]
+    drawn = replace(alone, images=torch.zeros(40), seeds=range(40), clip_score=lambda _, seeds: len(seeds))
+    assert measure(drawn)["clip_score"] == 40.0

@@ -140,7 +140,7 @@ def large(width: int, height: int) -> bytes:
     [
         (large(9, 8), "a.png has 9×8 pixels, the model's images 8×8"),
         (large(20_000, 20_000), "a.png cannot be read as an image"),  # 50 kB that unpack to 400 MB
-        (png(np.zeros((8, 8, 4), np.uint8)), "is of the kind 'RGBA'; a model of 1 channels is compared with"),
+        (png(np.zeros((8, 8, 4), np.uint8)), "has the mode 'RGBA'; a model of 1 channels takes"),
         (digits(1)[0][:60], "a.png cannot be read as an image"),
         (png(np.zeros((8, 8), np.uint8), "GIF"), "a.png cannot be read as an image"),
         (b"", "a.png cannot be read as an image"),
@@ -182,7 +182,7 @@ def test_members_that_are_too_large_or_encrypted_are_refused(
     monkeypatch.setattr("adasde.evaluation.image_folder.LARGEST", 10)
     with pytest.raises(DataError, match="too many for an image"):
         ImageFiles(path, shape=DIGITS)
-    with pytest.raises(DataError, match="no image of a usual size"):
+    with pytest.raises(DataError, match="too many for an image"):
         ImageFiles(fill(tmp_path / "images", 1), shape=DIGITS)
 
 

@@ -12,23 +12,24 @@ import torch
 from command import adasde as run_command
 
 from adasde.errors import AdaSDEError, DataError, ParamsError, SolverError
-from adasde.experiments.bench.cells import Measure, Sampler
+from adasde.experiments.bench.cell_cache import CellCache
+from adasde.experiments.bench.cells import Measure, SamplerSpec
 from adasde.experiments.bench.distances import sliced_wasserstein
-from adasde.experiments.bench.output import as_markdown, write_outputs
-from adasde.experiments.bench.plan import CHOICE_SEED, BenchSettings, Plan, deciding_first
+from adasde.experiments.bench.output import bench_table, write_outputs
+from adasde.experiments.bench.plan import BenchPlan, deciding_first
 from adasde.experiments.bench.results import best_rows, ratios
 from adasde.experiments.bench.run import bench
 from adasde.experiments.bench.samplers import (
     LEARNED,
     Classical,
-    Grid,
+    ScheduleSpec,
     all_classical,
-    parse_grid,
     parse_learned,
+    parse_schedule,
     parse_solver,
     with_recipe,
 )
-from adasde.experiments.bench.store import Store
+from adasde.experiments.bench.settings import VALIDATION_SEED, BenchSettings
 from adasde.experiments.bench.targets import target
 from adasde.sampling.solvers import SOLVERS
 
@@ -66,7 +67,7 @@ def test_the_best_schedule_is_chosen_on_seeds_that_are_not_reported(tiny) -> Non
         assert row["schedule"] == min(row["tried"], key=row["tried"].__getitem__)
         values = row["metrics"]["sliced_wasserstein"]["values"]
         assert len(values) == 2 and row["tried"][row["schedule"]] not in values
-    assert TINY.first_seed + 2 * 40 <= CHOICE_SEED
+    assert TINY.first_seed + 2 * 40 <= VALIDATION_SEED
 
 
 def test_a_cell_is_what_sampling_by_hand_gives(tiny) -> None:
@@ -74,10 +75,12 @@ def test_a_cell_is_what_sampling_by_hand_gives(tiny) -> None:
 
     row = next(row for row in tiny[1]["targets"]["mixture:0.05"]["rows"] if row["label"] == "heun")
     goal = target("mixture:0.05")
-    grid = parse_grid(row["schedule"].replace(" ", ":")).sigmas(row["steps"], sigma_min=0.002, sigma_max=80.0)
+    grid = parse_schedule(row["schedule"].replace(" ", ":")).sigmas(
+        row["steps"], sigma_min=0.002, sigma_max=80.0
+    )
     start = adasde.latents(range(2_000_000, 2_000_040), (16,), dtype=torch.float64)
     states = adasde.solve(goal.bind([0]), start, grid, "heun", afs=row["afs"])
-    for name, value in goal.judge(states).items():
+    for name, value in goal.evaluate(states).items():
         assert row["metrics"][name]["values"][0] == pytest.approx(value, rel=1e-9)
 
 
@@ -137,11 +140,11 @@ def test_outputs_for_people_and_programs(tiny, tmp_path: Path) -> None:
 
 
 def test_a_sampler_that_breaks_down_is_a_row_and_not_the_end(tmp_path: Path) -> None:
-    nodes = Grid("explicit", nodes=(80.0, 1e-160, 1e-170, 1e-180))
+    nodes = ScheduleSpec("explicit", nodes=(80.0, 1e-160, 1e-170, 1e-180))
     broken = replace(TINY, nfe=(3,), classical=(Classical("dpm-3m"), Classical("euler")), grids=(nodes,))
     result = bench(broken, tmp_path)["targets"]["mixture:0.05"]
     assert {row["label"] for row in result["rows"]} <= {"euler", "dpm-3m"}
-    assert "euler" in as_markdown(result)
+    assert "euler" in bench_table("mixture:0.05", result).markdown()
 
 
 def test_learned_samplers_are_distilled_and_beat_what_they_stand_in_front_of(tmp_path: Path) -> None:
@@ -151,7 +154,7 @@ def test_learned_samplers_are_distilled_and_beat_what_they_stand_in_front_of(tmp
         nfe=(5,),
         classical=(Classical("euler"),),
         learned=(LEARNED["plugin-euler"], LEARNED["adasde-grid"]),
-        learned_grids=(Grid("time_uniform", 1.5),),
+        learned_grids=(ScheduleSpec("time_uniform", 1.5),),
         images=500,
         choice_images=300,
     )
@@ -177,7 +180,7 @@ def test_best_row_is_chosen_by_the_choice_seeds() -> None:
 
 def test_every_solver_of_the_registry_has_a_row() -> None:
     assert [entry.solver for entry in all_classical()] == list(SOLVERS)
-    rows = Plan("mixture", BenchSettings(targets=("mixture",)), Store(Path("nowhere"))).rows
+    rows = BenchPlan("mixture", BenchSettings(targets=("mixture",)), CellCache(Path("nowhere"))).rows
     assert {row.entry.solver for row in rows if isinstance(row.entry, Classical)} == set(SOLVERS)
 
 
@@ -217,11 +220,11 @@ def test_exact_samples_have_the_moments_of_the_mixture() -> None:
 
 def test_names_with_options_and_nodes() -> None:
     assert parse_solver("ipndm:order=2") == Classical("ipndm", {"order": 2})
-    assert parse_grid("polynomial") == Grid("polynomial", 7.0)
-    assert parse_grid("logsnr:2").label == "logsnr 2"
+    assert parse_schedule("polynomial") == ScheduleSpec("polynomial", 7.0)
+    assert parse_schedule("logsnr:2").label == "logsnr 2"
     quick = with_recipe(LEARNED["plugin-heun"], "trajectories=64:batch=32").settings
     assert (quick.solver, quick.trajectories, quick.batch) == ("heun", 64, 32)
-    nodes = parse_grid("80/5/0.1")
+    nodes = parse_schedule("80/5/0.1")
     assert nodes.sigmas(2, sigma_min=0.1, sigma_max=80).tolist() == [80, 5, 0.1]
     assert nodes.sigmas(3, sigma_min=0.1, sigma_max=80) is None
 
@@ -232,9 +235,9 @@ def test_names_with_options_and_nodes() -> None:
         (lambda: parse_solver("huen"), SolverError, "Did you mean 'heun'"),
         (lambda: parse_solver("ipndm:2"), SolverError, "write options as name:option=value"),
         (lambda: parse_solver("ipndm:order=7"), SolverError, "orders 1 to 4, got order=7"),
-        (lambda: parse_grid("polynomail:7"), SolverError, "Did you mean 'polynomial'"),
-        (lambda: parse_grid("logsnr:x"), SolverError, "schedule 'logsnr:x'.*write polynomial:7 or 80/10"),
-        (lambda: parse_grid("80/5/6"), SolverError, r"sigmas\[1\] = 5.0 and 6.0 after it"),
+        (lambda: parse_schedule("polynomail:7"), SolverError, "Did you mean 'polynomial'"),
+        (lambda: parse_schedule("logsnr:x"), SolverError, "schedule 'logsnr:x'.*write polynomial:7 or 80/10"),
+        (lambda: parse_schedule("80/5/6"), SolverError, r"sigmas\[1\] = 5.0 and 6.0 after it"),
         (lambda: parse_learned("plugin-huen"), ParamsError, "Did you mean 'plugin-heun'"),
         (lambda: with_recipe(LEARNED["adasde"], "btach=3"), ParamsError, "Did you mean 'batch'"),
         (lambda: with_recipe(LEARNED["adasde"], "batch"), SolverError, "name:option=value"),
@@ -275,5 +278,5 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 def test_a_sampler_of_coefficients_is_known_by_its_file(tmp_path: Path) -> None:
-    one, two = (Sampler((80.0, 0.1), True, table=str(tmp_path / f"{name}.json")) for name in "ab")
+    one, two = (SamplerSpec((80.0, 0.1), True, table=str(tmp_path / f"{name}.json")) for name in "ab")
     assert one.identity != two.identity

@@ -17,7 +17,7 @@ from adasde.errors import ParamsError
 from adasde.experiments.two_circles import QUICK, Settings, analyse
 from adasde.experiments.two_circles.circles import Circles, ExactFlow
 from adasde.experiments.two_circles.distances import assignment_distance, estimate, line_distance
-from adasde.experiments.two_circles.experiment import Sampler, measure, seeds_of
+from adasde.experiments.two_circles.experiment import HeunSampler, measure, seeds_of
 from adasde.sampling.analytic import Mixture
 from adasde.sampling.integrate import solve
 from adasde.sampling.schedules import schedule
@@ -81,15 +81,15 @@ def test_interval_of_known_numbers() -> None:
 
 
 def test_without_noise_the_sampler_is_heun_and_points_depend_on_their_seed_alone() -> None:
-    sampler, circles = Sampler(range(5, 12)), Circles()
+    sampler, circles = HeunSampler(range(5, 12)), Circles()
     quiet, noisy = sampler(circles, 4, 0.0), sampler(circles, 4, 0.1)
     np.testing.assert_array_equal(quiet, solve(circles, sampler.latents, schedule("polynomial", 4), "heun"))
     assert np.abs(noisy - quiet).min() > 0
-    np.testing.assert_allclose(Sampler(range(8, 10))(circles, 4, 0.1), noisy[3:5])
+    np.testing.assert_allclose(HeunSampler(range(8, 10))(circles, 4, 0.1), noisy[3:5])
 
 
 def test_the_exact_flow_is_the_limit_of_many_steps_and_has_the_law_of_the_data() -> None:
-    sampler, circles = Sampler(range(3_000)), Circles()
+    sampler, circles = HeunSampler(range(3_000)), Circles()
     exact = sampler(circles, 3, 0.0, ExactFlow(circles))
     far, near = (np.abs(sampler(circles, steps, 0.0) - exact).max() for steps in (40, 160))
     assert near < far / 10  # order 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adasde.experiments.two_circles.distances import Estimate
-from adasde.experiments.two_circles.verdicts import STATEMENTS, judge, overall, trend, verdict
+from adasde.experiments.two_circles.verdicts import STATEMENTS, overall, trend, verdict, verdicts
 
 DOWN, UP, OPEN = Estimate(-0.2, -0.3, -0.1), Estimate(0.2, 0.1, 0.3), Estimate(0.05, -0.1, 0.2)
 TOTAL, DISCRETISATION, GRADIENT = STATEMENTS
@@ -63,7 +63,7 @@ def test_every_statement_is_judged_in_every_measure() -> None:
         for measure in ("plane", "radius")
         for statement in STATEMENTS
     }
-    outcomes = [(v.statement, v.measure, v.outcome) for v in judge(differences)]
+    outcomes = [(v.statement, v.measure, v.outcome) for v in verdicts(differences)]
     assert outcomes == [
         (statement.text, measure, "holds" if statement is DISCRETISATION else "does not hold")
         for statement in STATEMENTS

@@ -19,8 +19,8 @@ from tiny_judges import CLIP, DINO, clip, use_judges, write_tokenizer
 
 from adasde.config.params import check_params
 from adasde.errors import CheckpointError, ParamsError
-from adasde.evaluation.further import further_of
 from adasde.evaluation.metrics import Statistics, fid, image_features
+from adasde.evaluation.registry import image_metrics
 from adasde.models.checkpoint import PROMPTS, read_card
 from adasde.models.conditioning import drawn
 from adasde.models.families.vit import networks
@@ -143,12 +143,13 @@ def test_judges_give_their_numbers_in_the_protocol(tmp_path: Path, monkeypatch: 
         "fd_dinov2": f"dinov2 {card.dinov2.sha256[:16]}; reference {sha256_file(statistics)[:16]}",
     }
     assert card.prompts is not None and told["class_policy"].endswith(f"prompts {card.prompts.sha256[:16]}")
-    score, distance = further_of(folder, tmp_path / "data/reference", classes="random")
+    metrics = image_metrics(folder, tmp_path / "data/reference", classes="random")
     shown = open_checkpoint(tmp_path / "data/reference/floor.safetensors").tensors["images"]
     seeds = check_params(values).sample.seeds
     halves = [(shown[:20], seeds[:20]), (shown[20:], seeds[20:])]
-    for one in (score, distance):
-        assert row[one.name] == pytest.approx(np.mean([one(*half) for half in halves]), rel=1e-6)
+    assert list(metrics) == ["clip_score", "fd_dinov2"]
+    for name, one in metrics.items():
+        assert row[name] == pytest.approx(np.mean([one(*half) for half in halves]), rel=1e-6)
     lines = (folder / PROMPTS).read_text().splitlines()
     network: Any = built("clip", dict(clip().state_dict()))
     tokens = Tokens(folder / "tokenizer.json", length=8)

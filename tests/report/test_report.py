@@ -20,11 +20,12 @@ from tiny import STAGES, write_params
 
 from adasde.errors import DataError
 from adasde.report import Results, collect, results_table
-from adasde.report.page import page
+from adasde.report.page import Section
 from adasde.report.plots import coefficients_figure, contact_sheet, fid_figure, losses_figure, samples_figure
-from adasde.report.table import cell_text, cells_of
+from adasde.report.results import cell_text
 from adasde.sampling.coefficients import MULTISTEP, neutral
 from adasde.sampling.schedules import schedule
+from adasde.stages.report import results_page
 
 
 def row(mean: float, spread: float = 0.01, nfe: int = 3) -> dict[str, Any]:
@@ -53,7 +54,8 @@ def test_json_round_trip(results: Results) -> None:
 
 
 def test_the_table_has_adasde_first_and_one_best_a_column(results: Results) -> None:
-    cells = cells_of(results)
+    rows = results_table(results).rows
+    cells = {row.label: [(cell.text, cell.style == "best") for cell in row.cells] for row in rows}
     assert list(cells) == ["AdaSDE", "iPNDM", "Heun + AFS"]
     assert cells["AdaSDE"] == [("0.123 ± 0.005", True), ("0.200 ± 0.010", False)]
     assert cells["iPNDM"] == [("0.780 ± 0.010", False), ("0.171 ± 0.002", True)]
@@ -80,7 +82,7 @@ def test_the_rich_table_prints_bold_for_the_best_only(results: Results) -> None:
 def test_the_page_is_self_contained_and_escaped(results: Results, tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     picture.write_bytes(b"png")
-    text = page(results, [("Head <1>", "caption", picture)])
+    text = results_page(results, [Section("Head <1>", note="caption", picture=picture)])
     assert "http" not in text and 'src="data:image/png;base64,' in text
     assert text.count('class="best"') == 2
     assert "digits &lt;&amp;&gt;" in text and "Head &lt;1&gt;" in text

@@ -1,10 +1,10 @@
-"""The units of work of the bench. Each knows its identity, its cost, and how to compute itself."""
+"""Units of work of the bench: each has an identity and a cost, and computes itself."""
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from adasde.distillation.distill import batches_of, distill
 from adasde.errors import AdaSDEError
+from adasde.experiments.bench.cell_cache import CellCache
 from adasde.experiments.bench.samplers import Classical, Learned
-from adasde.experiments.bench.store import Store
 from adasde.experiments.bench.targets import target
 from adasde.sampling import integrate
 from adasde.sampling.coefficients import Coefficients
@@ -30,13 +30,13 @@ SHOWN = 24
 """Images of a cell that are kept for the sheets."""
 
 TEACHER_STEPS = 40
-"""iPNDM steps (time_uniform, rho = 1.5) of the trajectories that learned samplers are taught by."""
+"""iPNDM steps (time_uniform, rho = 1.5) of the teacher's trajectories."""
 
 TRAINING_SEED = 0
 
 
 class Cell(Protocol):
-    """A unit of work: computed in any process, found again by its identity."""
+    """A unit of work: computed in any process, cached under the hash of its identity."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -45,17 +45,17 @@ class Cell(Protocol):
 
     @property
     def cost(self) -> int:
-        """Network evaluations, about; a training step counts three."""
+        """Approximate number of network evaluations; one with its gradient counts as three."""
         ...
 
-    def compute(self, store: Store) -> dict[str, Any]:
-        """The result as JSON; keeps it in ``store`` too."""
+    def compute(self, cache: CellCache) -> dict[str, Any]:
+        """The result as JSON, which is put into ``cache`` too."""
         ...
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """A sampler with everything chosen: a classical one on ``sigmas``, or (``table``) a coefficient file."""
+class SamplerSpec:
+    """A sampler with all its settings: a classical one on ``sigmas``, or (``table``) a coefficient file."""
 
     sigmas: tuple[float, ...]
     afs: bool
@@ -84,9 +84,9 @@ class Sampler:
         }
 
 
-@cache
+@functools.cache
 def made_by(spec: str) -> dict[str, Any]:
-    """What every number on this target depends on: the target, torch's arithmetic, our code."""
+    """What every result on this target depends on: the target, torch's version, our code."""
     return {
         **target(spec).identity,
         "torch": torch.__version__,
@@ -96,10 +96,10 @@ def made_by(spec: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Measure:
-    """Sample the seeds ``start`` .. ``stop`` - 1 and judge them; ``nfe`` is what should come out."""
+    """Metrics of the samples of the seeds ``start`` .. ``stop`` - 1; ``nfe``: evaluations per sample."""
 
     target: str
-    sampler: Sampler
+    sampler: SamplerSpec
     nfe: int
     start: int
     stop: int
@@ -115,40 +115,38 @@ class Measure:
         """Evaluations."""
         return self.nfe * (self.stop - self.start)
 
-    def compute(self, store: Store) -> dict[str, Any]:
-        """Metrics, measured NFE and seconds; or ``error``, where the sampler broke down."""
+    def compute(self, cache: CellCache) -> dict[str, Any]:
+        """Metrics, measured NFE and seconds; or ``error`` if the sampler broke down."""
         goal, seeds = target(self.target), range(self.start, self.stop)
         calls = 0
 
-        def draw(piece: range) -> Tensor:
+        def draw(chunk: range) -> Tensor:
             nonlocal calls
-            counting = Counting(goal.bind(piece))
-            latent = latents(piece, goal.shape, dtype=goal.dtype)
-            states = self.sampler.draw(counting, latent, piece)
-            calls += counting.nfe * len(piece)
+            counting = Counting(goal.bind(chunk))
+            latent = latents(chunk, goal.shape, dtype=goal.dtype)
+            states = self.sampler.draw(counting, latent, chunk)
+            calls += counting.nfe * len(chunk)
             return states
 
         started = time.perf_counter()
         try:
             states = in_chunks(seeds, BATCH, draw)
             seconds = time.perf_counter() - started
-            result: dict[str, Any] = {"metrics": goal.judge(states)}
+            result: dict[str, Any] = {"metrics": goal.evaluate(states)}
         except AdaSDEError as error:
-            store.put(self.identity, {"error": str(error)})
-            return {"error": str(error)}
+            return cache.put(self.identity, {"error": str(error)})
         result |= {
             "nfe": calls // len(seeds),
             "seconds": round(seconds, 4),
             "images": len(seeds),
         }
         shown = goal.pictures(states[:SHOWN])
-        store.put(self.identity, result, None if shown is None else {"images": shown})
-        return result
+        return cache.put(self.identity, result, None if shown is None else {"images": shown})
 
 
 @dataclass(frozen=True)
 class Ends:
-    """Both ends of ``count`` teacher trajectories: the target of every distillation on this model."""
+    """Both ends of ``count`` teacher trajectories, which every distillation on this model learns from."""
 
     target: str
     count: int
@@ -166,24 +164,23 @@ class Ends:
 
     @property
     def seeds(self) -> range:
-        """Those of the trajectories; never reported, never used to choose."""
+        """Training seeds: neither test nor validation seeds."""
         return range(TRAINING_SEED << 32, (TRAINING_SEED << 32) + self.count)
 
-    def compute(self, store: Store) -> dict[str, Any]:
-        """Keeps ``states`` [2, count, *shape]."""
+    def compute(self, cache: CellCache) -> dict[str, Any]:
+        """Caches ``states`` [2, count, *shape]."""
         goal = target(self.target)
         grid = schedule(
             "time_uniform", TEACHER_STEPS, sigma_min=goal.sigma_min, sigma_max=goal.sigma_max, rho=1.5
         )
 
-        def states(piece: range) -> Tensor:
-            start = latents(piece, goal.shape, dtype=goal.dtype)
-            end = integrate.solve(goal.bind(piece), start, grid, "ipndm")
+        def states(chunk: range) -> Tensor:
+            start = latents(chunk, goal.shape, dtype=goal.dtype)
+            end = integrate.solve(goal.bind(chunk), start, grid, "ipndm")
             return torch.stack([start * grid[0], end])
 
         result = {"seeds": [self.seeds.start, self.seeds.stop]}
-        store.put(self.identity, result, {"states": in_chunks(self.seeds, BATCH, states, dim=1)})
-        return result
+        return cache.put(self.identity, result, {"states": in_chunks(self.seeds, BATCH, states, dim=1)})
 
 
 @dataclass(frozen=True)
@@ -211,15 +208,15 @@ class Train:
         """Evaluations."""
         return self.per_evaluation * self.nfe * self.learned.settings.trajectories
 
-    def compute(self, store: Store) -> dict[str, Any]:
+    def compute(self, cache: CellCache) -> dict[str, Any]:
         """The coefficient file, beside the cell."""
         goal, settings = target(self.target), self.learned.settings
-        states = store.tensors(self.ends.identity)["states"]
+        states = cache.tensors(self.ends.identity)["states"]
         paired = goal.features if settings.feature_weight else None
         batches = batches_of(states, self.ends.seeds, settings.batch, seed=TRAINING_SEED, features=paired)
         grid = torch.tensor(self.sigmas, dtype=torch.float64)
         started = time.perf_counter()
-        walk = distill(
+        updates = distill(
             goal.bind(self.ends.seeds[:1]),
             batches,
             grid,
@@ -230,12 +227,10 @@ class Train:
             bind=goal.bind,
         )
         try:
-            *_, last = walk
+            *_, last = updates
         except AdaSDEError as error:
-            store.put(self.identity, {"error": str(error)})
-            return {"error": str(error)}
-        path = store.path(self.identity, ".coefficients.json")
+            return cache.put(self.identity, {"error": str(error)})
+        path = cache.path(self.identity, ".coefficients.json")
         last.coefficients.save(path)
         result = {"table": path.name, "seconds": round(time.perf_counter() - started, 2)}
-        store.put(self.identity, result)
-        return result
+        return cache.put(self.identity, result)

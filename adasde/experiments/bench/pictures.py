@@ -1,4 +1,4 @@
-"""The bench's pictures: the deciding metric over the budget, and sheets of the same seeds."""
+"""Pictures of the bench: the deciding metric over NFE, and sheets of samples of the same seeds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adasde.errors import DataError
-from adasde.experiments.bench.output import NAMES, best_rows, budgets_of, cell_text
+from adasde.experiments.bench.results import NAMES, best_rows, budgets_of, cell_text
 from adasde.experiments.bench.samplers import LEARNED
 from adasde.report.plots import ACCENT, FLOOR, PALETTE, new_figure, plain, plain_numbers, samples_figure
 from adasde.sampling.coefficients import OWN
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 STYLES = {"single-step": ":", "multistep": "-", "stochastic": "--", "learned": "-"}
 FIRST = ("multistep-energy", OWN)
-"""Recipes of which the first that was measured stands out."""
+"""The first of these recipes that was measured is highlighted."""
 
 SHOWN = 16
 """Seeds shown side by side."""
 
 
 def draw(name: str, result: dict[str, Any], cells: Path) -> list[tuple[str, str, Figure]]:
-    """(file name, heading, picture) of one target; ``cells``: where the bench keeps its images."""
+    """(file name, heading, picture) of one target; ``cells``: the cache with the images."""
     heading = f"{NAMES[result['metrics'][0]]} over network evaluations"
     figures = [("quality", heading, quality_figure(result))]
     for nfe in budgets_of(result):
@@ -80,7 +80,7 @@ def quality_figure(result: dict[str, Any]) -> Figure:
 
 
 def sheet_rows(result: dict[str, Any], nfe: int, cells: Path) -> list[tuple[str, Any]]:
-    """The first images of every sampler at ``nfe``; empty where the target has none."""
+    """The first images of every sampler at ``nfe``; empty if the target has no images."""
     metric, rows = result["metrics"][0], []
     for label, of in best_rows(result).items():
         if nfe not in of:

@@ -1,18 +1,24 @@
-"""The bench's numbers as one JSON document, and what can be read off it."""
+"""The bench's results as one JSON document, and quantities derived from it."""
 
 from __future__ import annotations
 
 import statistics
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from adasde.config.metrics import METRIC_INFO
+from adasde.experiments.bench.settings import BenchSettings
+from adasde.report.table import MISSING, number_text
 from adasde.utils.version import VERSION
 
-if TYPE_CHECKING:
-    from adasde.experiments.bench.plan import BenchSettings
+MeasuredRow = dict[str, Any]
+"""One sampler at one budget: see ``BenchPlan.run`` for its keys."""
 
-Row = dict[str, Any]
-"""One sampler at one budget: see ``Plan`` for its keys."""
+NAMES = {
+    "fid": METRIC_INFO["fid"].label,
+    "sliced_wasserstein": "sliced Wasserstein",
+    "frechet": "Fréchet distance",
+}
 
 CLASSICAL = ("single-step", "multistep", "stochastic")
 
@@ -21,7 +27,7 @@ def summary(ranges: list[dict[str, Any]]) -> dict[str, Any]:
     """The results of a sampler's seed ranges as mean, spread and values.
 
     ``metrics``: for each, ``mean``, ``spread`` (standard deviation over the ranges) and ``values``; ``nfe``
-    measured; milliseconds an image. ``error`` instead, where a range broke down.
+    measured; milliseconds per image. ``error`` instead, if a range broke down.
     """
     broken = [result["error"] for result in ranges if "error" in result]
     if broken:
@@ -37,7 +43,7 @@ def summary(ranges: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def document(settings: BenchSettings, measured: dict[str, Any]) -> dict[str, Any]:
-    """All of a bench: the settings, and for every target its rows, floor and ratios."""
+    """The settings, and for every target its rows, floor and ratios."""
     import torch
 
     about = asdict(settings)
@@ -47,14 +53,26 @@ def document(settings: BenchSettings, measured: dict[str, Any]) -> dict[str, Any
     return {"settings": about, "targets": targets}
 
 
-def score(row: Row, metric: str) -> float:
-    """The mean of the deciding metric; infinite where the sampler broke down."""
+def budgets_of(result: dict[str, Any]) -> list[int]:
+    """The budgets (NFE) that have a row, in order."""
+    return sorted({row["nfe"] for row in result["rows"]})
+
+
+def cell_text(row: MeasuredRow | None, metric: str) -> str:
+    """``0.123 ± 0.004``; a dash without a row; ``failed`` for a sampler that broke down."""
+    if row is None:
+        return MISSING
+    return number_text(row["metrics"][metric]) if "metrics" in row else "failed"
+
+
+def score(row: MeasuredRow, metric: str) -> float:
+    """Mean of the metric; infinite if the sampler broke down."""
     return row["metrics"][metric]["mean"] if "metrics" in row else float("inf")
 
 
-def best_rows(result: dict[str, Any]) -> dict[str, dict[int, Row]]:
-    """Label -> NFE -> the better of AFS on and off, by the seeds that schedules are chosen on."""
-    table: dict[str, dict[int, Row]] = {}
+def best_rows(result: dict[str, Any]) -> dict[str, dict[int, MeasuredRow]]:
+    """Label -> NFE -> the better of AFS on and off, by the validation seeds."""
+    table: dict[str, dict[int, MeasuredRow]] = {}
     for row in result["rows"]:
         cells = table.setdefault(row["label"], {})
         other = cells.get(row["nfe"])
@@ -64,9 +82,9 @@ def best_rows(result: dict[str, Any]) -> dict[str, dict[int, Row]]:
 
 
 def ratios(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every learned row over the solver that it improves, at its best schedule, AFS on or off.
+    """Every learned row's metric over that of its own solver, the best single-step and the best of all.
 
-    AdaSDE's own forms are compared with the best single-step solver, and with the best of all.
+    The classical solvers are at their best schedule, AFS on or off.
     """
     metric, found = result["metrics"][0], []
     rows = [row for row in result["rows"] if "metrics" in row]

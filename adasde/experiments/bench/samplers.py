@@ -1,4 +1,4 @@
-"""The rows of the bench: classical solvers by name, schedules, and what can be learned."""
+"""Samplers of the bench: classical solvers, schedules, and recipes of learned samplers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from adasde.sampling.schedules import SCHEDULES, schedule, unknown
 from adasde.sampling.solvers import SOLVERS, make_solver, steps_for_nfe
 
 USUAL_RHO = {"polynomial": 7.0}
-"""Where a schedule is named without its rho; 1 for the others."""
+"""The rho of a schedule that is named without one; 1 for the others."""
 
 EXPLICIT = "explicit"
 
 
 @dataclass(frozen=True)
-class Grid:
+class ScheduleSpec:
     """A schedule of any number of steps, or (``nodes``) one explicit row of noise levels."""
 
     name: str
@@ -37,7 +37,7 @@ class Grid:
         return self.name if self.nodes or self.rho == 1 else f"{self.name} {self.rho:g}"
 
     def sigmas(self, steps: int, *, sigma_min: float, sigma_max: float) -> Tensor | None:
-        """The nodes [steps + 1], or None where explicit nodes are another number."""
+        """Noise levels [steps + 1]; None if there are explicit nodes of another number."""
         if self.nodes:
             return (
                 checked(torch.tensor(self.nodes, dtype=torch.float64))
@@ -68,7 +68,7 @@ class Classical:
         return "single-step" if solver.evaluations > 1 or solver.convergence == 1 else "multistep"
 
     def steps(self, nfe: int, *, afs: bool) -> int | None:
-        """Intervals that spend ``nfe``, or None where none do."""
+        """Number of intervals that spend ``nfe`` evaluations exactly, or None."""
         return _steps(self.solver, nfe, afs=afs)
 
 
@@ -84,16 +84,16 @@ class Learned:
 
     @property
     def settings(self) -> DistillSettings:
-        """The recipe."""
+        """The settings of the distillation."""
         return DistillSettings(**self.changes)
 
     def steps(self, nfe: int, *, afs: bool) -> int | None:
-        """Intervals that spend ``nfe``, or None where none do."""
+        """Number of intervals that spend ``nfe`` evaluations exactly, or None."""
         settings = self.settings
         return _steps(settings.solver, nfe, afs=afs, points=settings.points)
 
     def identity(self) -> dict[str, Any]:
-        """All of the recipe, as JSON."""
+        """The settings as JSON."""
         return asdict(self.settings)
 
 
@@ -116,7 +116,7 @@ LEARNED: dict[str, Learned] = {
         *(Learned(f"plugin-{name}", f"plug-in: {name}", {"solver": name}) for name in PLUG_IN),
         Learned("grid-ipndm", "grid: ipndm", {"solver": "ipndm", **GRID_ONLY}),
         Learned("plugin-ipndm-grid", "plug-in + grid: ipndm", {"solver": "ipndm", "learn_grid": True}),
-        Learned("multistep", "AdaSDE multistep, paired loss", MULTISTEP_GRID),
+        Learned("multistep", "AdaSDE multistep, teacher matching", MULTISTEP_GRID),
         Learned("multistep-energy", "AdaSDE multistep", MULTISTEP_ENERGY),
         Learned("multistep-noise", "AdaSDE multistep + noise", MULTISTEP_ENERGY | {"gamma_max": 1.0}),
     )
@@ -124,7 +124,7 @@ LEARNED: dict[str, Learned] = {
 
 
 def words(text: str) -> list[str]:
-    """The entries of a list that is separated by commas; ``none`` and nothing at all are empty."""
+    """The entries of a comma-separated list; ``none`` and an empty text have none."""
     return [word.strip() for word in text.split(",") if word.strip() not in ("", "none")]
 
 
@@ -136,25 +136,25 @@ def parse_solver(text: str) -> Classical:
     return Classical(name, options)
 
 
-def parse_grid(text: str) -> Grid:
-    """``logsnr``, ``polynomial:7`` or explicit nodes ``80/10/1/0.002`` (SolverError where it is none)."""
+def parse_schedule(text: str) -> ScheduleSpec:
+    """``logsnr``, ``polynomial:7`` or explicit nodes ``80/10/1/0.002`` (SolverError: invalid schedule)."""
     name, _, rho = text.partition(":")
     try:
         if "/" in text:
             nodes = tuple(float(node) for node in text.split("/"))
             checked(torch.tensor(nodes, dtype=torch.float64))
-            return Grid(EXPLICIT, nodes=nodes)
+            return ScheduleSpec(EXPLICIT, nodes=nodes)
         value = float(rho) if rho else USUAL_RHO.get(name, 1.0)
     except ValueError as error:
         raise SolverError(f"schedule {text!r}: {error}; write polynomial:7 or 80/10/1/0.002.") from error
     if name not in SCHEDULES:
         raise SolverError(unknown("schedule", name, SCHEDULES))
     schedule(name, 1, rho=value)
-    return Grid(name, value)
+    return ScheduleSpec(name, value)
 
 
 def parse_learned(text: str) -> Learned:
-    """A name of ``LEARNED`` (ParamsError with the nearest one where there is none)."""
+    """The learned sampler of that name (ParamsError: unknown; names the nearest)."""
     if text not in LEARNED:
         raise ParamsError(unknown("learned sampler", text, LEARNED))
     return LEARNED[text]
@@ -172,7 +172,7 @@ def with_recipe(entry: Learned, text: str) -> Learned:
 
 
 def options_of(pairs: Sequence[str], text: str) -> dict[str, Any]:
-    """``["order=3"]`` -> ``{"order": 3}`` (SolverError, quoting ``text``, where one is no pair)."""
+    """``["order=3"]`` -> ``{"order": 3}`` (SolverError, quoting ``text``: not a pair)."""
     options = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -183,5 +183,5 @@ def options_of(pairs: Sequence[str], text: str) -> dict[str, Any]:
 
 
 def all_classical() -> list[Classical]:
-    """Every solver of the registry, as its name says."""
+    """Every registered solver, with its default options."""
     return [Classical(name) for name in SOLVERS]

@@ -1,4 +1,4 @@
-"""What samplers are judged on: embedded models, and closed-form mixtures with a controlled score error."""
+"""Models that samplers are compared on: bundled ones, and exact mixtures with a controlled score error."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from adasde.types import Denoiser
 
 MIXTURE = "mixture"
 TRUTH_SEED = 77
-"""Of the exact samples that a mixture's samples are compared with."""
+"""Seed of the exact samples that a mixture's samples are compared with."""
 
-TAUGHT_SEED = 78
-"""Of the exact samples that learned samplers are taught by."""
+TRAINING_SEED = 78
+"""Seed of the exact samples that learned samplers are trained on."""
 
 
 class Target(Protocol):
-    """A model to sample from, and the judge of its samples. Lower is better for every metric."""
+    """A model to sample from, and the metrics of its samples. Lower is better for every metric."""
 
     name: str
     shape: tuple[int, ...]
@@ -32,25 +32,25 @@ class Target(Protocol):
     sigma_max: float
     dtype: torch.dtype
     metrics: tuple[str, ...]  # the first one decides
-    features: Callable[[Tensor], Tensor] | None  # of the distillation's loss
+    features: Callable[[Tensor], Tensor] | None  # for the distillation loss
     reference: Tensor  # features of real samples, for the energy distance (without ``features``: the samples)
-    identity: dict[str, Any]  # all that a number depends on here, as JSON
+    identity: dict[str, Any]  # of the target, as JSON: part of every cell's identity
 
     def bind(self, seeds: Sequence[int]) -> Denoiser:
         """The denoiser for the samples of these seeds."""
         ...
 
-    def judge(self, states: Tensor) -> dict[str, float]:
+    def evaluate(self, states: Tensor) -> dict[str, float]:
         """The metrics of final states [n, *shape]."""
         ...
 
     def pictures(self, states: Tensor) -> Tensor | None:
-        """The same as uint8 images [n, C, H, W], or None where there is nothing to look at."""
+        """The states as uint8 images [n, C, H, W]; None if they are not images."""
         ...
 
 
 class ModelTarget:
-    """An embedded model: FID of its images against the real ones, in its own extractor's features."""
+    """A bundled model: FID of its images against the real ones, in its own extractor's features."""
 
     dtype = torch.float32
     metrics: tuple[str, ...] = ("fid",)
@@ -76,17 +76,17 @@ class ModelTarget:
         }
 
     def bind(self, seeds: Sequence[int]) -> Denoiser:
-        """The model's denoiser, with the condition that belongs to the seeds."""
+        """The model's denoiser, with the condition of these seeds."""
         return self.model.bind(seeds)
 
-    def judge(self, states: Tensor) -> dict[str, float]:
-        """FID of the images, as bytes."""
+    def evaluate(self, states: Tensor) -> dict[str, float]:
+        """FID of the images."""
         from adasde.evaluation.metrics import fid, image_features
 
         return {"fid": fid(image_features(self.pictures(states), self.extractor), self.real)}
 
     def pictures(self, states: Tensor) -> Tensor:
-        """The images as bytes."""
+        """The images, uint8 [n, C, H, W]."""
         from adasde.utils.pixels import to_uint8
 
         return to_uint8(self.model.images(states))
@@ -111,15 +111,15 @@ class MixtureTarget:
         weights = torch.rand(8, dtype=torch.float64, generator=generator) + 0.5
         self.exact = Mixture(means, weights / weights.sum(), 0.25)
         self.denoise: Denoiser = ScoreError(self.exact, level) if level else self.exact
-        self.reference = self.exact.sample(LIMIT, seed=TAUGHT_SEED)
+        self.reference = self.exact.sample(LIMIT, seed=TRAINING_SEED)
         self.identity = {"target": self.name, "level": level}
 
     def bind(self, seeds: Sequence[int]) -> Denoiser:
-        """The same denoiser for all."""
+        """The denoiser, which has no condition."""
         return self.denoise
 
-    def judge(self, states: Tensor) -> dict[str, float]:
-        """Distances to exact samples, four times as many."""
+    def evaluate(self, states: Tensor) -> dict[str, float]:
+        """Distances to exact samples, four for every state."""
         from adasde.evaluation.metrics import fid
 
         truth = self.exact.sample(4 * len(states), seed=TRUTH_SEED)
@@ -127,13 +127,13 @@ class MixtureTarget:
         return {"sliced_wasserstein": sliced_wasserstein(flat, wanted), "frechet": fid(flat, wanted)}
 
     def pictures(self, states: Tensor) -> Tensor | None:
-        """Nothing to look at in 16 dimensions."""
+        """None: the states are points in 16 dimensions."""
         return None
 
 
 @cache
 def target(spec: str) -> Target:
-    """The target of that name: a packaged model, ``mixture``, or ``mixture:LEVEL`` with a score error.
+    """The target of that name: a bundled model, ``mixture``, or ``mixture:LEVEL`` with a score error.
 
     Raises:
         ParamsError: a score error that is not a number >= 0.

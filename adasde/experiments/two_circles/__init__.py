@@ -1,4 +1,4 @@
-"""The paper's analysis on two circles: what an ODE solver and an SDE solver each do wrong."""
+"""The paper's analysis on two circles: the errors of an ODE solver and of an SDE solver."""
 
 from adasde.experiments.two_circles.settings import QUICK, Settings
 from adasde.experiments.two_circles.stage import analyse

@@ -1,4 +1,4 @@
-"""The synthetic experiment of the AdaSDE paper (2510.23285): which error does noise heal, which does it add?
+"""The synthetic experiment of the AdaSDE paper (2510.23285): which error noise reduces and which it adds.
 
 With S[D] the samples that Heun's method makes with the denoiser D, D* the exact one and D_theta the
 network, and W1 the Wasserstein-1 distance:
@@ -8,8 +8,8 @@ network, and W1 the Wasserstein-1 distance:
 so that total <= gradient + discretisation. Two measures:
 
 ``plane``: W1 of small clouds in the plane, independent of each other: all three errors have the floor of two
-clouds of data. (From the same latents, the best pairing of a few points would pair every point with itself,
-and tell how far single trajectories part, which noise cannot heal, instead of laws.)
+clouds of data. (From the same latents, the best assignment would pair every point with itself and measure
+the distance of single trajectories, which noise cannot reduce, instead of that of distributions.)
 
 ``radius``: W1 of |x|, of large clouds made from the same latents and noises; the data are those of
 ``ExactFlow``. What they have in common cancels, and many sorted points lie closer on a line than
@@ -53,8 +53,8 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What ``measure`` found.
+class ErrorMeasurements:
+    """All measured errors, and clouds to show.
 
     Attributes:
         settings: of the run.
@@ -72,8 +72,8 @@ class Measured:
     shown: int
 
 
-def measure(settings: Settings) -> Measured:
-    """Train the network, sample with it and with the exact denoiser, measure; deterministic for a seed."""
+def measure(settings: Settings) -> ErrorMeasurements:
+    """Train the network, sample with it and the exact denoiser, measure; deterministic given the seed."""
     shape = (len(settings.gammas), len(settings.steps), settings.groups)
     errors = {(measure, kind): np.empty(shape) for measure in MEASURES for kind in PAIRS}
     with deterministic(settings.seed) as generator:
@@ -90,15 +90,17 @@ def measure(settings: Settings) -> Measured:
         ode, sde = (clouds.alike(shown, gamma) for gamma in (0.0, settings.gammas[-1]))
     pictured = {"data": ode["data"], "exact": ode["exact"], "ode": ode["learned"], "sde": sde["learned"]}
     floor = np.array([assignment_distance(*pair) for pair in zip(clouds.data, clouds.other, strict=True)])
-    return Measured(settings, errors, floor, {k: v.reshape(-1, 2) for k, v in pictured.items()}, shown)
+    return ErrorMeasurements(
+        settings, errors, floor, {k: v.reshape(-1, 2) for k, v in pictured.items()}, shown
+    )
 
 
 class Clouds:
-    """The points of the experiment, as [groups, n, 2]; the network is trained at the start."""
+    """The clouds of the experiment, [groups, n, 2]; the constructor trains the network."""
 
     def __init__(self, settings: Settings, generator: torch.Generator) -> None:
         self.circles, self.groups, self.block = settings.circles, settings.groups, settings.block
-        self.walk, self.apart = (Sampler(seeds) for seeds in seeds_of(settings))
+        self.large, self.small = (HeunSampler(seeds) for seeds in seeds_of(settings))
         self.network = fit(self.circles.sample(settings.points, generator), settings)
         count = self.groups * self.block
         self.data, self.other = (self._split(self.circles.sample(count, generator).numpy()) for _ in range(2))
@@ -107,18 +109,18 @@ class Clouds:
         """Large clouds of the same latents and noises."""
         flow = ExactFlow(self.circles)
         return {
-            "learned": self._split(self.walk(self.network, steps, gamma)),
-            "exact": self._split(self.walk(self.circles, steps, gamma)),
-            "data": self._split(self.walk(self.circles, steps, gamma, flow)),
+            "learned": self._split(self.large(self.network, steps, gamma)),
+            "exact": self._split(self.large(self.circles, steps, gamma)),
+            "data": self._split(self.large(self.circles, steps, gamma, flow)),
         }
 
     def separate(self, learned: np.ndarray, steps: int, gamma: float) -> dict[str, np.ndarray]:
-        """Small clouds, independent of each other; ``learned``: the network's large one, cut down."""
-        exact = self._split(self.apart(self.circles, steps, gamma))
+        """Small clouds, independent of each other; ``learned``: part of the network's large one."""
+        exact = self._split(self.small(self.circles, steps, gamma))
         return {"learned": learned[:, : self.block], "exact": exact, "data": self.data}
 
     def _split(self, cloud: np.ndarray) -> np.ndarray:
-        """[n, 2] -> [groups, n // groups, 2]; what is left over is left out."""
+        """[n, 2] -> [groups, n // groups, 2]; the remainder is dropped."""
         return cloud[: len(cloud) // self.groups * self.groups].reshape(self.groups, -1, 2)
 
 
@@ -160,15 +162,15 @@ def fit(data: Tensor, settings: Settings) -> nn.Module:
 
         count, ema = settings.iterations, max(0.0, 1 - 20 / settings.iterations)
         with track(count, "analyse: train", "iterations") as advance:
-            walk = descend(model, [optimiser], loss, iterations=count, warm_up=count // 20, ema=ema)
-            average = next(walk)  # the same module all the time
+            training = descend(model, [optimiser], loss, iterations=count, warm_up=count // 20, ema=ema)
+            average = next(training)  # the same module at every iteration
             advance()
-            for _ in walk:
+            for _ in training:
                 advance()
     return average.eval()
 
 
-class Sampler:
+class HeunSampler:
     """Heun's method with constant gamma on EDM's grid (polynomial, rho 7, sigma 80 to 0.002).
 
     Noise is injected before every step but the first, whose state is nothing but fresh noise. Point k

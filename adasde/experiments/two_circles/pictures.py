@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adasde.experiments.two_circles.experiment import MEASURES, Measured
+from adasde.experiments.two_circles.experiment import MEASURES, ErrorMeasurements
 from adasde.experiments.two_circles.results import Analysis
 from adasde.report.plots import ACCENT, FEATURES, FLOOR, PALETTE, new_figure, plain, plain_numbers
 
@@ -70,13 +70,13 @@ def _differences(axes: Axes, found: Analysis, measure: str, kind: str) -> None:
     plain(axes)
 
 
-def colours(measured: Measured) -> dict[float, str]:
+def colours(measured: ErrorMeasurements) -> dict[float, str]:
     """gamma -> colour: dark for the ODE, the accent for the largest."""
     *middle, last = measured.settings.gammas[1:]
     return {0.0: FEATURES, **{g: PALETTE[i % len(PALETTE)] for i, g in enumerate(middle)}, last: ACCENT}
 
 
-def clouds_figure(measured: Measured) -> Figure:
+def clouds_figure(measured: ErrorMeasurements) -> Figure:
     """Data, the exact denoiser's samples and the network's, side by side."""
     most = measured.settings.gammas[-1]
     titles = {

@@ -1,4 +1,4 @@
-"""What was measured as one JSON document: every error with its bands, the differences, the verdicts."""
+"""The results as one JSON document: every error with its bands, the differences, the verdicts."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from adasde.experiments.two_circles.distances import Estimate, estimate
-from adasde.experiments.two_circles.experiment import Key, Measured
-from adasde.experiments.two_circles.verdicts import Cells, Verdict, judge
+from adasde.experiments.two_circles.experiment import ErrorMeasurements, Key
+from adasde.experiments.two_circles.verdicts import Cells, Verdict, verdicts
 
 METHOD = {
     "total": "W1(samples of the network, data)",
     "gradient": "W1(samples of the network, samples of the exact denoiser)",
     "discretisation": "W1(samples of the exact denoiser, data)",
     "plane": "exact W1 in 2-D by SciPy's linear_sum_assignment, on one block a group, of independent clouds",
-    "radius": "exact W1 of the distance from the origin, on whole groups, of clouds from the same latents "
+    "radius": "exact W1 of the distance from the origin, on complete groups, of clouds from the same latents "
     "and noises, the data's by the exact flow; a lower bound of W1 in 2-D",
     "mean, low, high": "over the groups; 95 % interval of Student's t",
     "difference": "error minus that of gamma = 0 on the same points; the intervals of one kind and measure "
@@ -31,33 +31,33 @@ class Analysis:
     """All estimates of a run.
 
     Attributes:
-        measured: what they were made from.
+        measured: the samples behind the estimates.
         errors: (measure, kind) -> steps -> gamma -> the error.
         differences: the same for gamma > 0, minus gamma = 0; simultaneous intervals.
-        floor: in the plane, what new data would have.
+        floor: the distance of new data, in the plane.
         verdicts: of every statement in every measure.
     """
 
-    measured: Measured
+    measured: ErrorMeasurements
     errors: dict[Key, Cells]
     differences: dict[Key, Cells]
     floor: Estimate
     verdicts: list[Verdict]
 
 
-def analysis(measured: Measured) -> Analysis:
-    """Estimate and judge."""
+def analysis(measured: ErrorMeasurements) -> Analysis:
+    """Estimates and verdicts."""
     settings = measured.settings
     comparisons = (len(settings.gammas) - 1) * len(settings.steps)
     errors, differences = {}, {}
     for key, values in measured.errors.items():
         errors[key] = cells(measured, values, 0.95, skip=0)
         differences[key] = cells(measured, values - values[:1], 1 - 0.05 / comparisons, skip=1)
-    return Analysis(measured, errors, differences, estimate(measured.floor), judge(differences))
+    return Analysis(measured, errors, differences, estimate(measured.floor), verdicts(differences))
 
 
-def cells(measured: Measured, values: np.ndarray, confidence: float, *, skip: int) -> Cells:
-    """Estimates of ``values`` [gammas, steps, groups] by steps and gamma, but the first ``skip`` gammas."""
+def cells(measured: ErrorMeasurements, values: np.ndarray, confidence: float, *, skip: int) -> Cells:
+    """Estimates by steps and gamma of ``values`` [gammas, steps, groups], from gamma number ``skip`` on."""
     gammas, steps = measured.settings.gammas, measured.settings.steps
     return {
         n: {gammas[i]: estimate(values[i, j], confidence) for i in range(skip, len(gammas))}

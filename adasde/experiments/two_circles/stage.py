@@ -1,4 +1,4 @@
-"""The analysis as a stage: settings in; analysis.json, pictures and a page out."""
+"""The analysis as a stage: writes analysis.json, pictures and a page."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from adasde.experiments.two_circles.experiment import PAIRS, measure
-from adasde.experiments.two_circles.page import page
+from adasde.experiments.two_circles.page import analysis_page
 from adasde.experiments.two_circles.pictures import TITLES, clouds_figure, error_figure
 from adasde.experiments.two_circles.results import analysis, document
 from adasde.experiments.two_circles.settings import Settings
+from adasde.report.page import Section
 from adasde.report.plots import save_figure
 from adasde.utils.atomic_io import atomic, write_json, write_text
 
 CAPTION = (
-    "Bands: 95 % over the groups (above); simultaneous 95 % of the paired differences (below). Dotted: "
-    "what as many points of new data would have."
+    "Bands: 95 % over the groups (above); simultaneous 95 % of the paired differences (below). Dotted: the "
+    "value for as many points of new data."
 )
 HEADINGS = {
     "total": "Total error: the network's samples against data",
@@ -26,11 +27,11 @@ HEADINGS = {
 
 
 def analyse(settings: Settings, *, out: Path) -> dict[str, Any]:
-    """Write ``out``/{analysis.json, index.html, *.png}; returns where they are and the verdicts in words.
+    """Write ``out``/{analysis.json, index.html, *.png}; returns their paths and the verdicts in words.
 
     Raises:
         DataError: ``out`` cannot be written.
-        ModuleNotFoundError: SciPy or Matplotlib is missing; like the former, before anything is computed.
+        ModuleNotFoundError: SciPy or Matplotlib is missing. Both are raised before anything is computed.
     """
     for needed in ("scipy.optimize", "matplotlib.figure"):
         import_module(needed)
@@ -38,13 +39,15 @@ def analyse(settings: Settings, *, out: Path) -> dict[str, Any]:
         probe.touch()
     (out / ".probe").unlink()
     found = analysis(measure(settings))
-    pictures = [(HEADINGS[kind], CAPTION, out / f"{kind}.png", error_figure(found, kind)) for kind in PAIRS]
+    pictures = []
+    for kind in PAIRS:
+        save_figure(error_figure(found, kind), out / f"{kind}.png")
+        pictures.append(Section(HEADINGS[kind], note=CAPTION, picture=out / f"{kind}.png"))
+    save_figure(clouds_figure(found.measured), out / "samples.png")
     heading = f"Samples after {found.measured.shown} steps"
-    pictures.append((heading, "", out / "samples.png", clouds_figure(found.measured)))
-    for _, _, path, figure in pictures:
-        save_figure(figure, path)
+    pictures.append(Section(heading, picture=out / "samples.png"))
     write_json(out / "analysis.json", document(found))
-    write_text(out / "index.html", page(found, [picture[:3] for picture in pictures]))
+    write_text(out / "index.html", analysis_page(found, pictures))
     verdicts = [
         {"statement": v.statement, "measure": TITLES[v.measure], "verdict": v.summary} for v in found.verdicts
     ]

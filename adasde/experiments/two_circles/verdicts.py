@@ -1,4 +1,4 @@
-"""Which of the paper's statements the numbers carry: pure functions of the measured differences."""
+"""Verdicts on the paper's statements: pure functions of the measured differences."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Cells = Mapping[int, Mapping[float, Estimate]]
 
 @dataclass(frozen=True)
 class Statement:
-    """A sentence about one kind of error: ``supported`` by differences that fall (or rise) with gamma.
+    """A sentence about one kind of error, ``supported`` by differences that fall (or rise) with gamma.
 
-    For FALLS one gamma > 0 is enough; for RISES every gamma > 0 must. ``steps``: the range it is about.
+    FALLS takes one gamma > 0, RISES every gamma > 0. ``steps``: the range that the sentence is about.
     """
 
     text: str
@@ -35,7 +35,7 @@ STATEMENTS = (
 
 
 @dataclass(frozen=True)
-class Finding:
+class StepFinding:
     """One number of steps: the outcome, and the gamma whose interval reaches lowest at its upper end."""
 
     steps: int
@@ -52,26 +52,26 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A statement, judged in one measure."""
+    """The outcome for a statement in one measure."""
 
     statement: str
     measure: str
     outcome: str
-    findings: tuple[Finding, ...]
+    findings: tuple[StepFinding, ...]
 
     @property
     def summary(self) -> str:
-        """The outcome in words, with the numbers of steps that it rests on."""
+        """The outcome in words, with the numbers of steps behind it."""
         if not self.findings:
-            return f"{self.outcome}: no number of steps that it is about was run"
+            return f"{self.outcome}: no number of steps in its range was run"
         by: dict[str, list[str]] = {}
         for finding in self.findings:
             by.setdefault(finding.outcome, []).append(str(finding.steps))
         return f"{self.outcome} (" + "; ".join(f"{k} at N = {', '.join(v)}" for k, v in by.items()) + ")"
 
 
-def judge(differences: Mapping[tuple[str, str], Cells]) -> list[Verdict]:
-    """Every statement in every measure; ``differences`` of (measure, kind), intervals as in ``trend``."""
+def verdicts(differences: Mapping[tuple[str, str], Cells]) -> list[Verdict]:
+    """A verdict on every statement in every measure; ``differences`` by (measure, kind), see ``trend``."""
     measures = dict.fromkeys(measure for measure, _ in differences)
     return [
         verdict(statement, measure, differences[measure, statement.kind])
@@ -81,7 +81,7 @@ def judge(differences: Mapping[tuple[str, str], Cells]) -> list[Verdict]:
 
 
 def verdict(statement: Statement, measure: str, cells: Cells) -> Verdict:
-    """Evaluator one statement: see ``trend`` for one number of steps and ``overall`` for all of them."""
+    """The verdict on one statement: ``trend`` decides at one number of steps, ``overall`` for all of them."""
     low, high = statement.steps or (1, max(cells, default=1))
     findings = []
     for steps, by_gamma in cells.items():
@@ -89,14 +89,14 @@ def verdict(statement: Statement, measure: str, cells: Cells) -> Verdict:
             seen = trend(by_gamma)
             outcome = UNCLEAR if seen == UNCLEAR else HOLDS if seen == statement.supported else FAILS
             gamma = min(by_gamma, key=lambda gamma: by_gamma[gamma].high)
-            findings.append(Finding(steps, outcome, gamma, by_gamma[gamma]))
+            findings.append(StepFinding(steps, outcome, gamma, by_gamma[gamma]))
     return Verdict(statement.text, measure, overall([f.outcome for f in findings]), tuple(findings))
 
 
 def trend(by_gamma: Mapping[float, Estimate]) -> str:
     """FALLS if some interval lies below 0, RISES if all lie above 0, else UNCLEAR.
 
-    The intervals must hold simultaneously; else some gamma out of many falls by chance.
+    The intervals must hold simultaneously; otherwise one gamma out of many falls by chance.
     """
     if any(difference.high < 0 for difference in by_gamma.values()):
         return FALLS
@@ -104,7 +104,7 @@ def trend(by_gamma: Mapping[float, Estimate]) -> str:
 
 
 def overall(outcomes: list[str]) -> str:
-    """Of all numbers of steps: one that fails refutes the statement, unless it holds at others."""
+    """Outcome for all numbers of steps: a failure refutes the statement unless it holds elsewhere."""
     if HOLDS in outcomes:
         return HOLDS if set(outcomes) == {HOLDS} else PARTLY
     return FAILS if FAILS in outcomes else UNCLEAR

@@ -53,7 +53,7 @@ def test_tables_are_best_first() -> None:
     assert "adasde promote digits --nfe 5 --candidate 4" in text
     assert "- failed: d" in text
     assert "3 of 4 trials done, 1 failed" in text
-    assert one.table().row_count == 4
+    assert len(one.table().rows) == 4
     assert one.to_json()["best"]["5"] == {"trial": "b", "run_id": "run of b", "version": "4"}
     message = str(SweepError(one))
     assert message.startswith("1 of 4 trials failed: d. The others are done and kept")
