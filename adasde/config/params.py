@@ -18,7 +18,7 @@ from adasde.errors import CheckpointError, ParamsError, SolverError
 from adasde.utils.yaml_schema import PerNfe, Positive, PositiveInt, Section, Weight, explain, read_yaml
 
 if TYPE_CHECKING:
-    from adasde.distillation.distill import DistillSettings
+    from adasde.distillation.config import DistillSettings
 
 STUDENT = "AdaSDE"
 """The label of the distilled sampler's row."""
@@ -125,7 +125,7 @@ class DistillParams(PerNfe):
 
     def settings(self) -> DistillSettings:
         """The same numbers for ``adasde.distillation.distill``."""
-        from adasde.distillation.distill import DistillSettings
+        from adasde.distillation.config import DistillSettings
 
         try:
             return DistillSettings(**self.model_dump(exclude={"per_nfe", "start"}))

@@ -137,7 +137,8 @@ def start_table(
 def checked_table(table: Student, iteration: int) -> Coefficients:
     """The table of now, or a DivergenceError where its parameters have left all bounds."""
     try:
-        return table()
+        current: Coefficients = table()
+        return current
     except CoefficientsError as error:
         raise DivergenceError(f"distillation diverged at iteration {iteration}: {error} {ADVICE}") from error
 

@@ -136,7 +136,7 @@ def known_features(batch: Batch, features: Features) -> Tensor:
 @torch.no_grad()
 def in_parts(features: Features, states: Tensor, *, size: int = 256) -> Tensor:
     """Features [n, F] of ``states`` [n, *shape], ``size`` computed together."""
-    return torch.cat([features(part) for part in states.split(size)])
+    return torch.cat([features(part) for part in torch.split(states, size)])
 
 
 def flat(states: Tensor) -> Tensor:

@@ -146,7 +146,7 @@ def pieces_of(batch: Batch, size: int) -> list[MicroBatch]:
 def _set_gradients(table: Student, flat: Tensor) -> None:
     parameters = list(table.parameters())
     sizes = [parameter.numel() for parameter in parameters]
-    for parameter, gradient in zip(parameters, flat.split(sizes), strict=True):
+    for parameter, gradient in zip(parameters, torch.split(flat, sizes), strict=True):
         parameter.grad = gradient.reshape(parameter.shape)
 
 

@@ -87,4 +87,5 @@ class ScoreError:
         amplitudes = torch.randn(self.waves, flat.shape[1], **size) * (2 / self.waves) ** 0.5
         where = torch.cat([flat / scale, (sigma.log() / 4).expand(len(flat), 1)], dim=1)
         wave = (where @ frequencies.to(x) + phases.to(x)).cos() @ amplitudes.to(x)
-        return self.denoise(x, sigma) + self.level * sigma * self.data_std / scale * wave.reshape(x.shape)
+        error: Tensor = self.level * sigma * self.data_std / scale * wave.reshape(x.shape)
+        return self.denoise(x, sigma) + error

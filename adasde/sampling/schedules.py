@@ -23,8 +23,8 @@ EPSILON_TIME = 1e-3
 
 def polynomial(u: Tensor, sigma_min: float, sigma_max: float, rho: float) -> Tensor:
     """Uniform in sigma^(1/rho); EDM's grid at rho = 7 (Karras et al., 2206.00364, eq. 5)."""
-    top, bottom = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-    return (top + u * (bottom - top)) ** rho
+    top, bottom = math.pow(sigma_max, 1 / rho), math.pow(sigma_min, 1 / rho)
+    return (top + u * (bottom - top)).pow(rho)
 
 
 def logsnr(u: Tensor, sigma_min: float, sigma_max: float, rho: float) -> Tensor:

@@ -99,8 +99,10 @@ def plus(x: Tensor, factors: Tensor, terms: Sequence[Tensor]) -> Tensor:
     ``x`` and at most J ``terms`` are [B, *shape]; ``factors`` [J] are float64 on the CPU, and those beyond
     the last term are not read. First derivatives only; ``torch.func`` and second ones are refused by torch.
     """
-    graph = torch.is_grad_enabled()
-    return _Plus.apply(x, factors, *terms) if graph else _plus(x, factors, terms)
+    if not torch.is_grad_enabled():
+        return _plus(x, factors, terms)
+    out: Tensor = _Plus.apply(x, factors, *terms)  # type: ignore[no-untyped-call]
+    return out
 
 
 def _plus(x: Tensor, factors: Tensor, terms: Sequence[Tensor]) -> Tensor:
@@ -127,6 +129,14 @@ class _Plus(torch.autograd.Function):
             of_factors = torch.cat([sums, factors.new_zeros(len(factors) - len(terms))])
         asked = zip(factors.tolist(), ctx.needs_input_grad[2:], strict=False)
         return gradient, of_factors, *(factor * gradient if needed else None for factor, needed in asked)
+
+
+def weighted_sum(weights: Iterable[float | Tensor], terms: Iterable[Tensor]) -> Tensor:
+    """``sum_j weights[j] terms[j]``, of equally many (at least one) weights and terms."""
+    first, *others = (weight * term for weight, term in zip(weights, terms, strict=True))
+    for term in others:
+        first = first + term
+    return first
 
 
 def check_order(name: str, order: int, highest: int) -> None:

@@ -168,7 +168,7 @@ class Scaled:
 
     def __init__(self, denoise: Denoiser, direction_scale: Tensor, time_scale: Tensor) -> None:
         self.denoise = denoise
-        self.scales = iter(zip(direction_scale, time_scale, strict=True))
+        self.scales = iter(zip(direction_scale.unbind(), time_scale.unbind(), strict=True))
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         scale, time = next(self.scales)

@@ -9,7 +9,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from adasde.sampling.solvers.base import History, Interval, check_choice, check_order, newest, remember
+from adasde.sampling.solvers.base import (
+    History,
+    Interval,
+    check_choice,
+    check_order,
+    newest,
+    remember,
+    weighted_sum,
+)
 from adasde.sampling.solvers.quadrature import VARIABLES, adams_weights, divided_differences
 from adasde.types import Denoiser
 
@@ -115,8 +123,7 @@ class IPNDM:
         t, s = interval.start, interval.end
         history = remember(denoise, x, t, history, self.order)
         weights = ADAMS_BASHFORTH[len(history)]
-        combined = sum(weight * node.direction for weight, node in zip(weights, history, strict=True))
-        return x + (s - t) * combined, history
+        return x + (s - t) * weighted_sum(weights, [node.direction for node in history]), history
 
 
 @dataclass(frozen=True)
@@ -161,4 +168,4 @@ class AdamsBashforth:
             variable=VARIABLES[self.variable],
             density=lambda sigma: sigma,  # d sigma = sigma d log sigma
         )
-        return x + sum(w * node.direction for w, node in zip(weights, history, strict=True)), history
+        return x + weighted_sum(weights, [node.direction for node in history]), history

@@ -20,7 +20,7 @@ from adasde.sampling.solvers.unipc import UniPC
 class Entry:
     """One line of the registry: how to make the solver, with the options that its name implies."""
 
-    make: type
+    make: type[Any]
     preset: dict[str, Any]
 
 
@@ -57,7 +57,8 @@ def make_solver(name: str, options: dict[str, Any] | None = None) -> Solver:
     for option in options or {}:
         if option not in allowed:
             raise SolverError(f"solver {name!r}: " + unknown("option", option, allowed))
-    return entry.make(**entry.preset, **(options or {}))
+    solver: Solver = entry.make(**entry.preset, **(options or {}))
+    return solver
 
 
 def noiseless(name: str) -> Solver:

@@ -16,7 +16,16 @@ import torch
 from torch import Tensor
 
 from adasde.errors import SolverError
-from adasde.sampling.solvers.base import History, Interval, Node, check_range, inject, newest, remember
+from adasde.sampling.solvers.base import (
+    History,
+    Interval,
+    Node,
+    check_range,
+    inject,
+    newest,
+    remember,
+    weighted_sum,
+)
 from adasde.sampling.solvers.multistep import exponential_sum
 from adasde.sampling.solvers.quadrature import adams_weights, lagrange
 from adasde.sampling.solvers.singlestep import Heun
@@ -218,7 +227,7 @@ class SA:
         t, eta = base.sigma, self.squared_tau(base.sigma)
         sigmas = [node.sigma for node in nodes]
         weights = self.weights(sigmas, t, s, 1 + eta)
-        drift = sum(weight * node.output for weight, node in zip(weights, nodes, strict=True))
+        drift = weighted_sum(weights, [node.output for node in nodes])
         return kept(base.state, t, s, eta, base.noise) + drift
 
     def weights(self, sigmas: Sequence[Tensor], t: Tensor, s: Tensor, k: float) -> list[Tensor]:

@@ -10,7 +10,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from adasde.sampling.solvers.base import History, Interval, Node, check_choice, check_order, newest
+from adasde.sampling.solvers.base import (
+    History,
+    Interval,
+    Node,
+    check_choice,
+    check_order,
+    newest,
+    weighted_sum,
+)
 from adasde.types import Denoiser
 
 
@@ -70,8 +78,8 @@ def unified(base: Node, others: Sequence[Node], s: Tensor, variant: str) -> Tens
         return x
     r = torch.stack([(node.sigma / t).log() / z for node in others])
     scale = z if variant == "bh1" else decay
-    slopes = [(node.output - base.output) / r_m for node, r_m in zip(others, r, strict=True)]
-    return x - scale * sum(a * slope for a, slope in zip(matching(r, z, scale), slopes, strict=True))
+    slopes = [(node.output - base.output) / r_m for node, r_m in zip(others, r.unbind(), strict=True)]
+    return x - scale * weighted_sum(matching(r, z, scale).unbind(), slopes)
 
 
 def matching(r: Tensor, z: Tensor, scale: Tensor) -> Tensor:
@@ -87,4 +95,5 @@ def matching(r: Tensor, z: Tensor, scale: Tensor) -> Tensor:
         right.append(math.factorial(k) * psi / scale)
         psi = psi / z - 1 / math.factorial(k + 1)
     rows = torch.stack([r**k for k in range(len(r))])
-    return torch.linalg.solve(rows, torch.stack(right))
+    solution: Tensor = torch.linalg.solve(rows, torch.stack(right))
+    return solution
