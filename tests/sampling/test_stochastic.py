@@ -138,9 +138,9 @@ def test_strong_order(solver: Solver) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("edm", {"churn": -1.0}, "edm needs churn to be a number 0 or more, got churn=-1.0"),
+        ("edm", {"churn": -1.0}, "churn to be a number 0 or more, got churn=-1.0"),
         ("edm", {"noise_scale": math.inf}, "noise_scale to be a number 0 or more, got noise_scale=inf"),
-        ("edm", {"low": 2.0, "high": 1.0}, "edm needs 0 <= low < high, got low=2.0, high=1.0"),
+        ("edm", {"low": 2.0, "high": 1.0}, "needs 0 <= low < high, got low=2.0, high=1.0"),
         ("ancestral", {"eta": 1.5}, "eta to be a number from 0 to 1, got eta=1.5"),
         ("ancestral", {"eta": "1"}, "got eta='1'"),
         ("dpmpp-sde", {"eta": math.nan}, "eta to be a number 0 or more, got eta=nan"),

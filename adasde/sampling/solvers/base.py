@@ -1,12 +1,13 @@
-"""What all solvers share: one step's view of the walk, its memory, and the pieces of their formulas."""
+"""The base class of solvers, what a step sees and remembers, and the terms that their formulas share."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ class Node:
 
     @cached_property
     def direction(self) -> Tensor:
-        """dx/dsigma of the probability-flow ODE at the node; computed once, remembered for later steps."""
+        """dx/dsigma of the probability-flow ODE at the node [B, *shape]; computed once."""
         return (self.state - self.output) / self.sigma
 
 
@@ -38,9 +39,10 @@ History = tuple[Node, ...]
 
 @dataclass(frozen=True)
 class Interval:
-    """What one step may know: from ``start`` to ``end``, ``remaining`` steps after this one.
+    """A step's noise levels, from ``start`` down to ``end``, and its place in the trajectory.
 
-    ``noise(like)`` draws the step's standard normal noise; every call within one step gives the same.
+    ``remaining``: steps after this one. ``noise(like)``: the step's standard normal noise; every call within
+    one step gives the same.
     """
 
     index: int
@@ -51,29 +53,86 @@ class Interval:
 
     @property
     def total(self) -> int:
-        """Number of steps of the whole walk."""
+        """Number of steps of the trajectory."""
         return self.index + 1 + self.remaining
 
 
-class Solver(Protocol):
-    """One step of a sampler.
+Step = tuple[Tensor, History]
+"""What a step returns: the state at its end, and the history for the next step."""
 
-    ``evaluations``: denoiser calls of a step; ``convergence``: the global order on a smooth grid from a
-    cold start (without noise, where noise can be turned off); ``stochastic``: steps draw noise. The class
-    may carry ``quiet``, the options that turn its noise off, and ``scale_free``, False where data and noise
-    levels cannot be scaled together.
+
+def number(default: float, low: float, high: float = math.inf, *, integer: bool = False) -> Any:
+    """An option of a solver: a finite number in [low, high]."""
+    return field(default=default, metadata={"low": low, "high": high, "integer": integer})
+
+
+def choice(default: str, among: Iterable[str]) -> Any:
+    """An option of a solver: one of the words ``among``."""
+    return field(default=default, metadata={"among": tuple(among)})
+
+
+@dataclass(frozen=True)
+class Solver(ABC):
+    """One step of a sampler; subclasses are frozen dataclasses whose fields are the solver's options.
+
+    Attributes:
+        noise_option: the option that scales the noise; at 0 the solver is deterministic. None: no noise.
+
+    Raises:
+        SolverError: an option is out of range.
     """
 
-    @property
-    def evaluations(self) -> int: ...
-    @property
-    def convergence(self) -> int: ...
-    @property
-    def stochastic(self) -> bool: ...
+    noise_option: ClassVar[str | None] = None
 
-    def step(
-        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
-    ) -> tuple[Tensor, History]: ...
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            check(type(self).__name__, option.name, getattr(self, option.name), **option.metadata)
+
+    @property
+    def evaluations(self) -> int:
+        """Denoiser calls of a step."""
+        return 1
+
+    @property
+    def convergence(self) -> int:
+        """Global order on a smooth grid from a cold start, without noise: 2 at most after an Euler step."""
+        return min(getattr(self, "order", 2), 2)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether steps draw noise."""
+        return self.noise_option is not None and getattr(self, self.noise_option) > 0
+
+    @property
+    def scale_free(self) -> bool:
+        """Whether the solver commutes with scaling data and noise levels together."""
+        return True
+
+    @abstractmethod
+    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
+        """Step from the state ``x`` [B, *shape] at ``interval.start`` to ``interval.end``."""
+
+
+def check(
+    solver: str,
+    option: str,
+    value: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    integer: bool | None = None,
+    among: Sequence[str] = (),
+) -> None:
+    """Raise SolverError for an option that is not in [low, high], not an integer, or not ``among`` words."""
+    if among and value not in among:
+        raise SolverError(f"{solver}: " + unknown(option, str(value), among))
+    if integer is None:
+        return
+    finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not finite or not low <= value <= high or (integer and value != int(value)):
+        kind = "a whole number" if integer else "a number"
+        allowed = f"{low} or more" if high == math.inf else f"from {low} to {high}"
+        raise SolverError(f"{solver} needs {option} to be {kind} {allowed}, got {option}={value!r}.")
 
 
 def direction(denoise: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
@@ -87,7 +146,7 @@ def between(t: Tensor, s: Tensor, r: float | Tensor) -> Tensor:
 
 
 def inject(x: Tensor, t: Tensor, gamma: Tensor, noise: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Raise the noise level from t to (1 + gamma) t; at gamma = 0 nothing is drawn and nothing changes."""
+    """State and noise level (x̂, t̂) after noise: t̂ = (1 + γ) t, x̂ = x + sqrt(t̂² − t²) ε; (x, t) at γ = 0."""
     if not float(gamma.detach()) > 0:
         return x, t
     return x + t * (gamma * (2 + gamma)).sqrt() * noise(x), (1 + gamma) * t
@@ -139,31 +198,8 @@ def weighted_sum(weights: Iterable[float | Tensor], terms: Iterable[Tensor]) -> 
     return first
 
 
-def check_order(name: str, order: int, highest: int) -> None:
-    """Refuse an order that a multistep solver does not have (SolverError)."""
-    if order not in range(1, highest + 1):
-        raise SolverError(f"{name} has orders 1 to {highest}, got order={order!r}.")
-
-
-def check_range(
-    name: str, option: str, value: float, low: float, high: float = math.inf, *, whole: bool = False
-) -> None:
-    """Refuse a number that is not finite, not in [low, high], or not whole where it must be (SolverError)."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not low <= value <= high or (whole and value != int(value)):
-        kind = "a whole number" if whole else "a number"
-        allowed = f"{low} or more" if high == math.inf else f"from {low} to {high}"
-        raise SolverError(f"{name} needs {option} to be {kind} {allowed}, got {option}={value!r}.")
-
-
-def check_choice(name: str, option: str, value: str, allowed: Iterable[str]) -> None:
-    """Refuse a word that the option does not know (SolverError)."""
-    if value not in allowed:
-        raise SolverError(f"{name}: " + unknown(option, str(value), allowed))
-
-
 def newest(history: History, order: int, remaining: int, lower_order_final: bool) -> History:
-    """The ``order`` newest nodes; with ``lower_order_final`` no more than steps are left, this one too.
+    """The ``order`` newest nodes; with ``lower_order_final`` at most one for every step that is left.
 
     ``remaining``: steps after the one that uses the nodes.
     """
@@ -171,5 +207,5 @@ def newest(history: History, order: int, remaining: int, lower_order_final: bool
 
 
 def remember(denoise: Denoiser, x: Tensor, sigma: Tensor, history: History, keep: int) -> History:
-    """Evaluate at (x, sigma) and put the node in front of ``history``; the ``keep`` newest stay."""
+    """``history`` with a new evaluation at (x, sigma) in front, cut to the ``keep`` newest nodes."""
     return (Node(sigma, x, denoise(x, sigma)), *history)[:keep]

@@ -1,11 +1,10 @@
-"""UniPC: multistep, of the probability-flow ODE; the next evaluation corrects every state."""
+"""UniPC: a multistep predictor-corrector of the probability-flow ODE."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,16 +13,21 @@ from adasde.sampling.solvers.base import (
     History,
     Interval,
     Node,
-    check_choice,
-    check_order,
+    Solver,
+    Step,
+    choice,
     newest,
+    number,
     weighted_sum,
 )
+from adasde.sampling.solvers.registry import register
 from adasde.types import Denoiser
 
 
+@register("unipc-3", order=3)
+@register("unipc")
 @dataclass(frozen=True)
-class UniPC:
+class UniPC(Solver):
     """UniPC with data prediction (Zhao et al., 2302.04867, algorithms 1 and 2 in their multistep form).
 
     The evaluation at the predicted state of a node first corrects that state (UniC) and then predicts the
@@ -36,25 +40,16 @@ class UniPC:
         variant: B(h) of the paper, ``bh1``: h, ``bh2``: e^h - 1.
     """
 
-    order: int = 2
-    variant: str = "bh2"
+    order: int = number(2, 1, 3, integer=True)
+    variant: str = choice("bh2", ("bh1", "bh2"))
     lower_order_final: bool = True
-
-    evaluations: ClassVar[int] = 1
-    stochastic: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_order("unipc", self.order, 3)
-        check_choice("unipc", "variant", self.variant, ("bh1", "bh2"))
 
     @property
     def convergence(self) -> int:
         """2 where the last step is an Euler step; else one more than the predictor's, at most 3."""
         return 2 if self.lower_order_final else min(self.order + 1, 3)
 
-    def step(
-        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
-    ) -> tuple[Tensor, History]:
+    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
         here = Node(interval.start, x, denoise(x, interval.start))
         if history:
             base, *older = newest(history, self.order, interval.remaining + 1, self.lower_order_final)
