@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adasde.distillation.losses import Batch, Features, in_parts
+from adasde.distillation.losses import Batch, Features, features_in_chunks
 from adasde.errors import DataError
 from adasde.utils.atomic_io import sha256_json
 from adasde.utils.manifest import Manifest
@@ -25,7 +25,7 @@ def shards(seeds: range, size: int) -> dict[str, range]:
 
 
 def fingerprints(plan: dict[str, range], made_from: dict[str, Any]) -> dict[str, str]:
-    """File name -> hash of its seeds and of the JSON value ``made_from``: all that the states depend on."""
+    """File name -> hash of everything its states depend on: its seeds and the JSON value ``made_from``."""
     return {name: sha256_json([made_from, seeds.start, seeds.stop]) for name, seeds in plan.items()}
 
 
@@ -37,28 +37,28 @@ def write_trajectories(
     states: Callable[[Sequence[range]], Iterator[tuple[range, Tensor]]],
     reused: Callable[[int], None],
 ) -> int:
-    """Make the shards of ``plan`` that are not there yet; returns how many were made.
+    """Write the missing shards of ``plan``; returns their number.
 
-    ``states(pieces)`` yields the seeds of every shard that is missing and their [N+1 or 2, B, *shape],
-    in any order; ``reused(count)`` is told of trajectories that were there.
+    ``states(missing)`` yields the seeds of every missing shard and their states [N+1 or 2, B, *shape], in any
+    order; ``reused(count)`` is called with the number of trajectories that exist already.
 
     Raises:
-        DataError: the folder cannot be written or holds somebody else's files.
+        DataError: the folder cannot be written or holds other files.
     """
     wanted = fingerprints(plan, made_from)
-    parts = Manifest.resume(folder, wanted, kind="trajectories", about=made_from)
-    missing = [name for name in plan if name not in parts.entries]
-    reused(sum(len(plan[name]) for name in parts.entries))
+    manifest = Manifest.resume(folder, wanted, kind="trajectories", about=made_from)
+    missing = [name for name in plan if name not in manifest.entries]
+    reused(sum(len(plan[name]) for name in manifest.entries))
     names = {plan[name]: name for name in missing}
     for seeds, computed in states([plan[name] for name in missing]):
         name = names[seeds]
         tensors = {"states": computed, "seeds": torch.tensor(seeds, dtype=torch.int64)}
-        parts.add(name, tensors, fingerprint=wanted[name], about={"seeds": [seeds.start, seeds.stop]})
+        manifest.add(name, tensors, fingerprint=wanted[name], about={"seeds": [seeds.start, seeds.stop]})
     return len(missing)
 
 
 class Trajectories:
-    """Shards that were checked when opened; at most two of them are in memory at a time."""
+    """Shards of trajectories, verified when opened; at most two of them are in memory at a time."""
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.folder = folder
@@ -66,7 +66,7 @@ class Trajectories:
 
     @classmethod
     def open(cls, folder: Path, plan: dict[str, range], *, made_from: dict[str, Any]) -> Trajectories:
-        """Check that the folder holds the whole shards of ``plan``, made from ``made_from``.
+        """Trajectories in ``folder``, which must hold all shards of ``plan``, made from ``made_from``.
 
         Raises:
             DataError: names the file that is missing, damaged, or made from other parameters.
@@ -109,10 +109,10 @@ class Trajectories:
                 seeds, states = self._load(name)
                 states = states.to(device)
                 if features and name not in kept:
-                    kept[name] = in_parts(features, states[-1])
+                    kept[name] = features_in_chunks(features, states[-1])
                 order = torch.randperm(len(seeds), generator=generator)
-                there = order.to(device)
-                yield seeds[order], states[:, there], kept[name][there] if features else seeds[order]
+                rows = order.to(device)
+                yield seeds[order], states[:, rows], kept[name][rows] if features else seeds[order]
 
     def _load(self, name: str) -> tuple[Tensor, Tensor]:
         tensors = load_tensors(self.folder / name)

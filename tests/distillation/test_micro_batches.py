@@ -12,9 +12,9 @@ from torch import Tensor
 
 import adasde
 from adasde.distillation.config import DistillSettings
-from adasde.distillation.distill import start_table
+from adasde.distillation.distill import initial_student
 from adasde.distillation.losses import Batch, Errors, Losses
-from adasde.distillation.micro_batches import MicroBatches, pieces_of
+from adasde.distillation.micro_batches import MicroBatches, micro_batches_of
 from adasde.distillation.student import Student
 from adasde.errors import ParamsError
 from adasde.sampling.coefficients import MULTISTEP
@@ -49,7 +49,7 @@ def bind(seeds: Any) -> Any:
 
 
 def table_of(settings: DistillSettings) -> Student:
-    return start_table(GRID, settings=settings, afs=True)
+    return initial_student(GRID, settings=settings, afs=True)
 
 
 def gradients(table: Student) -> Tensor:
@@ -92,7 +92,7 @@ def test_pieces_add_up(recipe: dict[str, Any], size: int) -> None:
 
 
 def test_pieces_are_all_of_the_batch_in_order() -> None:
-    pieces = pieces_of(batch(10), 4)
+    pieces = micro_batches_of(batch(10), 4)
     assert [list(piece.batch.seeds) for piece in pieces] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert sum(piece.share for piece in pieces) == pytest.approx(1)
 
