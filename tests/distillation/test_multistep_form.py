@@ -17,7 +17,7 @@ from adasde.distillation.distill import DistillSettings, initial_student
 from adasde.errors import CoefficientsError, ParamsError
 from adasde.sampling.coefficients import MULTISTEP
 from adasde.sampling.schedules import schedule
-from adasde.sampling.solvers.base import plus
+from adasde.sampling.solvers.formulas import plus
 
 
 @pytest.mark.parametrize("afs", [False, True])

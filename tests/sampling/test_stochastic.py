@@ -15,12 +15,12 @@ from adasde.errors import SolverError
 from adasde.sampling.analytic import Gaussian
 from adasde.sampling.schedules import schedule
 from adasde.sampling.solvers import (
-    EDM,
     SA,
     SOLVERS,
     Ancestral,
     DPMpp,
     DPMppSDE,
+    EDMSampler,
     Euler,
     Heun,
     Solver,
@@ -46,7 +46,7 @@ def test_every_one_can_be_quiet(name: str) -> None:
 @pytest.mark.parametrize(
     ("quiet", "parent"),
     [
-        (EDM(churn=0), Heun()),
+        (EDMSampler(churn=0), Heun()),
         (Ancestral(eta=0), Euler()),
         (DPMppSDE(eta=0), DPMpp(2)),
         (DPMppSDE(eta=0, lower_order_final=False), DPMpp(2, lower_order_final=False)),
@@ -56,7 +56,7 @@ def test_every_one_can_be_quiet(name: str) -> None:
         (SA(3, 4, tau=0), UniPC(3, "bh1")),
         (SA(3, 4, tau=0, lower_order_final=False), UniPC(3, "bh1", lower_order_final=False)),
         (SA(2, 2, low=0.01, high=0.02), SA(2, 2, tau=0)),
-        (EDM(low=0.01, high=0.02), Heun()),
+        (EDMSampler(low=0.01, high=0.02), Heun()),
     ],
     ids=str,
 )
@@ -90,7 +90,7 @@ def test_the_variance_of_a_gaussian_converges(name: str) -> None:
         (SA(1, 0), 1),
         (SA(), 2),
         (SA(3, 3), 2),
-        (EDM(churn=4.0), 2),
+        (EDMSampler(churn=4.0), 2),
     ],
     ids=str,
 )

@@ -8,34 +8,19 @@ a 0-dimensional tensor does not promote them. A new solver is one subclass of ``
 """
 
 # ruff: noqa: I001 - solvers are listed in the order of these imports
-from adasde.sampling.solvers.base import (
-    History,
-    Interval,
-    Node,
-    Solver,
-    Step,
-    choice,
-    direction,
-    inject,
-    number,
-)
-from adasde.sampling.solvers.registry import (
-    SOLVERS,
-    evaluations_of,
-    make_solver,
-    noiseless,
-    register,
-    steps_for_nfe,
-)
+from adasde.sampling.solvers.base import History, Interval, Node, Solver, Step, choice, number
+from adasde.sampling.solvers.formulas import direction, inject
+from adasde.sampling.solvers.registry import SOLVERS, evaluations_of, make_solver, noiseless, register
+from adasde.sampling.solvers.registry import steps_for_nfe
 from adasde.sampling.solvers.singlestep import DPM2, Euler, Heun
 from adasde.sampling.solvers.multistep import IPNDM, AdamsBashforth, DPMpp, adams_bashforth
 from adasde.sampling.solvers.unipc import UniPC
-from adasde.sampling.solvers.stochastic import EDM, SA, Ancestral, DPMppSDE
+from adasde.sampling.solvers.stochastic import SA, Ancestral, DPMppSDE, EDMSampler
 from adasde.sampling.solvers.learned import AdaSDE, Multistep, PlugIn, sampler_of
 
 __all__ = [
-    "DPM2", "EDM", "IPNDM", "SA", "SOLVERS", "AdaSDE", "AdamsBashforth", "Ancestral", "DPMpp", "DPMppSDE",
-    "Euler", "Heun", "History", "Interval", "Multistep", "Node", "PlugIn", "Solver", "Step", "UniPC",
-    "adams_bashforth", "choice", "direction", "evaluations_of", "inject", "make_solver", "noiseless",
-    "number", "register", "sampler_of", "steps_for_nfe",
+    "DPM2", "IPNDM", "SA", "SOLVERS", "AdaSDE", "AdamsBashforth", "Ancestral", "DPMpp", "DPMppSDE",
+    "EDMSampler", "Euler", "Heun", "History", "Interval", "Multistep", "Node", "PlugIn", "Solver",
+    "Step", "UniPC", "adams_bashforth", "choice", "direction", "evaluations_of", "inject",
+    "make_solver", "noiseless", "number", "register", "sampler_of", "steps_for_nfe",
 ]  # fmt: skip

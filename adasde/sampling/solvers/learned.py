@@ -9,17 +9,8 @@ from torch import Tensor
 
 from adasde.errors import SolverError
 from adasde.sampling.coefficients import MULTISTEP, OWN, Coefficients
-from adasde.sampling.solvers.base import (
-    History,
-    Interval,
-    Node,
-    Solver,
-    Step,
-    between,
-    direction,
-    inject,
-    plus,
-)
+from adasde.sampling.solvers.base import History, Interval, Node, Solver, Step
+from adasde.sampling.solvers.formulas import between, direction, inject, plus
 from adasde.sampling.solvers.registry import make_solver
 from adasde.types import Denoiser
 

@@ -8,17 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adasde.sampling.solvers.base import (
-    History,
-    Interval,
-    Solver,
-    Step,
-    choice,
-    newest,
-    number,
-    remember,
-    weighted_sum,
-)
+from adasde.sampling.solvers.base import History, Interval, Solver, Step, choice, newest, number, remember
+from adasde.sampling.solvers.formulas import weighted_sum
 from adasde.sampling.solvers.quadrature import VARIABLES, adams_weights, divided_differences
 from adasde.sampling.solvers.registry import register
 from adasde.types import Denoiser

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from adasde.errors import SolverError
-from adasde.sampling.solvers.base import History, Interval, Solver, Step, between, direction
+from adasde.sampling.solvers.base import History, Interval, Solver, Step
+from adasde.sampling.solvers.formulas import between, direction
 from adasde.sampling.solvers.registry import register
 from adasde.types import Denoiser
 

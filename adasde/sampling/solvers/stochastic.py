@@ -15,18 +15,8 @@ import torch
 from torch import Tensor
 
 from adasde.errors import SolverError
-from adasde.sampling.solvers.base import (
-    History,
-    Interval,
-    Node,
-    Solver,
-    Step,
-    inject,
-    newest,
-    number,
-    remember,
-    weighted_sum,
-)
+from adasde.sampling.solvers.base import History, Interval, Node, Solver, Step, newest, number, remember
+from adasde.sampling.solvers.formulas import inject, weighted_sum
 from adasde.sampling.solvers.multistep import exponential_sum
 from adasde.sampling.solvers.quadrature import adams_weights, lagrange
 from adasde.sampling.solvers.registry import register
@@ -62,7 +52,7 @@ class WindowedNoise(Solver):
 
 @register("edm")
 @dataclass(frozen=True)
-class EDM(WindowedNoise):
+class EDMSampler(WindowedNoise):
     """EDM's stochastic sampler: churn, then a Heun step (Karras et al., 2206.00364, algorithm 2).
 
     Where low <= t <= high, noise raises the level from t to (1 + gamma) t with gamma = churn / N, at most

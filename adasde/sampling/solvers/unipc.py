@@ -9,17 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from adasde.sampling.solvers.base import (
-    History,
-    Interval,
-    Node,
-    Solver,
-    Step,
-    choice,
-    newest,
-    number,
-    weighted_sum,
-)
+from adasde.sampling.solvers.base import History, Interval, Node, Solver, Step, choice, newest, number
+from adasde.sampling.solvers.formulas import weighted_sum
 from adasde.sampling.solvers.registry import register
 from adasde.types import Denoiser
 
