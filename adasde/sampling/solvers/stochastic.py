@@ -84,7 +84,7 @@ class EDMSampler(WindowedNoise):
 @register("ancestral")
 @dataclass(frozen=True)
 class Ancestral(Solver):
-    """Ancestral sampling: an Euler step below the next node, and noise up to it. DDPM at eta = 1.
+    """Ancestral sampling: an Euler step below the next node, then noise up to it. DDPM at eta = 1.
 
     sigma_up = eta s sqrt(1 - (s/t)^2), sigma_down^2 = s^2 - sigma_up^2 (Ho et al., 2006.11239; the eta of
     Song et al., 2010.02502, eq. 16). Euler's method (DDIM) at eta = 0. Weak and strong order 1 (measured
@@ -144,11 +144,11 @@ class SA(WindowedNoise):
     strong order 1 (measured 2.05 and 1.03).
 
     Attributes:
-        predictor_order: 1 to 4 evaluations behind a prediction.
-        corrector_order: 1 to 4 evaluations behind a correction, the new one among them; 0: none.
-        few_steps: two nodes take the authors' weights for few steps, in which the slope is integrated
-            without the exponential (as in DPM-Solver++(2M) and UniPC; the order is the same).
-        lower_order_final: the last steps go down in order.
+        predictor_order: evaluations that a prediction uses, 1 to 4.
+        corrector_order: evaluations that a correction uses, the new one included, 1 to 4; 0: no correction.
+        few_steps: with two nodes use the authors' weights for few steps, which integrate the slope without
+            the exponential (as in DPM-Solver++(2M) and UniPC; the order is the same).
+        lower_order_final: the order decreases in the last steps.
     """
 
     predictor_order: int = number(2, 1, 4, integer=True)
@@ -163,7 +163,7 @@ class SA(WindowedNoise):
 
     @property
     def convergence(self) -> int:
-        """2, unless neither predictor nor corrector has it: the last or the first steps are of order 1."""
+        """2, or 1 where predictor and corrector are of order 1."""
         return 1 if max(self.predictor_order, self.corrector_order) == 1 else 2
 
     def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
@@ -182,7 +182,7 @@ class SA(WindowedNoise):
         return self.tau**2 if self.noisy(sigma) else 0.0
 
     def update(self, base: Node, nodes: Sequence[Node], s: Tensor) -> Tensor:
-        """The state at s from that of ``base``, with the outputs of ``nodes``."""
+        """State at s from that of ``base``, with the outputs of ``nodes``."""
         t, eta = base.sigma, self.squared_tau(base.sigma)
         sigmas = [node.sigma for node in nodes]
         weights = self.weights(sigmas, t, s, 1 + eta)

@@ -51,7 +51,7 @@ class UniPC(Solver):
 
 
 def unified(base: Node, others: Sequence[Node], s: Tensor, variant: str) -> Tensor:
-    """The state at s from that of ``base``, with the outputs of ``base`` and of ``others``.
+    """State at s from that of ``base``, with the outputs of ``base`` and of ``others``.
 
     x_s = (s/t) x + (1 - e^-h) D_0 - B sum_m a_m (D_m - D_0) / r_m, r_m the place of node m in units of h.
     Predictor: the others are older; corrector: the last of them is the evaluation at s.
