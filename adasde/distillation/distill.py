@@ -16,10 +16,10 @@ from adasde.distillation.student import Student
 from adasde.distillation.teacher import Teacher
 from adasde.distillation.warm_start import check_start, fitted, origin
 from adasde.errors import CoefficientsError, DivergenceError
-from adasde.sampling.coefficients import MULTISTEP, OWN, Coefficients
+from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import latents
 from adasde.sampling.schedules import schedule as make_schedule
-from adasde.sampling.solvers import adams_bashforth, evaluations_of, steps_for_nfe
+from adasde.sampling.solvers import steps_for_nfe
 from adasde.types import Denoiser
 from adasde.utils.batching import in_chunks
 from adasde.utils.distributed import ALONE, Group
@@ -113,19 +113,7 @@ def initial_student(
         CoefficientsError: ``start`` has another form, budget or ends, other inner nodes where these have
             weight in the loss, or values outside the ranges of ``settings``.
     """
-    solver, multistep = settings.solver, settings.solver == MULTISTEP
-    student = Student(
-        sigmas if start is None else start.sigmas,
-        points=settings.points if solver == OWN else evaluations_of(solver),
-        solver=solver,
-        options=settings.solver_options,
-        learn_grid=settings.learn_grid,
-        afs=afs,
-        gamma_max=settings.gamma_max,
-        scale_dir=settings.scale_dir,
-        scale_time=settings.scale_time,
-        neutral=adams_bashforth(len(sigmas) - 1, settings.history) if multistep else None,
-    )
+    student = Student(sigmas if start is None else start.sigmas, settings, afs=afs)
     student.to_start()
     if start is not None:
         check_start(start, student, sigmas, inner=settings.inner_weight > 0)

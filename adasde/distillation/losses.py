@@ -64,7 +64,10 @@ class Errors(NamedTuple):
 
 @dataclass(frozen=True)
 class Losses:
-    """Loss terms with the weights of ``settings``; ``real`` [n, F]: features of real samples.
+    """Loss terms with the weights of ``settings``.
+
+    Teacher matching (2510.23285): mean squared error of states at the nodes, and of ``features`` of the last
+    states (weight α in the paper). Energy distance to ``real`` [n, F], features of real samples (ours).
 
     Raises:
         ParamsError: the energy distance has weight, and there are fewer than two real samples.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
+from adasde.distillation.config import DistillSettings
 from adasde.errors import CoefficientsError
 from adasde.sampling.coefficients import MULTISTEP, OWN, Coefficients
+from adasde.sampling.solvers import adams_bashforth, evaluations_of
 
 OUTER_MIDPOINT, INNER_MIDPOINT = 0.2, 0.45
 """Initial midpoint exponents r: of the first and last step, and of those between."""
@@ -32,31 +31,17 @@ class Student(nn.Module):
 
     Args:
         sigmas: [N+1] initial grid.
-        points: scaled evaluations of a step: K of AdaSDE's own step, all of a plug-in's.
-        afs, solver, options: as in ``Coefficients``.
-        gamma_max, scale_dir, scale_time, learn_grid: as in ``DistillSettings``.
-        neutral: [N, H] weights of the multistep form at zero; None in the others.
+        settings: form, learned grid and ranges of the coefficients.
+        afs: the first evaluation is the analytic first step.
     """
 
-    def __init__(
-        self,
-        sigmas: Tensor,
-        *,
-        points: int,
-        afs: bool,
-        gamma_max: float,
-        scale_dir: float,
-        scale_time: float,
-        solver: str = OWN,
-        options: Mapping[str, Any] | None = None,
-        learn_grid: bool = False,
-        neutral: Tensor | None = None,
-    ) -> None:
+    def __init__(self, sigmas: Tensor, settings: DistillSettings, *, afs: bool) -> None:
         super().__init__()
-        steps = len(sigmas) - 1
-        self.start, self.afs = sigmas.double(), afs
-        self.gamma_max, self.scale_dir, self.scale_time = gamma_max, scale_dir, scale_time
-        self.solver, self.options, self.neutral = solver, dict(options or {}), neutral
+        self.start, self.settings, self.afs = sigmas.double(), settings, afs
+        solver, steps = settings.solver, len(sigmas) - 1
+        points = settings.points if solver == OWN else evaluations_of(solver)
+        self.neutral = adams_bashforth(steps, settings.history) if solver == MULTISTEP else None
+        """[N, H] weights of the multistep form at zero; None in the others."""
 
         def zeros(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.zeros(*shape, dtype=torch.float64))
@@ -64,24 +49,24 @@ class Student(nn.Module):
         own = points if solver == OWN else 0
         self.gamma = zeros(steps)
         self.midpoint = zeros(steps, own)
-        self.weights = zeros(steps, own if neutral is None else neutral.shape[1])
+        self.weights = zeros(steps, own if self.neutral is None else settings.history)
         self.direction_scale, self.time_scale = zeros(steps, points), zeros(steps, points)
-        self.intervals = zeros(steps) if learn_grid else None
+        self.intervals = zeros(steps) if settings.learn_grid else None
 
     def forward(self) -> Coefficients:
         """Coefficients, differentiable in the raw parameters."""
-        first = self._first_noisy_step()
+        settings, first = self.settings, self._first_noisy_step()
         noisy = torch.cat([torch.zeros(first, dtype=torch.float64), torch.tanh(self.gamma[first:]) ** 2])
         return Coefficients(
             sigmas=self.sigmas(),
-            gamma=self.gamma_max * noisy,
+            gamma=settings.gamma_max * noisy,
             midpoint=torch.sigmoid(self.midpoint),
-            direction_scale=1 + self.scale_dir * torch.tanh(self.direction_scale / 2),
-            time_scale=1 + self.scale_time * torch.tanh(self.time_scale / 2) * self._scales_time(),
+            direction_scale=1 + settings.scale_dir * torch.tanh(self.direction_scale / 2),
+            time_scale=1 + settings.scale_time * torch.tanh(self.time_scale / 2) * self._scales_time(),
             weights=self._weights(),
             afs=self.afs,
-            solver=self.solver,
-            options=self.options,
+            solver=settings.solver,
+            options=settings.solver_options,
         )
 
     def sigmas(self) -> Tensor:
@@ -104,12 +89,12 @@ class Student(nn.Module):
 
         Noise there would only be another latent, and programs that evaluate first could not draw it.
         """
-        return min(len(self.gamma), 2 if self.afs and self.solver == MULTISTEP else 1)
+        return min(len(self.gamma), 2 if self.afs and self.settings.solver == MULTISTEP else 1)
 
     def _scales_time(self) -> Tensor:
         """Mask [N, points]: 0 where no evaluation uses the time scale (a plug-in's analytic first step)."""
         mask = torch.ones_like(self.time_scale)
-        if self.afs and self.solver != OWN:
+        if self.afs and self.settings.solver != OWN:
             mask[0, 0] = 0
         return mask
 
@@ -139,18 +124,15 @@ class Student(nn.Module):
         Raises:
             CoefficientsError: a value outside the ranges of gamma_max, scale_dir and scale_time.
         """
-        self.gamma.copy_(_inside(table.gamma, self.gamma_max, "gamma", "gamma_max").sqrt().atanh())
+        self.gamma.copy_(_inside(table.gamma, self.settings.gamma_max, "gamma", "gamma_max").sqrt().atanh())
         self.gamma[0] = 0
         self.midpoint.copy_(torch.logit(table.midpoint))
         if self.neutral is None:
             self.weights.copy_(_positive(table.weights).log())
         else:
             self.weights.copy_((table.weights - self.neutral) / HISTORY_RATE)
-        for name, scale, bound in (
-            ("direction_scale", self.scale_dir, "scale_dir"),
-            ("time_scale", self.scale_time, "scale_time"),
-        ):
-            share = _inside(getattr(table, name) - 1, scale, name, bound)
+        for name, setting in (("direction_scale", "scale_dir"), ("time_scale", "scale_time")):
+            share = _inside(getattr(table, name) - 1, getattr(self.settings, setting), name, setting)
             getattr(self, name).copy_(2 * share.atanh())
 
 

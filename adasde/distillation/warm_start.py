@@ -46,8 +46,8 @@ def check_start(start: Coefficients, student: Student, sigmas: Tensor, *, inner:
         CoefficientsError: names the difference.
     """
     for name, theirs, ours in (
-        ("solver", start.solver, student.solver),
-        ("solver_options", start.options, student.options),
+        ("solver", start.solver, student.settings.solver),
+        ("solver_options", start.options, student.settings.solver_options),
         ("points", start.points, student.midpoint.shape[1]),
         ("history", start.weights.shape[1], student.weights.shape[1]),
         ("afs", start.afs, student.afs),

@@ -102,7 +102,7 @@ def test_gamma_is_learned_where_it_is_allowed() -> None:
     with torch.no_grad():
         start = initial_student(grid, settings=DistillSettings(gamma_max=0.05), afs=True)()
     assert float(off.gamma.abs().max()) == 0.0
-    # a paired error against a deterministic teacher punishes noise: it must be learned away
+    # a teacher-matching loss against a deterministic teacher punishes noise: it must be learned away
     assert float(table.gamma[0]) == 0.0 and bool((table.gamma[1:] < start.gamma[1:]).all())
     assert bool((start.gamma[1:] > 1e-3).all())
 

@@ -48,7 +48,7 @@ def test_it_needs_real_samples(real: torch.Tensor | None) -> None:
 
 
 @pytest.mark.parametrize(("paired_final", "ends_at"), [(1.0, 0.7), (0.0, 0.5)])
-def test_paired_errors_hold_a_student_at_its_teacher_until_their_weight_is_gone(
+def test_teacher_matching_holds_a_student_at_its_teacher_until_its_weight_is_gone(
     paired_final: float, ends_at: float
 ) -> None:
     """The network believes in a deviation of 0.7, which the teacher follows; that of real samples is 0.5."""
@@ -63,7 +63,7 @@ def test_paired_errors_hold_a_student_at_its_teacher_until_their_weight_is_gone(
     assert float(adasde.sample(network, start, table).std()) == pytest.approx(ends_at, abs=0.05)
 
 
-def test_paired_errors_are_not_taken_back_in_favour_of_nothing() -> None:
+def test_teacher_matching_does_not_end_without_an_energy_distance() -> None:
     with pytest.raises(ParamsError, match=r"paired_final = 0 .* no weight: set energy_weight above 0, or"):
         DistillSettings(paired_final=0.0)
 
@@ -75,7 +75,7 @@ def test_without_an_extractor_the_states_are_compared() -> None:
 
 
 def test_it_does_not_punish_noise() -> None:
-    """A paired error drives gamma to zero, also where the network is wrong; the energy distance keeps it."""
+    """Teacher matching drives gamma to zero, even if the network is wrong; the energy distance keeps it."""
     goal = MixtureTarget(0.1)
     recipe = {
         "solver": MULTISTEP,

@@ -37,14 +37,14 @@ def no_noise(step: int, like: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)
-def test_every_one_can_be_quiet(name: str) -> None:
+def test_noise_can_be_turned_off(name: str) -> None:
     solver = noiseless(name)
     assert not solver.stochastic
     last(Gaussian(), torch.ones(2, 3), schedule("polynomial", 4), solver, noise=no_noise)
 
 
 @pytest.mark.parametrize(
-    ("quiet", "parent"),
+    ("deterministic", "parent"),
     [
         (EDMSampler(churn=0), Heun()),
         (Ancestral(eta=0), Euler()),
@@ -60,13 +60,13 @@ def test_every_one_can_be_quiet(name: str) -> None:
     ],
     ids=str,
 )
-def test_without_noise_it_is_its_deterministic_parent(quiet: Solver, parent: Solver) -> None:
+def test_without_noise_it_is_its_deterministic_parent(deterministic: Solver, parent: Solver) -> None:
     x, grid = (
         10 * torch.randn(4, 6, dtype=torch.float64),
         schedule("polynomial", 7, sigma_min=0.05, sigma_max=10),
     )
     expected = last(small_mixture(), x, grid, parent)
-    ours = last(small_mixture(), x, grid, quiet, noise=no_noise)
+    ours = last(small_mixture(), x, grid, deterministic, noise=no_noise)
     torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
 
 
