@@ -1,4 +1,4 @@
-"""The few exceptions a user can meet. Each message says what, where, and what to do."""
+"""Exceptions for users. Each message names what failed, where, and what to do."""
 
 
 class AdaSDEError(Exception):
@@ -14,11 +14,11 @@ class SolverError(ParamsError):
 
 
 class CoefficientsError(AdaSDEError):
-    """A coefficient table or its file is broken, out of range, or belongs to another model."""
+    """Coefficients or their file are invalid, out of range, or belong to another model."""
 
 
 class CheckpointError(AdaSDEError):
-    """Model weights are missing, unreadable, or not the ones that were asked for."""
+    """Model weights are missing, unreadable, or not the expected ones."""
 
 
 class DataError(AdaSDEError):
@@ -33,7 +33,7 @@ class StoreError(AdaSDEError):
     """A store, or an object in it, cannot be used.
 
     Attributes:
-        kind: what a program may go by: ``unreachable``, ``tls``, ``server``, ``credentials``, ``denied``,
+        kind: a category for programs: ``unreachable``, ``tls``, ``server``, ``credentials``, ``denied``,
             ``bucket``, ``region``, ``clock``, ``missing``, ``checksum``, ``space``, ``name`` or ``other``.
     """
 

@@ -1,4 +1,4 @@
-"""What the parts agree on: denoisers, models, feature extractors."""
+"""Interfaces that the packages share: denoisers, models, feature extractors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from adasde.errors import SolverError
 
 Noise = Callable[[int, Tensor], Tensor]
-"""``noise(step, like)`` returns standard normal noise of the shape, dtype and device of ``like``."""
+"""``noise(step, like)``: standard normal noise with the shape, dtype and device of ``like``."""
 
 
 Summary = dict[str, Any]
@@ -39,10 +39,10 @@ class FeatureExtractor(Protocol):
 
 @dataclass(frozen=True)
 class Model:
-    """A frozen pre-trained model at the edge of the project: already in EDM's coordinates.
+    """A frozen pre-trained model in EDM's coordinates.
 
-    ``denoise`` knows no class; a conditional model also has ``condition(seeds, guidance)`` for ``bind``.
-    The samples of a latent model are no images; ``images`` makes them so.
+    ``denoise`` is unconditional; a conditional model also has ``condition(seeds, guidance)`` for ``bind``.
+    Samples of a latent model become images by ``images``.
     """
 
     name: str
@@ -54,18 +54,17 @@ class Model:
     classes: int = 0  # of a class-conditional model
     condition: Callable[[Sequence[int], float], Denoiser] | None = None
     decode: Callable[[Tensor], Tensor] | None = None  # of a latent model: samples -> images
-    guidance: float = 1.0  # that of ``bind`` where none is given
+    guidance: float = 1.0  # default of ``bind``
     prompts: Sequence[str] = ()  # of a text-to-image model
     prediction_type: str | None = None  # what the network of a pipeline of diffusers predicts
-    device: str = "cpu"  # where the network is, and its inputs have to be
+    device: str = "cpu"  # of the network and of its inputs
 
     def bind(self, seeds: Sequence[int], guidance: float | None = None) -> Denoiser:
-        """The denoiser for the batch of these ``seeds``; an unconditional model has one for all.
+        """Denoiser for the batch of these ``seeds``, conditioned on their classes or prompts.
 
-        Image k has the class ``seeds[k] % classes``, or the prompt of that remainder. ``guidance`` g is that
-        of classifier-free guidance, D = D_null + g (D_class - D_null); other values than 1 cost two
-        evaluations a call. (Of a model with a classifier it is the scale of the classifier's gradient.)
-        None: the model's own.
+        Image k has class ``seeds[k] % classes``, or the prompt of that index. ``guidance`` g is the scale of
+        classifier-free guidance, D = D_null + g (D_class - D_null), which costs two evaluations a call
+        unless g = 1; for a model with a classifier, the scale of its gradient. None: the model's default.
 
         Raises:
             SolverError: guidance of a model without classes.

@@ -28,7 +28,7 @@ import torch
 
 import adasde
 from adasde.config.params import load_params
-from adasde.distillation.distill import start_table
+from adasde.distillation.distill import initial_student
 from adasde.models.loading import load_model
 from adasde.sampling.solvers import evaluations_of
 from adasde.stages.fetch import fetch
@@ -51,7 +51,7 @@ def table_of(solver: str, nfe: int, *, gamma: float) -> adasde.Coefficients:
     grid = adasde.schedule("time_uniform", adasde.steps_for_nfe(solver, nfe, afs=True), rho=1.5)
     settings = adasde.DistillSettings(solver=solver)
     with torch.no_grad():
-        table = start_table(grid, settings=settings, afs=True)()
+        table = initial_student(grid, settings=settings, afs=True)()
     return dataclasses.replace(table, gamma=torch.where(table.gamma > 0, gamma, 0.0))
 
 

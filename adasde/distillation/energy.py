@@ -1,4 +1,4 @@
-"""The energy distance between generated and real samples: a loss that does not punish noise."""
+"""Energy distance between generated and real samples (Székely and Rizzo, 2013): it does not punish noise."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import torch
 from torch import Tensor
 
 LIMIT = 4096
-"""Real samples that are compared with; more are thinned out by a fixed seed."""
+"""Highest number of real samples to compare with."""
 
 
 @dataclass(frozen=True)
-class Reference:
+class EnergyReference:
     """Features [n, F] of real samples and the mean distance ``spread`` between two of them."""
 
     features: Tensor
     spread: Tensor
 
     @classmethod
-    def of(cls, features: Tensor) -> Reference:
-        """Up to ``LIMIT`` of the rows of ``features`` [n, F], at least two."""
-        with torch.no_grad():
-            kept = thinned(features)
-            return cls(kept, torch.cdist(kept, kept).sum() / (len(kept) * (len(kept) - 1)))
+    @torch.no_grad()
+    def of(cls, features: Tensor) -> EnergyReference:
+        """Reference of at most ``LIMIT`` rows of ``features`` [n, F], n >= 2."""
+        kept = thinned(features)
+        return cls(kept, torch.cdist(kept, kept).sum() / (len(kept) * (len(kept) - 1)))
 
 
 def thinned(rows: Tensor) -> Tensor:
-    """``LIMIT`` of the ``rows`` at most, always the same ones."""
+    """At most ``LIMIT`` of the ``rows``, always the same ones."""
     if len(rows) <= LIMIT:
         return rows
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:LIMIT]]
 
 
-def energy_distance(features: Tensor, reference: Reference) -> Tensor:
-    """2 E|f - r| - E|f - f'| - E|r - r'|, unbiased: 0 on average where both have one distribution.
+def energy_distance(features: Tensor, reference: EnergyReference) -> Tensor:
+    """2 E|f − r| − E|f − f'| − E|r − r'|, unbiased: 0 on average where both have one distribution.
 
-    ``features`` [B, F], B >= 2, with gradients. Unlike a paired error it does not ask which sample lies
-    where, so that noise is not punished for moving samples along the distribution (Székely and Rizzo, 2013).
+    ``features`` [B, F], B >= 2, with gradients. Unlike a teacher-matching loss it does not compare sample by
+    sample, so that noise may move samples along the distribution.
     """
     count = len(features)
     across = torch.cdist(features, reference.features.to(features)).mean()

@@ -1,4 +1,4 @@
-"""What distillation minimises: the student's errors at the nodes, in features, and as a distribution."""
+"""Losses of the student: distance to the teacher's states and features, and to real data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adasde.distillation.config import DistillSettings
-from adasde.distillation.energy import Reference, energy_distance
+from adasde.distillation.energy import EnergyReference, energy_distance
 from adasde.errors import ParamsError
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.integrate import integrate
@@ -19,15 +19,15 @@ from adasde.sampling.solvers import sampler_of
 from adasde.types import Denoiser
 
 Features = Callable[[Tensor], Tensor]
+"""``features(states [B, *shape]) -> [B, F]``, differentiable."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """Teacher trajectories: ``states`` [N+1, B, *shape] at the student's nodes, and their B seeds.
 
-    [2, B, *shape] holds both ends alone: enough where the inner nodes have no weight in the loss, and the
-    same for every grid between these ends. ``features`` [B, F]: those of the last states, where they are
-    known already.
+    With ``states`` [2, B, *shape] only both ends are known, which is enough for every grid between them where
+    the inner nodes have no weight. ``features`` [B, F]: features of the last states, if already computed.
     """
 
     seeds: Sequence[int]
@@ -35,24 +35,27 @@ class Batch:
     features: Tensor | None = None
 
     def of(self, rows: slice) -> Batch:
-        """Some samples of it."""
+        """Trajectories ``rows`` of the batch."""
         known = None if self.features is None else self.features[rows]
         return Batch(self.seeds[rows], self.states[:, rows], known)
 
 
-class Walked(NamedTuple):
-    """The paired errors of the student's walk, as in ``Errors``, and the features [B, F] of its ends.
+class Rollout(NamedTuple):
+    """Teacher-matching losses of a student's trajectories, and features [B, F] of their ends (None: unused).
 
-    ``seen`` is None where nothing looks at features.
+    ``nodes`` and ``feature``: as in ``Errors``.
     """
 
     nodes: Tensor
     feature: Tensor | None
-    seen: Tensor | None
+    features: Tensor | None
 
 
 class Errors(NamedTuple):
-    """Of one batch: ``nodes`` [N or 1], mean squared; ``feature`` and ``energy``, None where not wanted."""
+    """Loss terms of a batch: squared errors ``nodes`` [N or 1], of features, and the energy distance.
+
+    ``feature`` and ``energy`` are None where they have no weight.
+    """
 
     nodes: Tensor
     feature: Tensor | None
@@ -61,61 +64,65 @@ class Errors(NamedTuple):
 
 @dataclass(frozen=True)
 class Losses:
-    """``settings`` says what counts; ``features`` of last states, ``real`` the features of real samples.
+    """Loss terms with the weights of ``settings``.
+
+    Teacher matching (2510.23285): mean squared error of states at the nodes, and of ``features`` of the last
+    states (weight α in the paper). Energy distance to ``real`` [n, F], features of real samples (ours).
 
     Raises:
-        ParamsError: an energy distance is asked for and there are no two real samples.
+        ParamsError: the energy distance has weight, and there are fewer than two real samples.
     """
 
     settings: DistillSettings
     features: Features | None = None
     real: Tensor | None = None
-    reference: Reference | None = field(init=False, default=None)
+    reference: EnergyReference | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        if self.settings.energy_weight and (self.real is None or len(self.real) < 2):
+        if not self.settings.energy_weight:
+            return
+        if self.real is None or len(self.real) < 2:
             raise ParamsError(
                 f"energy_weight = {self.settings.energy_weight:g} compares with real samples, and there are "
                 "none. Give the features of two at least, or set energy_weight to 0."
             )
-        if self.settings.energy_weight and self.real is not None:
-            object.__setattr__(self, "reference", Reference.of(self.real))
+        object.__setattr__(self, "reference", EnergyReference.of(self.real))
 
-    def __call__(self, denoise: Denoiser, batch: Batch, table: Coefficients) -> Errors:
-        """The student's errors at the nodes that ``batch`` has.
+    def __call__(self, denoise: Denoiser, batch: Batch, coefficients: Coefficients) -> Errors:
+        """Loss terms of the student with ``coefficients`` on ``batch``."""
+        rollout = self.rollout(denoise, batch, coefficients)
+        return Errors(rollout.nodes, rollout.feature, self.energy(rollout.features))
 
-        With a learned grid, whose inner nodes are not the teacher's, at the last alone.
+    def rollout(self, denoise: Denoiser, batch: Batch, coefficients: Coefficients) -> Rollout:
+        """Student trajectories from the teacher's first states, compared at the nodes that ``batch`` has.
+
+        A learned grid, whose inner nodes differ from the teacher's, is compared at the last node alone.
         """
-        walked = self.walk(denoise, batch, table)
-        return Errors(walked.nodes, walked.feature, self.energy(walked.seen))
-
-    def walk(self, denoise: Denoiser, batch: Batch, table: Coefficients) -> Walked:
-        """All but the energy distance, the only error that is no mean over samples."""
         targets = batch.states[-1:] if self.settings.learn_grid else batch.states[1:]
-        solver, noise = sampler_of(table), SeededNoise(batch.seeds)
-        walk = integrate(denoise, batch.states[0], table.sigmas, solver, afs=table.afs, noise=noise)
-        states = list(walk)[-len(targets) :]
+        solver, noise = sampler_of(coefficients), SeededNoise(batch.seeds)
+        x, sigmas, afs = batch.states[0], coefficients.sigmas, coefficients.afs
+        states = list(integrate(denoise, x, sigmas, solver, afs=afs, noise=noise))[-len(targets) :]
         nodes = [(state - target).square().mean() for state, target in zip(states, targets, strict=True)]
-        return Walked(torch.stack(nodes), *self._of_ends(states[-1], batch))
+        return Rollout(torch.stack(nodes), *self._of_ends(states[-1], batch))
 
     def _of_ends(self, end: Tensor, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
-        paired = self.features is not None and self.settings.feature_weight > 0
-        if not paired and self.reference is None:
+        """Teacher-matching loss of features, and the features [B, F] of the last states ``end``."""
+        extractor = self.features if self.settings.feature_weight > 0 else None
+        if extractor is None and self.reference is None:
             return None, None
-        features = self.features or flat
-        seen, feature = features(end), None
-        if paired:
-            feature = (seen - known_features(batch, features)).square().mean()
-        return feature, seen
+        found = (self.features or flat)(end)
+        if extractor is None:
+            return None, found
+        return (found - teacher_features(batch, extractor)).square().mean(), found
 
-    def energy(self, seen: Tensor | None) -> Tensor | None:
-        """The energy distance of the features ``seen`` of a whole batch, where it has weight."""
-        if self.reference is None or seen is None:
+    def energy(self, features: Tensor | None) -> Tensor | None:
+        """Energy distance of the features [B, F] of a complete batch; None where it has no weight."""
+        if self.reference is None or features is None:
             return None
-        return energy_distance(seen, self.reference)
+        return energy_distance(features, self.reference)
 
-    def total(self, errors: Errors, sigmas: Tensor, *, paired: float = 1.0) -> Tensor:
-        """The scalar that is minimised; ``paired`` is what is left of the weights of paired errors."""
+    def total(self, errors: Errors, sigmas: Tensor, *, matching: float = 1.0) -> Tensor:
+        """Scalar loss; ``matching`` scales the weights of the teacher-matching terms (``paired_final``)."""
         settings = self.settings
         loss = settings.pixel_weight * errors.nodes[-1]
         if settings.inner_weight:
@@ -123,22 +130,22 @@ class Losses:
             loss = loss + settings.inner_weight * (errors.nodes[:-1] / scale).sum()
         if errors.feature is not None:
             loss = loss + settings.feature_weight * errors.feature
-        loss = paired * loss
+        loss = matching * loss
         return loss if errors.energy is None else loss + settings.energy_weight * errors.energy
 
 
 @torch.no_grad()
-def known_features(batch: Batch, features: Features) -> Tensor:
-    """Features [B, F] of the last states of ``batch``, computed where they did not come with it."""
+def teacher_features(batch: Batch, features: Features) -> Tensor:
+    """Features [B, F] of the teacher's last states."""
     return features(batch.states[-1]) if batch.features is None else batch.features
 
 
 @torch.no_grad()
-def in_parts(features: Features, states: Tensor, *, size: int = 256) -> Tensor:
-    """Features [n, F] of ``states`` [n, *shape], ``size`` computed together."""
-    return torch.cat([features(part) for part in states.split(size)])
+def features_in_chunks(features: Features, states: Tensor, *, size: int = 256) -> Tensor:
+    """Features [n, F] of ``states`` [n, *shape], ``size`` at a time."""
+    return torch.cat([features(chunk) for chunk in torch.split(states, size)])
 
 
 def flat(states: Tensor) -> Tensor:
-    """The features of a model without an extractor: the states themselves, [B, F]."""
+    """States [B, *shape] as their own features [B, F], for a model without an extractor."""
     return states.flatten(1)

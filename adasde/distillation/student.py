@@ -1,61 +1,47 @@
-"""Unconstrained parameters whose ``forward`` is a coefficient table; zeros give the classical solver."""
+"""The student: unconstrained parameters of the coefficients; at zero it is the classical solver."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from adasde.distillation.config import DistillSettings
 from adasde.errors import CoefficientsError
 from adasde.sampling.coefficients import MULTISTEP, OWN, Coefficients
+from adasde.sampling.solvers import adams_bashforth, evaluations_of
 
 OUTER_MIDPOINT, INNER_MIDPOINT = 0.2, 0.45
-"""Where distillation starts: r of the first and last interval, and of those between."""
+"""Initial midpoint exponents r: of the first and last step, and of those between."""
 
 START_GAMMA = 0.3
-"""Raw gamma at the start: at 0 it would have no gradient, because noise of either sign does the same."""
+"""Initial raw gamma; at 0 its gradient would vanish, because gamma is even in it."""
 
 HISTORY_RATE = 0.5
-"""How fast the weights of earlier evaluations move beside the other parameters."""
+"""Learning rate of the weights of earlier evaluations, relative to the other parameters."""
 
 
 class Student(nn.Module):
-    """Raw parameters in the spirit of the release's, but neutral at zero.
+    """Learnable coefficients, as in the reference implementation (2510.23285) but neutral at zero.
 
-    r = sigmoid(raw); lambda = 1 + scale_dir tanh(raw / 2); mu = 1 + scale_time tanh(raw / 2);
-    w = softmax(raw); gamma = gamma_max tanh(raw)^2, 0 at the first step. In the multistep form w is
-    ``neutral`` plus half of raw at the earlier evaluations, the newest bears the rest of 1, and gamma is
-    0 before the first evaluation. With ``learn_grid`` the inner nodes
-    too: interval i keeps its share of ln(sigma_max / sigma_min) times exp(raw_i), renormalised, so that the
-    ends stay where they are (the idea of LD3, Tong et al., 2405.15506).
+    r = sigmoid(raw), λ = 1 + scale_dir tanh(raw / 2), μ = 1 + scale_time tanh(raw / 2), w = softmax(raw),
+    γ = gamma_max tanh(raw)², 0 at the first step. In the multistep form w of earlier evaluations is
+    ``neutral`` + raw / 2, the newest has the rest of 1, and γ is 0 before the first evaluation. With
+    ``learn_grid`` the inner nodes are learned: interval i has its share of ln(sigma_max / sigma_min) times
+    exp(raw_i), renormalised, so that the ends stay (the idea of LD3, Tong et al., 2405.15506).
 
-    Attributes:
-        points: scaled evaluations of a step: K of AdaSDE's own step, all of a plug-in's.
-        solver, options: what the table is for, see ``Coefficients``.
-        neutral: [N, H] weights of the multistep form at zero; None in the others.
+    Args:
+        sigmas: [N+1] initial grid.
+        settings: form, learned grid and ranges of the coefficients.
+        afs: the first evaluation is the analytic first step.
     """
 
-    def __init__(
-        self,
-        sigmas: Tensor,
-        *,
-        points: int,
-        afs: bool,
-        gamma_max: float,
-        scale_dir: float,
-        scale_time: float,
-        solver: str = OWN,
-        options: Mapping[str, Any] | None = None,
-        learn_grid: bool = False,
-        neutral: Tensor | None = None,
-    ) -> None:
+    def __init__(self, sigmas: Tensor, settings: DistillSettings, *, afs: bool) -> None:
         super().__init__()
-        steps = len(sigmas) - 1
-        self.start, self.afs = sigmas.double(), afs
-        self.gamma_max, self.scale_dir, self.scale_time = gamma_max, scale_dir, scale_time
-        self.solver, self.options, self.neutral = solver, dict(options or {}), neutral
+        self.start, self.settings, self.afs = sigmas.double(), settings, afs
+        solver, steps = settings.solver, len(sigmas) - 1
+        points = settings.points if solver == OWN else evaluations_of(solver)
+        self.neutral = adams_bashforth(steps, settings.history) if solver == MULTISTEP else None
+        """[N, H] weights of the multistep form at zero; None in the others."""
 
         def zeros(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.zeros(*shape, dtype=torch.float64))
@@ -63,28 +49,28 @@ class Student(nn.Module):
         own = points if solver == OWN else 0
         self.gamma = zeros(steps)
         self.midpoint = zeros(steps, own)
-        self.weights = zeros(steps, own if neutral is None else neutral.shape[1])
+        self.weights = zeros(steps, own if self.neutral is None else settings.history)
         self.direction_scale, self.time_scale = zeros(steps, points), zeros(steps, points)
-        self.intervals = zeros(steps) if learn_grid else None
+        self.intervals = zeros(steps) if settings.learn_grid else None
 
     def forward(self) -> Coefficients:
-        """The table, with gradients to the raw parameters."""
-        quiet = self._quiet_steps()
-        noisy = torch.cat([torch.zeros(quiet, dtype=torch.float64), torch.tanh(self.gamma[quiet:]) ** 2])
+        """Coefficients, differentiable in the raw parameters."""
+        settings, first = self.settings, self._first_noisy_step()
+        noisy = torch.cat([torch.zeros(first, dtype=torch.float64), torch.tanh(self.gamma[first:]) ** 2])
         return Coefficients(
             sigmas=self.sigmas(),
-            gamma=self.gamma_max * noisy,
+            gamma=settings.gamma_max * noisy,
             midpoint=torch.sigmoid(self.midpoint),
-            direction_scale=1 + self.scale_dir * torch.tanh(self.direction_scale / 2),
-            time_scale=1 + self.scale_time * torch.tanh(self.time_scale / 2) * self._asks_network(),
+            direction_scale=1 + settings.scale_dir * torch.tanh(self.direction_scale / 2),
+            time_scale=1 + settings.scale_time * torch.tanh(self.time_scale / 2) * self._scales_time(),
             weights=self._weights(),
             afs=self.afs,
-            solver=self.solver,
-            options=self.options,
+            solver=settings.solver,
+            options=settings.solver_options,
         )
 
     def sigmas(self) -> Tensor:
-        """The grid [N+1]; both ends are fixed."""
+        """Grid [N+1]; both ends are fixed."""
         if self.intervals is None:
             return self.start
         logs = self.start.log()
@@ -98,17 +84,17 @@ class Student(nn.Module):
         earlier = (self.neutral + HISTORY_RATE * self.weights.tril())[:, 1:]
         return torch.cat([1 - earlier.sum(1, keepdim=True), earlier], dim=1)
 
-    def _quiet_steps(self) -> int:
-        """Steps without noise: the first, and in the multistep form what comes before the first evaluation.
+    def _first_noisy_step(self) -> int:
+        """Number of steps without noise: 1, and in the multistep form all before the first evaluation.
 
-        Noise there would only be another latent, which programs that ask the network first cannot draw.
+        Noise there would only be another latent, and programs that evaluate first could not draw it.
         """
-        return min(len(self.gamma), 2 if self.afs and self.solver == MULTISTEP else 1)
+        return min(len(self.gamma), 2 if self.afs and self.settings.solver == MULTISTEP else 1)
 
-    def _asks_network(self) -> Tensor:
-        """1 where a time scale reaches the network; a plug-in's analytic first step does not ask it."""
+    def _scales_time(self) -> Tensor:
+        """Mask [N, points]: 0 where no evaluation uses the time scale (a plug-in's analytic first step)."""
         mask = torch.ones_like(self.time_scale)
-        if self.afs and self.solver != OWN:
+        if self.afs and self.settings.solver != OWN:
             mask[0, 0] = 0
         return mask
 
@@ -116,9 +102,9 @@ class Student(nn.Module):
     def to_start(self) -> None:
         """Set the fixed, stable start of distillation.
 
-        AdaSDE's neutral table is itself unstable at 2 to 4 intervals: the geometric midpoint of the last
-        interval is far too small. Early midpoints are close to where good tables end. Points of one
-        step are spread around that start, because equal points would receive equal gradients.
+        Neutral coefficients are unstable at 2 to 4 steps: the geometric midpoint of the last interval is far
+        too small. Smaller r is close to where good tables end. Points of one step are spread around that
+        start, because equal points would receive equal gradients.
         """
         self.gamma.fill_(START_GAMMA)
         steps, points = self.midpoint.shape
@@ -131,30 +117,27 @@ class Student(nn.Module):
 
     @torch.no_grad()
     def to_table(self, table: Coefficients) -> None:
-        """Set the parameters whose ``forward`` is ``table``, whose grid must be the one that this has.
+        """Set the parameters such that ``forward`` gives ``table``, which must have the student's grid.
 
-        Where its gamma is 0, it stays so: the noise has no gradient there.
+        Where gamma is 0, it stays 0: its gradient vanishes there.
 
         Raises:
-            CoefficientsError: a number out of the ranges that gamma_max, scale_dir and scale_time allow.
+            CoefficientsError: a value outside the ranges of gamma_max, scale_dir and scale_time.
         """
-        self.gamma.copy_(_inside(table.gamma, self.gamma_max, "gamma", "gamma_max").sqrt().atanh())
+        self.gamma.copy_(_inside(table.gamma, self.settings.gamma_max, "gamma", "gamma_max").sqrt().atanh())
         self.gamma[0] = 0
         self.midpoint.copy_(torch.logit(table.midpoint))
         if self.neutral is None:
             self.weights.copy_(_positive(table.weights).log())
         else:
             self.weights.copy_((table.weights - self.neutral) / HISTORY_RATE)
-        for name, scale, bound in (
-            ("direction_scale", self.scale_dir, "scale_dir"),
-            ("time_scale", self.scale_time, "scale_time"),
-        ):
-            share = _inside(getattr(table, name) - 1, scale, name, bound)
+        for name, setting in (("direction_scale", "scale_dir"), ("time_scale", "scale_time")):
+            share = _inside(getattr(table, name) - 1, getattr(self.settings, setting), name, setting)
             getattr(self, name).copy_(2 * share.atanh())
 
 
 def _inside(distance: Tensor, bound: float, name: str, setting: str) -> Tensor:
-    """``distance`` over ``bound``, inside (-1, 1)."""
+    """``distance`` / ``bound``, which must lie inside (-1, 1)."""
     if not bool(distance.any()):
         return torch.zeros_like(distance)
     farthest = float(distance.abs().max())
@@ -172,6 +155,6 @@ def _positive(weights: Tensor) -> Tensor:
     if bool((weights <= 0).any()):
         raise CoefficientsError(
             "distillation cannot start from these coefficients: it learns weights above 0, and theirs are "
-            "not. Start from another table, or leave distill.start at null."
+            "not. Start from other coefficients, or leave distill.start at null."
         )
     return weights

@@ -1,4 +1,4 @@
-"""The teacher: a classical solver on a finer grid, read at the student's nodes."""
+"""The teacher: a classical solver on a finer grid, whose states at the student's nodes are the targets."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from adasde.sampling.solvers import make_solver
 from adasde.types import Denoiser
 
 SUBGRID_RHO = 7.0
+"""Polynomial exponent of the substeps, as in the reference implementation (2510.23285)."""
 
 
-def split(coarse: Tensor, pieces: int) -> Tensor:
-    """Every interval of ``coarse`` [n+1] split by a polynomial grid (rho 7): float64 [n * pieces + 1]."""
+def split(coarse: Tensor, parts: int) -> Tensor:
+    """Grid with every interval of ``coarse`` [n+1] split by a polynomial grid: float64 [n * parts + 1]."""
     grids = [
-        make_schedule("polynomial", pieces, sigma_min=float(s), sigma_max=float(t), rho=SUBGRID_RHO)
+        make_schedule("polynomial", parts, sigma_min=float(s), sigma_max=float(t), rho=SUBGRID_RHO)
         for t, s in pairwise(coarse)
     ]
     return torch.cat([grid[:-1] for grid in grids] + [coarse[-1:].double()])
@@ -28,9 +29,13 @@ def split(coarse: Tensor, pieces: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Teacher:
-    """``inserted`` nodes of the student's own schedule go into every interval of the student's grid;
-    each of these finer intervals is then split in ``substeps`` by a polynomial grid with rho = 7, as
-    the released implementation does.
+    """A classical solver on the student's grid, refined as in the reference implementation (2510.23285).
+
+    ``inserted`` nodes of the student's schedule go into every interval of its grid, and each of the new
+    intervals is split into ``substeps`` by a polynomial grid with rho = 7.
+
+    Raises:
+        SolverError: no such solver, or numbers out of range.
     """
 
     solver: str = "dpm2"
@@ -59,18 +64,17 @@ class Teacher:
     ) -> Tensor:
         """States [steps + 1, B, *shape] at the nodes of the student's grid, the first at sigma_max.
 
-        Without ``inner`` [2, B, *shape], those at both ends, and no other is kept in memory. ``latents`` ~
-        N(0, I) [B, *shape]; the other arguments are those of ``adasde.schedule``.
+        Without ``inner`` [2, B, *shape]: only both ends are kept in memory. ``latents`` ~ N(0, I)
+        [B, *shape]; the other arguments are those of ``adasde.schedule``.
         """
-        pieces = self.inserted + 1
+        parts = self.inserted + 1
         student, coarse = (
             make_schedule(schedule, count, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
-            for count in (steps, steps * pieces)
+            for count in (steps, steps * parts)
         )
-        if not torch.allclose(coarse[::pieces], student, rtol=1e-9):  # a grid that snaps to given nodes
-            coarse = split(student, pieces)
+        if not torch.allclose(coarse[::parts], student, rtol=1e-9):  # a schedule that snaps to fixed nodes
+            coarse = split(student, parts)
         fine = split(coarse, self.substeps)
-        every = pieces * self.substeps
-        walk = integrate(denoise, latents * fine[0], fine, make_solver(self.solver))
-        kept = range(0, len(fine), every if inner else len(fine) - 1)
-        return torch.stack([state for i, state in enumerate(walk) if i in kept])
+        trajectory = integrate(denoise, latents * fine[0], fine, make_solver(self.solver))
+        kept = range(0, len(fine), parts * self.substeps if inner else len(fine) - 1)
+        return torch.stack([state for i, state in enumerate(trajectory) if i in kept])

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adasde.distillation.losses import Batch, Features, in_parts
+from adasde.distillation.losses import Batch, Features, features_in_chunks
 from adasde.distillation.shards import fingerprints
 from adasde.errors import DataError
 from adasde.utils.manifest import Manifest
@@ -17,7 +17,7 @@ from adasde.utils.safetensors_io import load_tensors
 
 
 class Trajectories:
-    """Shards that were checked when opened; at most two of them are in memory at a time."""
+    """Shards of trajectories, verified when opened; at most two of them are in memory at a time."""
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.folder = folder
@@ -25,7 +25,7 @@ class Trajectories:
 
     @classmethod
     def open(cls, folder: Path, plan: dict[str, range], *, made_from: dict[str, Any]) -> Trajectories:
-        """Check that the folder holds the whole shards of ``plan``, made from ``made_from``.
+        """Trajectories in ``folder``, which must hold all shards of ``plan``, made from ``made_from``.
 
         Raises:
             DataError: names the file that is missing, damaged, or made from other parameters.
@@ -68,10 +68,10 @@ class Trajectories:
                 seeds, states = self._load(name)
                 states = states.to(device)
                 if features and name not in kept:
-                    kept[name] = in_parts(features, states[-1])
+                    kept[name] = features_in_chunks(features, states[-1])
                 order = torch.randperm(len(seeds), generator=generator)
-                there = order.to(device)
-                yield seeds[order], states[:, there], kept[name][there] if features else seeds[order]
+                rows = order.to(device)
+                yield seeds[order], states[:, rows], kept[name][rows] if features else seeds[order]
 
     def _load(self, name: str) -> tuple[Tensor, Tensor]:
         tensors = load_tensors(self.folder / name)

@@ -1,4 +1,4 @@
-"""Distillation that begins with a table: which tables fit, and what is noted about them."""
+"""Warm start of distillation: the coefficients to begin with, checked and noted in the provenance."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from adasde.errors import CoefficientsError
 from adasde.sampling.coefficients import Coefficients
 from adasde.utils.atomic_io import sha256_json
 
-REMEDY = "Name a table that fits in distill.start, or leave it at null."
+REMEDY = "Name coefficients that fit in distill.start, or leave it at null."
 
 
 def fitted(start: Coefficients | None, nfe: int) -> Coefficients | None:
-    """``start`` for ``nfe`` evaluations: as it is, or interpolated.
+    """``start`` for ``nfe`` evaluations, interpolated where its NFE differs.
 
     Raises:
         CoefficientsError: no number of its steps spends ``nfe``.
@@ -30,40 +30,31 @@ def fitted(start: Coefficients | None, nfe: int) -> Coefficients | None:
 
 
 def origin(start: Coefficients | None) -> dict[str, Any]:
-    """What the provenance of a learned table says about its ``start``."""
+    """Provenance of learned coefficients concerning their ``start``."""
     if start is None:
         return {}
     table = {key: value for key, value in start.to_document().items() if key != "measured"}
     return {"start": {"nfe": start.nfe, "sha256": sha256_json(table)}}
 
 
-def check_start(start: Coefficients, wanted: Student, sigmas: Tensor, *, inner: bool) -> None:
-    """Refuse a table that is not of the form of ``wanted``, or not between the ends of ``sigmas``.
+def check_start(start: Coefficients, student: Student, sigmas: Tensor, *, inner: bool) -> None:
+    """Raise if ``start`` has another form than ``student``, or other ends than ``sigmas``.
 
-    ``inner``: its inner nodes must be those of ``sigmas`` too, because the teacher's states there count.
+    ``inner``: its inner nodes must equal those of ``sigmas`` too, because the loss compares states there.
 
     Raises:
-        CoefficientsError: what differs.
+        CoefficientsError: names the difference.
     """
-    theirs = {
-        "solver": start.solver,
-        "solver_options": start.options,
-        "points": start.points,
-        "history": start.weights.shape[1],
-        "afs": start.afs,
-        "steps": start.steps,
-    }
-    ours = {
-        "solver": wanted.solver,
-        "solver_options": wanted.options,
-        "points": wanted.midpoint.shape[1],
-        "history": wanted.weights.shape[1],
-        "afs": wanted.afs,
-        "steps": len(sigmas) - 1,
-    }
-    for name, value in ours.items():
-        if theirs[name] != value:
-            raise refusal(f"they have {name} = {theirs[name]!r}, and {value!r} is to be distilled.")
+    for name, theirs, ours in (
+        ("solver", start.solver, student.settings.solver),
+        ("solver_options", start.options, student.settings.solver_options),
+        ("points", start.points, student.midpoint.shape[1]),
+        ("history", start.weights.shape[1], student.weights.shape[1]),
+        ("afs", start.afs, student.afs),
+        ("steps", start.steps, len(sigmas) - 1),
+    ):
+        if theirs != ours:
+            raise refusal(f"they have {name} = {theirs!r}, and {ours!r} is to be distilled.")
     here = sigmas.to(start.sigmas)
     if not torch.allclose(start.sigmas[[0, -1]], here[[0, -1]], rtol=1e-6, atol=0):
         first, last = (f"{float(start.sigmas[end]):g}" for end in (0, -1))

@@ -20,9 +20,6 @@ from adasde.utils.torchvision_compat import usable_torchvision
 
 LAYER = "features"
 
-Summary = dict[str, Any]
-"""Summary of a stage as JSON values; ``out`` is the path of its output."""
-
 
 class FeatureNetwork(Protocol):
     """A network with features of images."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from adasde.errors import DataError, StoreError
 from adasde.storage import LocalStore, Store, open_store
-from adasde.storage.base import missing, of_this_machine
+from adasde.storage.errors import missing, system_failure
 from adasde.storage.resolve import scheme
 from adasde.utils.atomic_io import atomic, sha256_json
 
@@ -57,7 +57,7 @@ class ImageFolder(LocalStore):
             return path.read_bytes()
         except OSError as error:
             if path.is_file():
-                raise of_this_machine(error, f"read {path}") from error
+                raise system_failure(error, f"read {path}") from error
             raise missing(str(path)) from error
 
 

@@ -1,4 +1,4 @@
-"""Coefficients in other people's programs; each module needs the library that it is named after."""
+"""Coefficients in other programs; a module needs the library that it is named after."""
 
 from adasde.utils.torchvision_compat import usable_torchvision
 

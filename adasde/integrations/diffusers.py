@@ -20,7 +20,7 @@ from torch import Tensor
 from adasde.errors import CoefficientsError, SolverError
 from adasde.integrations import fitting
 from adasde.integrations.guidance import check_guidance
-from adasde.integrations.linear_form import Progress, linear_form
+from adasde.integrations.linear_form import LinearSampler, linear_form
 from adasde.models.process import FLOW, Process, is_flow
 from adasde.sampling.coefficients import Coefficients
 
@@ -32,7 +32,7 @@ SHARED = (
     "trained_betas",
     "rescale_betas_zero_snr",
 )
-"""What is taken over from another scheduler's settings: how the network was trained."""
+"""Settings copied from another scheduler: how the network was trained."""
 
 
 @dataclass
@@ -44,19 +44,19 @@ class AdaSDESchedulerOutput(BaseOutput):
 
 
 class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
-    """Distilled coefficients (AdaSDE's own step or its plug-in form) as a scheduler.
+    """Distilled coefficients as a scheduler.
 
-    ``num_inference_steps`` counts intervals, as for other schedulers of second order: it is that of the
-    coefficients, and the pipeline calls the network ``coefficients.nfe`` times. The states between calls are
-    x = x0 + sigma eps (for flow matching (1 - u) x0 + u eps, as such pipelines keep them; they do not scale
-    their first latents themselves: give them ``latents=noise * scheduler.init_noise_sigma``).
+    ``num_inference_steps`` counts steps, as in other schedulers of second order: it must be that of the
+    coefficients, and the pipeline calls the network ``coefficients.nfe`` times. States between calls are
+    x = x0 + sigma eps, and (1 - u) x0 + u eps for flow matching. Pipelines of flow matching do not scale
+    their first latents: pass ``latents=noise * scheduler.init_noise_sigma``.
 
     Args:
         coefficients: the JSON document of a coefficient file (``from_coefficients`` reads one).
         num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas, rescale_betas_zero_snr: how
-            the network was trained, as in other schedulers of ``diffusers``; of no meaning for flow matching.
+            the network was trained, as in other schedulers of ``diffusers``; ignored for flow matching.
         prediction_type: ``epsilon``, ``sample``, ``v_prediction`` or ``flow_prediction``.
-        use_flow_sigmas: tells pipelines of flow matching that the noise levels are the scheduler's own.
+        use_flow_sigmas: makes pipelines of flow matching use the scheduler's own noise levels.
 
     Raises:
         CoefficientsError: no coefficients, or another prediction than they were distilled for.
@@ -64,7 +64,7 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
 
     order = 2
     _begin_index: int | None
-    _progress: Progress | None
+    _run: LinearSampler | None
     _pipe: weakref.ref[DiffusionPipeline] | None = None
 
     @register_to_config
@@ -91,7 +91,7 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
         self.table = Coefficients.from_document(coefficients)
         fitting.check_prediction(self.table, prediction_type)
         self.process = Process.of(self.config)
-        self.unrolled = linear_form(self.table)
+        self.form = linear_form(self.table)
         self.order = self.table.evaluations
         self.set_timesteps(self.table.steps)
 
@@ -107,10 +107,10 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
     ) -> AdaSDEScheduler:
         """The scheduler for a coefficient file: a path, ``s3://``, ``https://`` or ``models:/name@alias``.
 
-        ``config`` is the pipeline, or the settings of its present scheduler. Without it the training is taken
-        as DDPM's, and ``prediction_type`` must be given. Of a pipeline the weights are compared, if it was
-        loaded from a folder, and the guidance scale of every call (``watch``); ``force`` lets both pass.
-        With the settings alone, ``guidance_scale`` is the one that will be used.
+        ``config`` is the pipeline, or the settings of its present scheduler. Without it DDPM's training is
+        assumed, and ``prediction_type`` must be given. With a pipeline, its weights (if loaded from a folder)
+        and the guidance scale of every call (``watch``) are checked, unless ``force``. With settings alone,
+        ``guidance_scale`` is the one that will be used.
 
         Raises:
             CoefficientsError: the file cannot be used, or it was distilled for another checkpoint, guidance
@@ -130,7 +130,7 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
         return scheduler
 
     def watch(self, pipe: DiffusionPipeline) -> None:
-        """Refuse calls of ``pipe`` with another guidance scale, which a scheduler itself never sees."""
+        """Check the guidance scale of every call of ``pipe``, which a scheduler itself never sees."""
         self._pipe = weakref.ref(pipe)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -138,13 +138,13 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
 
     @property
     def init_noise_sigma(self) -> float:
-        """Standard deviation of the first state that the network is shown, before ``scale_model_input``."""
-        return self.unrolled.start * self._kept_as(self.unrolled.sigmas[0])
+        """Standard deviation of the first evaluated state, before ``scale_model_input``."""
+        return self.form.start * self._kept_as(self.form.sigmas[0])
 
     @property
     def step_index(self) -> int | None:
         """Number of evaluations done since ``set_timesteps``; None before the first."""
-        return self._progress.done if self._progress else None
+        return self._run.done if self._run else None
 
     @property
     def begin_index(self) -> int | None:
@@ -155,9 +155,9 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
         """Begin with a later evaluation, as image-to-image pipelines do.
 
         Raises:
-            SolverError: the walk cannot begin there.
+            SolverError: sampling cannot begin there.
         """
-        entries = self.unrolled.entries
+        entries = self.form.entries
         if begin_index and begin_index not in entries:
             why = (
                 "the analytic first step (AFS) replaces the first evaluation"
@@ -178,38 +178,38 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
         sigmas: Sequence[float] | Tensor | None = None,
         mu: float | None = None,
     ) -> None:
-        """Prepare for an image; ``timesteps`` and ``sigmas`` can only be the coefficients' own.
+        """Prepare for an image; ``timesteps`` and ``sigmas`` must be the coefficients' own.
 
-        ``mu``, by which pipelines of flow matching shift a schedule, has no effect: the schedule is learned.
+        ``mu``, with which pipelines of flow matching shift a schedule, is ignored: the schedule is learned.
 
         Raises:
             SolverError: another number of steps or other nodes than the coefficients were distilled for.
-            CoefficientsError: the pipeline that is watched was called with another guidance scale.
+            CoefficientsError: the watched pipeline was called with another guidance scale.
         """
         if self._pipe and (pipe := self._pipe()):
             check_guidance(self.table, getattr(pipe, "guidance_scale", None))
-        table, told = self.table, self.unrolled.sigmas
-        own = [self.process.time(sigma) for sigma in told]
+        table, levels = self.table, self.form.sigmas
+        times = [self.process.time(sigma) for sigma in levels]
         if num_inference_steps not in (None, table.steps):
             raise SolverError(
                 f"these coefficients were distilled for {table.steps} steps ({table.nfe} network "
                 f"evaluations), not for num_inference_steps={num_inference_steps}. Use {table.steps}, or "
                 "load coefficients of another budget."
             )
-        for name, given, known in (("timesteps", timesteps, own), ("sigmas", sigmas, told)):
+        for name, given, known in (("timesteps", timesteps, times), ("sigmas", sigmas, levels)):
             if given is not None and not fitting.alike(given, known):
                 raise SolverError(
                     f"these coefficients come with their own {name}, {[round(one, 4) for one in known]}; "
                     "others cannot be given."
                 )
         self.num_inference_steps = table.steps
-        self.timesteps = torch.tensor(own, dtype=torch.float32, device=device)
-        self.sigmas = torch.tensor([*told, float(table.sigmas[-1])], dtype=torch.float32)
+        self.timesteps = torch.tensor(times, dtype=torch.float32, device=device)
+        self.sigmas = torch.tensor([*levels, float(table.sigmas[-1])], dtype=torch.float32)
         self._begin_index = None
-        self._progress = None
+        self._run = None
 
     def scale_model_input(self, sample: Tensor, timestep: float | Tensor | None = None) -> Tensor:
-        """What the network is shown for the state ``sample`` of the next evaluation."""
+        """Network input for the state ``sample`` of the next evaluation."""
         if self.process.flow:
             return sample
         return sample * self.process.shrink(self._sigma())
@@ -222,17 +222,17 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
         generator: torch.Generator | list[torch.Generator] | None = None,
         return_dict: bool = True,
     ) -> AdaSDESchedulerOutput | tuple[Tensor, Tensor]:
-        """The state for the next evaluation from the network's output for this one, [B, *shape].
+        """State for the next evaluation from the network's output for this one, [B, *shape].
 
-        ``generator``: one, or a list with one for each sample, whose noise then does not depend on the batch.
+        ``generator``: one, or a list of one per sample, so that noise does not depend on the batch.
 
         Raises:
             SolverError: the first state is not pure noise of the standard deviation ``init_noise_sigma``, or
                 there are no evaluations left.
         """
         sigma = self._sigma()
-        if self._progress is None:
-            self._progress = Progress(self.unrolled, self._begin_index or 0)
+        if self._run is None:
+            self._run = LinearSampler(self.form, self._begin_index or 0)
             self._check_noise(sample)
         x = sample if sample.dtype == torch.float64 else sample.float()
         x = x / self._kept_as(sigma)
@@ -241,17 +241,17 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
         def draw(step: int) -> Tensor:
             return randn_tensor(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 
-        x = self._progress.advance(x, clean, draw)
-        if self._progress.done < len(self.unrolled.sigmas):
+        x = self._run.advance(x, clean, draw)
+        if self._run.done < len(self.form.sigmas):
             x = x * self._kept_as(self._sigma())
         x, clean = x.to(sample.dtype), clean.to(sample.dtype)
         return AdaSDESchedulerOutput(x, clean) if return_dict else (x, clean)
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """The state at an evaluation where a walk may begin: ``original_samples`` + sigma ``noise``.
+        """State ``original_samples`` + sigma ``noise`` at an evaluation where sampling can begin.
 
         Raises:
-            SolverError: a time step at which the walk cannot begin.
+            SolverError: sampling cannot begin at one of ``timesteps``.
         """
         times = self.timesteps.to(timesteps.device)
         levels = [self._level(int((times - time).abs().argmin())) for time in timesteps.flatten()]
@@ -268,25 +268,25 @@ class AdaSDEScheduler(SchedulerMixin, ConfigMixin):
         return self.process.times
 
     def _sigma(self) -> float:
-        """The noise level that the network is told at the next evaluation."""
-        done = self._progress.done if self._progress else self._begin_index or 0
-        if done == len(self.unrolled.sigmas):
+        """Noise level given to the network at the next evaluation."""
+        done = self._run.done if self._run else self._begin_index or 0
+        if done == len(self.form.sigmas):
             raise SolverError(
                 f"all {done} evaluations are done; call set_timesteps({self.table.steps}) for the next image."
             )
-        return self.unrolled.sigmas[done]
+        return self.form.sigmas[done]
 
     def _level(self, evaluation: int) -> float:
-        if evaluation not in self.unrolled.entries:
+        if evaluation not in self.form.entries:
             self.set_begin_index(evaluation)
-        return self.unrolled.entries.get(evaluation, self.unrolled.start)
+        return self.form.entries.get(evaluation, self.form.start)
 
     def _kept_as(self, sigma: float) -> float:
-        """The factor from x to the states that the pipeline keeps."""
+        """Factor from x to the states that the pipeline keeps."""
         return self.process.shrink(sigma) if self.process.flow else 1.0
 
     def _check_noise(self, sample: Tensor) -> None:
-        """Refuse first states of another scale: a pipeline that does not scale its latents, for instance."""
+        """Raise for first states of another scale, for instance of a pipeline that does not scale latents."""
         if self._begin_index:
             return
         found, wanted = float(sample.float().square().mean().sqrt()), self.init_noise_sigma

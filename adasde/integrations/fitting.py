@@ -1,4 +1,4 @@
-"""Whether coefficients fit the pipeline of ``diffusers`` that they are given to."""
+"""Checks that coefficients fit a pipeline of ``diffusers``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from adasde.models.families.diffusers.folder import INDEX, weights_hash
 from adasde.sampling.coefficients import Coefficients
 
 Trained = Mapping[str, Any] | DiffusionPipeline
-"""The settings of a scheduler, which say how a network was trained, or the pipeline that has it."""
+"""Settings of a scheduler, which describe how the network was trained, or a pipeline with a scheduler."""
 
 
 def settings_of(trained: Trained | None) -> Mapping[str, Any]:
-    """The settings of the scheduler; none: nothing is known."""
+    """Settings of the scheduler; empty where ``trained`` is None."""
     if isinstance(trained, DiffusionPipeline):
         pipe: Any = trained
         return pipe.scheduler.config
@@ -28,12 +28,12 @@ def settings_of(trained: Trained | None) -> Mapping[str, Any]:
 
 
 def check_checkpoint(table: Coefficients, pipe: Any) -> None:
-    """Refuse a ``DiffusionPipeline`` of other weights than the coefficients were distilled for.
+    """Raise if the weights of a ``DiffusionPipeline`` differ from those that coefficients were distilled for.
 
-    They are compared where it was loaded from a folder and the coefficients name a SHA-256.
+    Checked where the pipeline was loaded from a folder and the coefficients have a SHA-256.
 
     Raises:
-        CoefficientsError: they are others.
+        CoefficientsError: the weights differ.
     """
     index = Path(pipe.name_or_path or "", INDEX)
     if table.model.get("sha256") and index.is_file():
@@ -42,7 +42,7 @@ def check_checkpoint(table: Coefficients, pipe: Any) -> None:
 
 
 def check_prediction(table: Coefficients, given: str) -> None:
-    """Refuse another ``prediction_type`` than the coefficients were distilled for (CoefficientsError)."""
+    """Raise CoefficientsError if ``prediction_type`` differs from the distilled one."""
     known = table.model.get("prediction_type")
     if known is not None and known != given:
         raise CoefficientsError(
@@ -52,6 +52,6 @@ def check_prediction(table: Coefficients, given: str) -> None:
 
 
 def alike(given: Sequence[float] | Tensor, known: Sequence[float]) -> bool:
-    """Whether ``given`` are the nodes ``known``, as far as float32 and rounding for people go."""
+    """Whether ``given`` equals the nodes ``known`` up to float32 and rounding for display."""
     values = np.asarray(given, dtype=np.float64).ravel()
     return len(values) == len(known) and np.allclose(values, known, rtol=1e-4)

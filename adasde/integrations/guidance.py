@@ -1,4 +1,4 @@
-"""The guidance scale that coefficients were distilled for, and the one that a program uses."""
+"""Check of a program's guidance scale against the one that coefficients were distilled for."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from adasde.sampling.coefficients import Coefficients
 
 
 def check_guidance(table: Coefficients, given: float | None) -> None:
-    """Refuse another guidance scale than the coefficients'; up to 1 there is no guidance.
+    """Raise if the guidance scale differs from the distilled one (scales <= 1 mean no guidance).
 
-    Where the file or the program (``given`` is None) does not say it, nothing can be compared.
+    Nothing is checked where the file lacks a scale or ``given`` is None.
 
     Raises:
-        CoefficientsError: they differ.
+        CoefficientsError: the scales differ.
     """
     known = table.model.get("guidance")
     if known is not None and given is not None and known != given and max(known, given) > 1:

@@ -1,6 +1,6 @@
-"""``sample_adasde``: coefficients as a sampling function with the conventions of k-diffusion.
+"""``sample_adasde``: coefficients as a sampling function with k-diffusion's signature.
 
-Nothing of that library is needed: its conventions are those of a function.
+The library itself is not needed.
 """
 
 from __future__ import annotations
@@ -42,41 +42,41 @@ def sample_adasde(
 
     Args:
         model: ``model(x, sigma, **extra_args) -> x0`` with ``sigma`` [B], as k-diffusion's wrappers make it.
-        sigmas: the nodes of the coefficients, ``coefficients.sigmas``; a 0 at the end is left out.
+        sigmas: the nodes of the coefficients, ``coefficients.sigmas``; a 0 at the end is ignored.
         extra_args: keywords of ``model``; a ``cond_scale`` among them is its guidance scale.
         callback: called after every step with ``x`` and ``sigma`` at its start, the number ``i`` of the step,
             ``sigma_hat`` after new noise, and ``denoised``, the clean estimate there.
         disable: no progress bar.
-        coefficients: a table, or where its file is (see ``Coefficients.load``).
-        s_noise: scales new noise; 1 is what was distilled.
+        coefficients: the coefficients, or the path or address of their file (see ``Coefficients.load``).
+        s_noise: scale of new noise; distillation used 1.
         noise_sampler: ``noise_sampler(sigma, sigma_next)`` gives a step's standard normal noise; by default
             fresh noise from torch's global generator.
 
     Returns:
-        The state at the last node, as ``adasde.sample``.
+        State at the last node, as ``adasde.sample``.
 
     Raises:
         SolverError: other nodes than those of the coefficients.
-        CoefficientsError: the file cannot be used, or ``cond_scale`` is not what was distilled.
+        CoefficientsError: the file cannot be used, or ``cond_scale`` differs from the distilled one.
         StoreError: the address cannot be reached.
     """
     table = coefficients if isinstance(coefficients, Coefficients) else Coefficients.load(coefficients)
     _check_nodes(table, sigmas)
     extra_args = extra_args or {}
     check_guidance(table, extra_args.get("cond_scale"))
-    seen = _Seen(model, extra_args)
+    network = _Recorder(model, extra_args)
     fresh = noise_sampler or (lambda sigma, sigma_next: torch.randn_like(x))
 
     def noise(step: int, like: Tensor) -> Tensor:
         return s_noise * fresh(sigmas[step], sigmas[step + 1])
 
-    walk = integrate(seen, x, table.sigmas, sampler_of(table), afs=table.afs, noise=noise)
-    next(walk)
-    for i, after in enumerate(tqdm(walk, total=table.steps, disable=disable)):
+    trajectory = integrate(network, x, table.sigmas, sampler_of(table), afs=table.afs, noise=noise)
+    next(trajectory)
+    for i, after in enumerate(tqdm(trajectory, total=table.steps, disable=disable)):
         if callback is not None:
             sigma = sigmas[i]
-            news = {"x": x, "i": i, "sigma": sigma, "sigma_hat": sigma * (1 + float(table.gamma[i]))}
-            callback(news | {"denoised": seen.first(x, sigma)})
+            step = {"x": x, "i": i, "sigma": sigma, "sigma_hat": sigma * (1 + float(table.gamma[i]))}
+            callback(step | {"denoised": network.first(x, sigma)})
         x = after
     return x
 
@@ -93,8 +93,8 @@ def _check_nodes(table: Coefficients, sigmas: Tensor) -> None:
         )
 
 
-class _Seen(Denoiser):
-    """The model as a denoiser, which keeps its first clean estimate since it was last asked for one."""
+class _Recorder(Denoiser):
+    """The model as a denoiser that keeps the first clean estimate of every step."""
 
     def __init__(self, model: Callable[..., Tensor], extra_args: Mapping[str, Any]) -> None:
         self.model = model
@@ -107,6 +107,6 @@ class _Seen(Denoiser):
         return out
 
     def first(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """That estimate; where the step asked nothing, the one of the analytic first step."""
+        """First clean estimate of the step; that of the analytic first step where none was evaluated."""
         estimate, self.estimate = self.estimate, None
         return AnalyticFirstStep(self)(x, sigma.to(x)) if estimate is None else estimate

@@ -1,4 +1,4 @@
-"""The released implementation's parameters, mapped to coefficients (DESIGN 4; authors' commit d938eb8)."""
+"""Predictors of the reference implementation (2510.23285, authors' commit d938eb8) as coefficients."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from adasde.sampling.schedules import schedule
 RAW = ("r_params", "scale_dir_params", "scale_time_params", "weight_s")
 CONFIG = ("num_steps", "schedule_type", "schedule_rho", "afs", "scale_dir", "scale_time")
 NOISE_RAW, NOISE_CONFIG = ("gamma_params",), ("gamma", "gamma_min")
-"""What AdaSDE's predictors have beyond those of EPD (2507.14797), which know no noise."""
+"""Additional parameters of AdaSDE's predictors, which those of EPD (2507.14797, without noise) lack."""
 
 STUDENTS = ("", "adasde", "epd")
-"""The samplers whose tables these are; EPD's plug-in into iPNDM is another."""
+"""Supported values of ``sampler_stu``; EPD's plug-in into iPNDM is not supported."""
 
 
 def load_predictor(path: str | os.PathLike[str]) -> Coefficients:
-    """Read a predictor ``.pkl`` of the authors' release, AdaSDE's or EPD's; nothing in it is executed.
+    """Coefficients in a predictor ``.pkl`` of AdaSDE's or EPD's authors; nothing in the file is executed.
 
     Raises:
-        CheckpointError: unreadable, asks for a name that is not harmless, or not such a predictor.
+        CheckpointError: unreadable, refers to a name that is not allowed, or not such a predictor.
     """
     document = load_pickle(path)
     wrapped = document.get("model") if isinstance(document, dict) else None
@@ -57,13 +57,13 @@ def load_predictor(path: str | os.PathLike[str]) -> Coefficients:
 
 
 def from_raw(raw: Mapping[str, Any], config: Mapping[str, Any], sigmas: Tensor | None = None) -> Coefficients:
-    """Coefficients of a released predictor from its raw parameters [N][K] and its settings.
+    """Coefficients from a predictor's raw parameters [N][K] and its settings.
 
     ``raw`` has ``r_params, scale_dir_params, scale_time_params, weight_s, gamma_params``; ``config`` has
     ``num_steps`` (points, N + 1), ``schedule_type``, ``schedule_rho``, ``afs``, ``scale_dir``,
     ``scale_time``, ``gamma`` (its maximum; 0 turns the noise off) and ``gamma_min``. Without the three
-    gammas it is EPD's: no noise, and scales 1 + scale * tanh(raw / 4) instead of tanh(raw / 2). ``sigmas``
-    replaces the grid, because the release computed its own in float32.
+    gammas the predictor is EPD's: no noise, and scales 1 + scale * tanh(raw / 4) instead of tanh(raw / 2).
+    ``sigmas`` replaces the grid, which the reference implementation computes in float32.
     """
     table = {name: torch.as_tensor(values).detach().double() for name, values in raw.items()}
     if sigmas is None:
@@ -83,7 +83,7 @@ def from_raw(raw: Mapping[str, Any], config: Mapping[str, Any], sigmas: Tensor |
 
 
 def released_gamma(raw: Tensor, lowest: float, highest: float) -> Tensor:
-    """The release's range for gamma, [N]: 0 at the first step, and everywhere when ``highest`` is 0."""
+    """Gamma [N] from ``lowest`` to ``highest``: 0 at the first step, and everywhere if ``highest`` is 0."""
     if highest == 0:
         return torch.zeros_like(raw)
     gamma = lowest + (highest - lowest) * torch.sigmoid((raw + 2 * math.log(1.5)) / 2)

@@ -57,11 +57,11 @@ class Mixture:
 
 @dataclass(frozen=True)
 class ScoreError:
-    """``denoise`` with a known, smooth, seeded error, as a trained network has one.
+    """``denoise`` with a known, smooth, seeded error, like that of a trained network.
 
     The error is ``level`` c_out(sigma) g(c_in x, ln sigma / 4) with EDM's c_out = sigma s / sqrt(sigma^2 +
     s^2) and c_in = 1 / sqrt(sigma^2 + s^2) (2206.00364, Table 1): a network whose raw output is off by
-    ``level`` everywhere. g is a sum of random cosines with unit mean square, other for every pixel.
+    ``level`` everywhere. g is a sum of random cosines with unit mean square, different for every pixel.
 
     Attributes:
         level: root mean square of the raw output's error, >= 0; trained networks have some 0.01 to 0.1.
@@ -87,4 +87,5 @@ class ScoreError:
         amplitudes = torch.randn(self.waves, flat.shape[1], **size) * (2 / self.waves) ** 0.5
         where = torch.cat([flat / scale, (sigma.log() / 4).expand(len(flat), 1)], dim=1)
         wave = (where @ frequencies.to(x) + phases.to(x)).cos() @ amplitudes.to(x)
-        return self.denoise(x, sigma) + self.level * sigma * self.data_std / scale * wave.reshape(x.shape)
+        error: Tensor = self.level * sigma * self.data_std / scale * wave.reshape(x.shape)
+        return self.denoise(x, sigma) + error

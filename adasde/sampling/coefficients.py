@@ -1,4 +1,4 @@
-"""The learned numbers of AdaSDE: a frozen table that validates itself, and its JSON file."""
+"""The learned numbers of AdaSDE: a frozen, validated table and its JSON form (2510.23285)."""
 
 from __future__ import annotations
 
@@ -11,44 +11,43 @@ import torch
 from torch import Tensor
 
 from adasde.errors import CoefficientsError
-from adasde.sampling.interpolation import blended, resampled
+from adasde.sampling.interpolation import interpolated
 from adasde.storage import read_pointed
 from adasde.utils.atomic_io import write_json
 
 SCHEMA_VERSION = 3
-"""The newest. Version 1 is AdaSDE's own step; 2 adds the plug-in form, 3 the multistep form."""
+"""The newest one. Version 1 is AdaSDE's own step; 2 adds the plug-in form, 3 the multistep form."""
 
 TABLE = ("sigmas", "gamma", "midpoint", "direction_scale", "time_scale", "weights")
 OWN = "adasde"
 """The name of AdaSDE's own step."""
 
 MULTISTEP = "adasde-multistep"
-"""The name of the step that learns what earlier evaluations weigh (see ``solvers.Multistep``)."""
+"""The name of the multistep form, which learns weights of earlier evaluations (``solvers.Multistep``)."""
 
 DOCUMENTS = ("model", "provenance", "measured")
 
 
 @dataclass(frozen=True, eq=False)
 class Coefficients:
-    """The table of an N-interval sampler: AdaSDE's own step with K points (2510.23285), or another form.
+    """Learned coefficients of an N-step sampler, in one of three forms (K = points of a step).
 
-    In the plug-in form ``solver`` names a classical solver with E evaluations a step: ``direction_scale``
-    and ``time_scale`` are then [N, E], one pair for each evaluation, and ``midpoint`` and ``weights`` are
-    empty, [N, 0] (see ``solvers.PlugIn``). In the multistep form, ``adasde-multistep``, a step has one
-    evaluation, both scales are [N, 1], ``midpoint`` is empty and ``weights`` [N, H] belong to the H newest
-    evaluations, the newest first; those before the first step have none.
+    AdaSDE's own step has K points. In the plug-in form ``solver`` names a classical solver with E evaluations
+    a step: both scales are [N, E], ``midpoint`` and ``weights`` are empty, [N, 0] (``solvers.PlugIn``). In
+    the multistep form, ``adasde-multistep``, a step has one evaluation: both scales are [N, 1], ``midpoint``
+    is empty, and ``weights`` [N, H] belong to the H newest evaluations, newest first (0 before the first).
 
     Attributes:
-        sigmas: [N+1] time grid, strictly decreasing, positive (units of the data).
-        gamma: [N] stochastic coefficient >= 0, 0 at the first step: t^ = (1 + gamma) t.
-        midpoint: [N, K] exponent r in (0, 1): m = s^r t^^(1-r) for the step from t to s.
-        direction_scale: [N, K] lambda > 0 on the direction at m.
-        time_scale: [N, K] mu > 0; the network is told mu * m.
-        weights: [N, K], each row sums to 1.
-        afs: the first evaluation is the analytic first step, d = x / sqrt(1 + t^2).
+        sigmas: [N+1] time grid t_0 > ... > t_N > 0, in the units of the data.
+        gamma: [N] stochastic coefficient γ >= 0, 0 at the first step: t̂ = (1 + γ) t.
+        midpoint: [N, K] exponent r in (0, 1) (the paper's ξ): m = s^r t̂^(1-r) for the step from t to s.
+        direction_scale: [N, K] λ > 0, scale of the direction at m.
+        time_scale: [N, K] μ > 0; the network is evaluated at noise level μ m.
+        weights: [N, K] w, each row sums to 1.
+        afs: the first evaluation is the analytic first step, d = x̂ / sqrt(1 + t̂²).
         solver, options: ``adasde``, ``adasde-multistep``, or the solver behind the plug-in and its options.
-        model, provenance, measured: JSON documents kept beside the table: whose coefficients these
-            are (``name``, ``sha256``), how they were made, what was measured with them.
+        model, provenance, measured: JSON documents kept beside the table: the model they belong to (``name``,
+            ``sha256``), how they were made, what was measured with them.
 
     Tensors (any float dtype, kept as float64 on the CPU, gradients kept) or nested lists are accepted.
 
@@ -130,7 +129,7 @@ class Coefficients:
 
     @property
     def points(self) -> int:
-        """Number of points K of every step of AdaSDE's own (0 in the other forms)."""
+        """Number of points K of every step (0 in the plug-in and the multistep form)."""
         return self.midpoint.shape[1]
 
     @property
@@ -144,10 +143,10 @@ class Coefficients:
         return self.steps * self.evaluations - int(self.afs)
 
     def check_model(self, sha256: str, *, force: bool = False) -> None:
-        """Refuse another checkpoint than the one these coefficients were distilled for.
+        """Raise if the checkpoint differs from the one these coefficients were distilled for.
 
         Raises:
-            CoefficientsError: ``model["sha256"]`` is known and differs; ``force=True`` lets it pass.
+            CoefficientsError: ``model["sha256"]`` is known and differs, unless ``force``.
         """
         known = self.model.get("sha256")
         if known and known != sha256 and not force:
@@ -158,14 +157,14 @@ class Coefficients:
             )
 
     def interpolate(self, nfe: int, *others: Coefficients) -> Coefficients:
-        """A proposal for ``nfe`` evaluations, which nobody has distilled: interpolated in log sigma.
+        """Coefficients proposed for ``nfe`` evaluations without distillation: interpolated in log sigma.
 
-        With ``others`` of the same form the two budgets beside ``nfe`` are blended; beyond all of them the
-        nearest is stretched. ``benchmarks/interpolation.py`` says what it is worth, and distillation
-        can start from it.
+        With ``others`` of the same form, the two nearest budgets around ``nfe`` are blended; outside their
+        range the nearest is stretched. ``benchmarks/interpolation.py`` measures the quality; distillation can
+        start from the result.
 
         Raises:
-            CoefficientsError: no number of steps spends exactly ``nfe``, or the tables are of different forms
+            CoefficientsError: no number of steps spends exactly ``nfe``, or the tables have different forms
                 or ends.
         """
         steps, rest = divmod(nfe + int(self.afs), self.evaluations)
@@ -173,59 +172,38 @@ class Coefficients:
             raise CoefficientsError(
                 f"steps of {self.evaluations} evaluations{' under AFS' * self.afs} cannot spend nfe={nfe}."
             )
-        known = sorted({one.nfe: one for one in (*others, self)}.values(), key=lambda one: one.nfe)
-        if len({one._form() for one in known}) > 1:
+        known = {one.nfe: one for one in (*others, self)}
+        forms = [known[budget]._form() for budget in sorted(known)]
+        if len(set(forms)) > 1:
             raise CoefficientsError(
                 "only tables of the same solver, options, points, AFS and ends can be interpolated, got "
-                + " and ".join(str(one._form()) for one in known)
-                + "."
+                f"{' and '.join(map(str, forms))}."
             )
-        low = max((one for one in known if one.nfe <= nfe), key=lambda one: one.nfe, default=known[0])
-        high = min((one for one in known if one.nfe >= nfe), key=lambda one: one.nfe, default=known[-1])
-        share = (nfe - low.nfe) / (high.nfe - low.nfe) if high.nfe != low.nfe else 0.0
-        ends = (
-            resampled({name: getattr(one, name).detach() for name in TABLE}, steps) for one in (low, high)
-        )
-        values: dict[str, Any] = blended(next(ends), next(ends), share)
-        made = {"interpolated_from": sorted({low.nfe, high.nfe})}
-        return replace(self, **values, provenance=made, measured={})
+        tables = {budget: {k: v.detach() for k, v in one._tensors().items()} for budget, one in known.items()}
+        table, sources = interpolated(tables, nfe, steps)
+        values: dict[str, Any] = table | {"provenance": {"interpolated_from": sources}, "measured": {}}
+        return replace(self, **values)
 
     def _form(self) -> tuple[Any, ...]:
         ends = [round(float(self.sigmas[end]), 9) for end in (0, -1)]
         width = self.weights.shape[1]
         return (self.solver, json.dumps(self.options, sort_keys=True), width, self.afs, *ends)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the JSON file, whole or not at all; floats survive exactly.
-
-        Its schema version is the lowest that can carry the table.
-
-        Raises:
-            DataError: the folder cannot be written or the disk is full.
-        """
-        write_json(path, self.to_document())
-
-    def to_document(self) -> dict[str, Any]:
-        """The JSON document that ``save`` writes."""
-        table: dict[str, Any] = {name: getattr(self, name).tolist() for name in TABLE}
-        documents = {name: getattr(self, name) for name in DOCUMENTS}
-        form = {} if self.solver == OWN else {"solver": self.solver, "options": self.options}
-        version = {OWN: 1, MULTISTEP: 3}.get(self.solver, 2)
-        head = {"schema_version": version, "nfe": self.nfe, "afs": self.afs}
-        return head | form | table | documents
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in TABLE}
 
     @classmethod
     def load(cls, source: str | os.PathLike[str]) -> Coefficients:
-        """Read a file written by ``save``: a path, or an address that ``adasde.storage.local_copy`` takes.
+        """Coefficients in a file written by ``save``, at any path or address that ``adasde.storage`` reads.
 
-        So ``s3://bucket/registry/digits/champion.json``, ``https://...`` and
-        ``models:/adasde-digits-nfe5@champion`` are read as well. A pointer such as champion.json is
-        followed to the coefficients that it names, and those are verified.
+        Addresses are ``s3://bucket/registry/digits/champion.json``, ``https://…`` and
+        ``models:/adasde-digits-nfe5@champion``. A pointer such as champion.json is followed to the
+        coefficients that it names, and those are verified.
 
         Raises:
             CoefficientsError: missing, truncated, another schema version, unknown or missing keys, or
-                a table that is not valid; the message names the file.
-            StoreError: an address that cannot be reached, or content that is not what its checksum says.
+                an invalid table; the message names the file.
+            StoreError: the address cannot be reached, or its content does not match its checksum.
         """
         try:
             place, data = read_pointed(source)
@@ -234,23 +212,38 @@ class Coefficients:
                 f"cannot read coefficients {error.filename or source}: {error.strerror}."
             ) from error
         try:
-            document = json.loads(data)
+            return cls.from_document(json.loads(data))
         except ValueError as error:
             raise CoefficientsError(
                 f"{place} is not a whole coefficient file ({error}). It was probably cut short or edited: "
                 "copy it again or distil again."
             ) from error
-        try:
-            return cls.from_document(document)
         except CoefficientsError as error:
             raise CoefficientsError(f"{place}: {error}") from error
 
-    @classmethod
-    def from_document(cls, document: Any) -> Coefficients:
-        """The table in a JSON document of ``to_document``.
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the JSON file, complete or not at all; floats are kept exactly.
 
         Raises:
-            CoefficientsError: another schema version, unknown or missing keys, or a table that is not valid.
+            DataError: the folder cannot be written or the disk is full.
+        """
+        write_json(path, self.to_document())
+
+    def to_document(self) -> dict[str, Any]:
+        """The JSON document that ``save`` writes, of the lowest schema version that can hold the table."""
+        table = {name: value.tolist() for name, value in self._tensors().items()}
+        documents = {name: getattr(self, name) for name in DOCUMENTS}
+        form = {} if self.solver == OWN else {"solver": self.solver, "options": self.options}
+        version = {OWN: 1, MULTISTEP: 3}.get(self.solver, 2)
+        head = {"schema_version": version, "nfe": self.nfe, "afs": self.afs}
+        return head | form | table | documents
+
+    @classmethod
+    def from_document(cls, document: Any) -> Coefficients:
+        """Coefficients in a JSON document of ``to_document``.
+
+        Raises:
+            CoefficientsError: another schema version, unknown or missing keys, or an invalid table.
         """
         if not isinstance(document, dict) or "schema_version" not in document:
             raise CoefficientsError("this is not a coefficient file: it has no schema_version.")
@@ -275,7 +268,7 @@ class Coefficients:
 
 
 def neutral(sigmas: Tensor, *, points: int = 1, afs: bool = False) -> Coefficients:
-    """The table that makes AdaSDE exactly DPM-Solver-2 (r = 1/2, no noise, unit scales)."""
+    """Coefficients with which AdaSDE is exactly DPM-Solver-2 (r = 1/2, γ = 0, λ = μ = 1)."""
     steps = len(sigmas) - 1
     ones = torch.ones(steps, points, dtype=torch.float64)
     return Coefficients(sigmas, torch.zeros(steps), ones / 2, ones, ones, ones / points, afs)

@@ -1,7 +1,8 @@
-"""The only sampling loop, and the two calls most people need: ``solve`` and ``sample``."""
+"""The sampling loop ``integrate``, and the two calls that most people need: ``solve`` and ``sample``."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
@@ -30,11 +31,11 @@ def integrate(
     """Yield the state at every node of ``sigmas`` [N+1], beginning with ``x`` [B, *shape] at sigmas[0].
 
     Gradients flow (to x, sigmas and a solver's coefficients) unless the caller turns them off.
-    ``noise(step, like)`` serves solvers that inject noise; None means ``SeededNoise(range(B))``.
+    ``noise(step, like)``: noise of stochastic solvers; None means ``SeededNoise(range(B))``.
 
     Raises:
-        SolverError: ``sigmas`` is not a strictly decreasing positive row of at least two nodes, or the
-            denoiser returned another shape or dtype.
+        SolverError: ``sigmas`` has fewer than two nodes or does not decrease strictly to a positive end, or
+            the denoiser returned another shape or dtype.
     """
     sigmas = checked(sigmas)
     network: Denoiser = Edge(denoise)
@@ -42,10 +43,10 @@ def integrate(
         network = AnalyticFirstStep(network)
     draw = noise or SeededNoise(range(len(x)))
     history: History = ()
-    nodes, last = sigmas.unbind(), len(sigmas) - 2
+    steps = len(sigmas) - 1
     yield x
-    for i, (start, end) in enumerate(pairwise(nodes)):
-        interval = Interval(i, start, end, last - i, partial(draw, i))
+    for i, (t, s) in enumerate(pairwise(sigmas.unbind())):
+        interval = Interval(i, t, s, steps - 1 - i, partial(draw, i))
         x, history = solver.step(network, x, interval, history)
         yield x
 
@@ -60,38 +61,32 @@ def solve(
     noise: Noise | None = None,
     **options: Any,
 ) -> Tensor:
-    """Sample with a classical solver: ``latents`` ~ N(0, I) [B, *shape] -> the state at sigmas[-1].
+    """Samples by a classical solver: ``latents`` ~ N(0, I) [B, *shape] -> the state at sigmas[-1].
 
-    ``noise(step, like)`` serves the stochastic solvers; None means ``SeededNoise(range(B))``. ``options``
-    are the solver's own (``order``, ``r``, ``lower_order_final``, ...); unknown ones are refused.
+    ``noise(step, like)``: noise of stochastic solvers; None means ``SeededNoise(range(B))``. ``options``: the
+    solver's own (``order``, ``r``, ``lower_order_final``, ...).
 
     Raises:
-        SolverError: unknown solver or option, a grid that is not one, or a denoiser that returns another
-            shape, another dtype or values that are not finite.
+        SolverError: unknown solver or option, an invalid grid, or a denoiser that returns another shape,
+            another dtype or values that are not finite.
     """
-    x = latents * checked(sigmas)[0]
-    for state in integrate(Finite(denoise), x, sigmas, make_solver(solver, options), afs=afs, noise=noise):
-        x = state
-    return x
+    x, method = latents * checked(sigmas)[0], make_solver(solver, options)
+    return deque(integrate(Finite(denoise), x, sigmas, method, afs=afs, noise=noise), maxlen=1).pop()
 
 
 @torch.no_grad()
 def sample(
     denoise: Denoiser, latents: Tensor, coefficients: Coefficients, noise: Noise | None = None
 ) -> Tensor:
-    """Sample with learned coefficients: ``latents`` ~ N(0, I) [B, *shape] -> x0 (the state at sigma_min).
+    """Samples by learned coefficients: ``latents`` ~ N(0, I) [B, *shape] -> x0 (the state at sigma_min).
 
-    ``noise(step, like)`` gives the injected noise; None means ``SeededNoise(range(B))``. Pass
-    ``SeededNoise(seeds)`` together with ``adasde.latents(seeds, shape)`` for images that depend on
-    their own seed alone.
+    ``noise(step, like)``: the injected noise; None means ``SeededNoise(range(B))``. With
+    ``adasde.latents(seeds, shape)`` and ``SeededNoise(seeds)`` every image depends on its own seed alone.
 
     Raises:
         SolverError: the coefficients' solver does not exist, or the denoiser returns another shape,
             another dtype or values that are not finite.
     """
-    x = latents * coefficients.sigmas[0]
-    solver = sampler_of(coefficients)
-    walk = integrate(Finite(denoise), x, coefficients.sigmas, solver, afs=coefficients.afs, noise=noise)
-    for state in walk:
-        x = state
-    return x
+    sigmas, afs, solver = coefficients.sigmas, coefficients.afs, sampler_of(coefficients)
+    x = latents * sigmas[0]
+    return deque(integrate(Finite(denoise), x, sigmas, solver, afs=afs, noise=noise), maxlen=1).pop()

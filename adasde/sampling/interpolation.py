@@ -1,4 +1,4 @@
-"""Coefficients for a budget that was not distilled, from those beside it: interpolation in log sigma."""
+"""Coefficients of a budget between or beyond distilled ones, interpolated in log sigma."""
 
 from __future__ import annotations
 
@@ -16,15 +16,24 @@ FREE: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] =
     "time_scale": (torch.log, torch.exp),
     "weights": (torch.clone, lambda rows: rows / rows.sum(1, keepdim=True)),
 }
-"""Field -> to where it is not bounded, and back."""
+"""Field -> its map to an unbounded range, and the inverse."""
+
+
+def interpolated(tables: Mapping[int, Table], nfe: int, steps: int) -> tuple[dict[str, Tensor], list[int]]:
+    """Table of ``steps`` steps for ``nfe``, from ``tables`` by their NFE; and the NFE that it comes from."""
+    low = max((known for known in tables if known <= nfe), default=min(tables))
+    high = min((known for known in tables if known >= nfe), default=max(tables))
+    share = (nfe - low) / (high - low) if high != low else 0.0
+    first, second = (resampled(tables[budget], steps) for budget in (low, high))
+    return blended(first, second, share), sorted({low, high})
 
 
 def resampled(table: Table, steps: int) -> dict[str, Tensor]:
-    """``table`` of another number of steps.
+    """``table`` with another number of steps.
 
-    The grid's log sigma is read at the shares i / ``steps`` of its nodes. What belongs to a step is read at
-    the middle of the new step, between the middles of the old ones. gamma is read as the rate
-    ln(1 + gamma) for one unit of log sigma, so that a step half as long brings half of it.
+    The grid's log sigma is read at the shares i / ``steps`` of its nodes. Values of a step are read at the
+    middle of the new step, between the middles of the old ones. Gamma is read as the rate ln(1 + gamma) per
+    unit of log sigma, so that a step half as long injects half of it.
     """
     logs = table["sigmas"].log().numpy()
     old = len(logs) - 1
@@ -38,7 +47,7 @@ def resampled(table: Table, steps: int) -> dict[str, Tensor]:
 
     out = {name: back(read(free(table[name]))) for name, (free, back) in FREE.items()}
     if not table["midpoint"].numel():
-        out["weights"] = _within_reach(out["weights"])
+        out["weights"] = _existing(out["weights"])
     rate = table["gamma"].log1p() / torch.from_numpy(-np.diff(logs))
     gamma = (read(rate[:, None])[:, 0] * torch.from_numpy(-np.diff(new))).expm1()
     out["gamma"] = torch.cat([torch.zeros(1).double(), gamma[1:]])
@@ -47,8 +56,8 @@ def resampled(table: Table, steps: int) -> dict[str, Tensor]:
     return out
 
 
-def _within_reach(weights: Tensor) -> Tensor:
-    """Weights [N, H] of a multistep form in which the oldest evaluation there is bears those that are not."""
+def _existing(weights: Tensor) -> Tensor:
+    """Weights [N, H] of the multistep form; those of missing evaluations go to the oldest one there is."""
     out = weights.tril()
     for i, row in enumerate(weights[:, 1:].triu().sum(1)[: weights.shape[1]]):
         out[i, i] += row
@@ -56,7 +65,7 @@ def _within_reach(weights: Tensor) -> Tensor:
 
 
 def blended(low: Table, high: Table, share: float) -> dict[str, Tensor]:
-    """The table that lies ``share`` (0 .. 1) of the way from ``low`` to ``high``, of equally many steps."""
+    """Table at ``share`` (0 .. 1) of the way from ``low`` to ``high``, which have equally many steps."""
     out = {
         name: back(torch.lerp(free(low[name]), free(high[name]), share))
         for name, (free, back) in FREE.items()

@@ -1,4 +1,4 @@
-"""Noise that belongs to an image: sample k's latent and injections come from (seed k, step) alone."""
+"""Noise by seed: the latent and the injected noise of sample k depend on (seed k, step) alone."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ EPSILON_TIME = 1e-3
 
 def polynomial(u: Tensor, sigma_min: float, sigma_max: float, rho: float) -> Tensor:
     """Uniform in sigma^(1/rho); EDM's grid at rho = 7 (Karras et al., 2206.00364, eq. 5)."""
-    top, bottom = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-    return (top + u * (bottom - top)) ** rho
+    top, bottom = math.pow(sigma_max, 1 / rho), math.pow(sigma_min, 1 / rho)
+    return (top + u * (bottom - top)).pow(rho)
 
 
 def logsnr(u: Tensor, sigma_min: float, sigma_max: float, rho: float) -> Tensor:
@@ -47,14 +47,14 @@ def time_uniform(u: Tensor, sigma_min: float, sigma_max: float, rho: float) -> T
 
 
 TRAINING_TIMES = 1000
-"""Whole training times of a model trained on discrete times."""
+"""Number of training times of a model trained on discrete times."""
 
 
 def discrete(u: Tensor, sigma_min: float, sigma_max: float, rho: float) -> Tensor:
-    """Whole training times k = 999 .. 0 of a model trained on 1000 of them, uniform in k^(1/rho).
+    """Integer training times k = 999 .. 0 of a model trained on 1000 of them, uniform in k^(1/rho).
 
-    Their noise levels are those of ``training_sigmas``. Where rho crowds the nodes, one that would share a
-    time with the next takes the free time above it (near k = 999, below it).
+    Noise levels are those of ``training_sigmas``. Where rho crowds the nodes, one that would share a time
+    with the next takes the free time above it (near k = 999, below it).
 
     Raises:
         SolverError: more steps than there are times.
@@ -72,14 +72,14 @@ def discrete(u: Tensor, sigma_min: float, sigma_max: float, rho: float) -> Tenso
 
 @lru_cache(maxsize=8)
 def training_sigmas(sigma_min: float, sigma_max: float) -> Tensor:
-    """The noise levels of the 1000 training times, increasing: float64 [1000].
+    """Noise levels of the 1000 training times, increasing: float64 [1000].
 
     sigma_k^2 = 1 / prod_(i <= k) (1 - beta_i) - 1, with sqrt(beta_i) linear in i (the ``scaled linear``
     process of latent diffusion, Rombach et al., 2112.10752) and both ends such that the first level is
     sigma_min and the last sigma_max.
 
     Raises:
-        SolverError: sigma_max so low that no such process reaches down to it.
+        SolverError: sigma_max is too low for such a process.
     """
     first = sigma_min / math.sqrt(1 + sigma_min**2)
     ramp = torch.linspace(0, 1, TRAINING_TIMES, dtype=torch.float64)
@@ -118,11 +118,11 @@ def schedule(
     rho: float = 7.0,
     nodes: Sequence[float] | Tensor | None = None,
 ) -> Tensor:
-    """The named grid of ``steps`` intervals: float64 [steps + 1], from sigma_max down to sigma_min.
+    """Grid of ``steps`` intervals: float64 [steps + 1], from sigma_max down to sigma_min.
 
     ``rho`` bends the grid: 7 is EDM's choice for ``polynomial``; the AdaSDE paper uses ``time_uniform``
-    with rho = 1; ``logsnr`` and ``discrete`` are usually taken with rho = 1. ``explicit`` takes its
-    ``steps + 1`` noise levels from ``nodes`` and nothing from the other numbers.
+    with rho = 1; ``logsnr`` and ``discrete`` are usually taken with rho = 1. ``explicit`` uses
+    its ``steps + 1`` noise levels ``nodes`` alone.
 
     Raises:
         SolverError: unknown name, steps < 1, rho <= 0, not 0 < sigma_min < sigma_max < inf, a range so
@@ -154,10 +154,10 @@ def schedule(
 
 
 def explicit(steps: int, nodes: Sequence[float] | Tensor | None) -> Tensor:
-    """The given noise levels as a grid: float64 [steps + 1].
+    """Grid of the noise levels ``nodes``: float64 [steps + 1].
 
     Raises:
-        SolverError: none given, another number of them, or not positive and strictly decreasing.
+        SolverError: missing, another number of them, or not positive and strictly decreasing.
     """
     if nodes is None:
         raise SolverError(f"the schedule {EXPLICIT!r} needs nodes: its steps + 1 noise levels.")
@@ -168,7 +168,7 @@ def explicit(steps: int, nodes: Sequence[float] | Tensor | None) -> Tensor:
 
 
 def checked(sigmas: Sequence[float] | Tensor) -> Tensor:
-    """``sigmas`` as float64 on the CPU, or a SolverError that says where the grid breaks the rules."""
+    """``sigmas`` as float64 on the CPU, or a SolverError that names the place where the grid is invalid."""
     try:
         grid = torch.as_tensor(sigmas, dtype=torch.float64).cpu()
     except (TypeError, ValueError) as error:
@@ -185,7 +185,7 @@ def checked(sigmas: Sequence[float] | Tensor) -> Tensor:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """The message for a name that is not in a registry: says what exists and what was likely meant."""
+    """Message for a name that is not in a registry: the names that exist, and the nearest one."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""Wrappers around a denoiser: counting its evaluations, the analytic first step, the network's edge."""
+"""Wrappers around a denoiser: evaluation counts, checks of its output, and the analytic first step."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Counting:
 
 
 class Edge:
-    """The edge between solvers and network: sigma arrives in x's dtype and device, results are checked.
+    """Boundary between solvers and network: casts sigma to x's dtype and device, and checks the output.
 
-    Solvers compute noise levels as float64 scalars on the CPU; a network wants its own dtype and device.
+    Solvers compute noise levels as float64 scalars on the CPU; a network needs its own dtype and device.
 
     Raises:
-        SolverError: the denoiser returned another shape or dtype than it was given.
+        SolverError: the output differs from the input in shape or dtype.
     """
 
     def __init__(self, denoise: Denoiser) -> None:
@@ -49,10 +49,10 @@ class Edge:
 
 
 class Finite:
-    """Refuses a clean estimate that is not finite where it appears, instead of an image of NaN at the end.
+    """Check for clean estimates that are not finite, at the evaluation where they appear.
 
     Raises:
-        SolverError: NaN or infinity in the output; says at which noise level and in how many samples.
+        SolverError: NaN or infinity in the output; names the noise level and the number of samples.
     """
 
     def __init__(self, denoise: Denoiser) -> None:
@@ -60,11 +60,11 @@ class Finite:
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         out = self.denoise(x, sigma)
-        # What is not finite has no finite sum, and a sum is several times quicker; it may overflow by itself.
+        # a finite sum implies finite values and is several times faster; a sum may also overflow by itself
         if isinstance(out, Tensor) and not (math.isfinite(out.sum().item()) or bool(out.isfinite().all())):
             broken = int((~out.isfinite()).flatten(1).any(1).sum())
             before = int((~x.isfinite()).flatten(1).any(1).sum())
-            where = f"the state it was given was not finite in {before}" if before else "for a finite state"
+            where = f"its input was not finite in {before}" if before else "for a finite state"
             raise SolverError(
                 f"the denoiser returned NaN or infinity at sigma = {float(sigma):.6g} in {broken} of "
                 f"{len(x)} samples ({where}); it must return finite clean estimates. Check the weights, "
@@ -74,12 +74,11 @@ class Finite:
 
 
 class AnalyticFirstStep:
-    """AFS: the first evaluation's direction is d = x / sqrt(1 + sigma^2) and the network is not asked.
+    """AFS: the first evaluation is the analytic direction d = x / sqrt(1 + sigma²), without the network.
 
-    It is the direction of a data set with unit variance, nearly exact where sigma is large
-    (Dockhorn et al., GENIE, 2210.05475). Works with every solver: D(x, sigma) = x - sigma d. One wrapper
-    serves one walk: it is the first call that is analytic, not a noise level, because learned time scales
-    tell the network levels that may lie on either side of the first node's.
+    d is the direction for data of unit variance, nearly exact where sigma is large (Dockhorn et al., GENIE,
+    2210.05475). It works with every solver: D(x, sigma) = x − sigma d. A wrapper serves one trajectory: it
+    replaces the first call and not a noise level, which learned time scales can move past the first node's.
     """
 
     def __init__(self, denoise: Denoiser) -> None:

@@ -114,10 +114,18 @@ def test_lock_has_all_that_the_project_asks_for() -> None:
         assert wanted.specifier.contains(locked[wanted.name.lower()]), text
 
 
+def package_data(package: str) -> list[str]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"][package]
+
+
+@pytest.mark.parametrize("package", ["adasde", "flows"])
+def test_types_are_shipped(package: str) -> None:
+    assert "py.typed" in package_data(package)
+    assert (ROOT / package / "py.typed").is_file()
+
+
 def test_weights_are_package_data() -> None:
-    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"][
-        "adasde"
-    ]
+    patterns = package_data("adasde")
     shipped = {path for pattern in patterns for path in (ROOT / "adasde").glob(pattern) if path.is_file()}
     weights = {path for path in (ROOT / "adasde/models/families/toy/weights").rglob("*") if path.is_file()}
     assert weights

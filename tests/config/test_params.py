@@ -173,7 +173,11 @@ def test_seeds_of_training_and_judging_never_meet(values: dict[str, Any]) -> Non
         ("teacher", 3, "teacher = 3 cannot be used: it should be a section, with keys of"),
         ("baselines.A.afs", True, "baselines.A.solver is missing"),
         ("baselines.A", {"solver": "ipndm", "options": {"ordr": 2}}, "Did you mean 'order'?"),
-        ("baselines.A", {"solver": "ipndm", "options": {"order": 9}}, "ipndm has orders 1 to 4, got order=9"),
+        (
+            "baselines.A",
+            {"solver": "ipndm", "options": {"order": 9}},
+            "order to be a whole number from 1 to 4, got order=9",
+        ),
         (
             "baselines.A",
             {"solver": "heun", "per_nfe": {3: {}}},

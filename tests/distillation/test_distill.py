@@ -8,7 +8,7 @@ from closed_form import small_mixture
 from torch import Tensor
 
 import adasde
-from adasde.distillation.distill import DistillSettings, Student, batches_of, distill, start_table
+from adasde.distillation.distill import DistillSettings, Student, batches_of, distill, initial_student
 from adasde.distillation.losses import Batch, Losses
 from adasde.errors import DivergenceError, ParamsError, SolverError
 from adasde.sampling.analytic import Gaussian
@@ -29,12 +29,12 @@ def end_error(table: adasde.Coefficients, dtype: torch.dtype = torch.float64) ->
 def test_beats_its_start_and_the_classical_solver(nfe: int, dtype: torch.dtype) -> None:
     learned = adasde.distill_coefficients(small_mixture(), (6,), nfe, dtype=dtype, **QUICK)
     grid = learned.sigmas
-    start = start_table(grid, settings=DistillSettings(), afs=True)().sigmas
+    start = initial_student(grid, settings=DistillSettings(), afs=True)().sigmas
     assert learned.nfe == nfe
     error = end_error(learned)
     assert error < 0.5 * end_error(adasde.neutral(start, afs=True))
     with torch.no_grad():
-        assert error < 0.8 * end_error(start_table(grid, settings=DistillSettings(), afs=True)())
+        assert error < 0.8 * end_error(initial_student(grid, settings=DistillSettings(), afs=True)())
 
 
 @pytest.mark.parametrize(("points", "afs", "nfe"), [(2, True, 5), (1, False, 4)])
@@ -87,7 +87,7 @@ def test_a_condition_is_bound_to_the_seeds_of_every_batch() -> None:
 def test_feature_loss_is_differentiated_through_the_whole_walk() -> None:
     grid = schedule("time_uniform", 2, rho=1)
     settings = DistillSettings(pixel_weight=0.0, inner_weight=0.0)
-    table = start_table(grid, settings=settings, afs=True)
+    table = initial_student(grid, settings=settings, afs=True)
     batch = Batch(range(8), torch.randn(3, 8, 6, dtype=torch.float64) * grid[:, None, None])
     feature = Losses(settings, features=lambda x: x)(small_mixture(), batch, table()).feature
     assert feature is not None
@@ -100,9 +100,9 @@ def test_gamma_is_learned_where_it_is_allowed() -> None:
     table = list(run(grid, DistillSettings(gamma_max=0.05, trajectories=640)))[-1].coefficients
     off = list(run(grid, DistillSettings(gamma_max=0.0, trajectories=640)))[-1].coefficients
     with torch.no_grad():
-        start = start_table(grid, settings=DistillSettings(gamma_max=0.05), afs=True)()
+        start = initial_student(grid, settings=DistillSettings(gamma_max=0.05), afs=True)()
     assert float(off.gamma.abs().max()) == 0.0
-    # a paired error against a deterministic teacher punishes noise: it must be learned away
+    # a teacher-matching loss against a deterministic teacher punishes noise: it must be learned away
     assert float(table.gamma[0]) == 0.0 and bool((table.gamma[1:] < start.gamma[1:]).all())
     assert bool((start.gamma[1:] > 1e-3).all())
 
@@ -165,6 +165,6 @@ def test_no_seed_of_twenty_diverges() -> None:
 
 def test_start_is_the_same_for_everyone() -> None:
     grid = schedule("time_uniform", 4, rho=1)
-    tables: list[Student] = [start_table(grid, settings=DistillSettings(), afs=True) for _ in range(2)]
+    tables: list[Student] = [initial_student(grid, settings=DistillSettings(), afs=True) for _ in range(2)]
     torch.testing.assert_close(tables[0]().midpoint, tables[1]().midpoint, rtol=0, atol=0)
     assert tables[0]().midpoint.flatten().tolist() == pytest.approx([0.2, 0.45, 0.45, 0.2])

@@ -32,7 +32,7 @@ def torchrun(processes: int) -> list[str]:
 
 @pytest.mark.long
 def test_two_processes_make_the_archive_of_one(tmp_path: Path) -> None:
-    """Their pieces are those of one process, and so are the bytes; both have written."""
+    """Their micro-batches are those of one process, and so are the bytes; both have written."""
     model = load_model("glyphs")
     about = {"name": "glyphs", "sha256": model.sha256, "guidance": 1.5}
     random_table(model=about).save(tmp_path / "nfe5.json")
@@ -53,7 +53,7 @@ def test_two_processes_make_the_archive_of_one(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_any_number_of_processes_learns_the_same_bytes(finished_project: Path, tmp_path: Path) -> None:
-    """The energy distance couples the samples of all processes; the last process has fewer pieces."""
+    """The energy distance couples the samples of all processes; the last process has fewer micro-batches."""
     values = tiny_values()
     values["distill"] |= {"solver": "adasde-multistep", "learn_grid": True, "energy_weight": 3.0}
     for name in ("checkpoint", "reference"):
@@ -67,7 +67,7 @@ def test_any_number_of_processes_learns_the_same_bytes(finished_project: Path, t
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
 
     ended = run(torchrun(2))
-    assert ended.returncode != 0 and "2 processes share the pieces of a batch" in ended.stderr
+    assert ended.returncode != 0 and "2 processes share the micro-batches of a batch" in ended.stderr
 
     write_params(tmp_path, values | {"distill": values["distill"] | {"micro_batch": 6}})
     made = []

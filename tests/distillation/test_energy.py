@@ -8,7 +8,7 @@ from closed_form import small_mixture
 
 import adasde
 from adasde.distillation.distill import DistillSettings
-from adasde.distillation.energy import LIMIT, Reference, energy_distance
+from adasde.distillation.energy import LIMIT, EnergyReference, energy_distance
 from adasde.distillation.losses import Losses
 from adasde.errors import ParamsError
 from adasde.experiments.bench.targets import MixtureTarget
@@ -23,7 +23,7 @@ def normal(count: int, seed: int) -> torch.Tensor:
 @pytest.mark.parametrize("shift", [0.0, 0.5, 3.0])
 def test_it_is_that_of_two_normal_distributions(shift: float) -> None:
     """One dimension: E|x - y| of N(0, 1) and N(m, 1) is that of a folded normal of variance 2."""
-    measured = float(energy_distance(normal(4000, 1) + shift, Reference.of(normal(4000, 2))))
+    measured = float(energy_distance(normal(4000, 1) + shift, EnergyReference.of(normal(4000, 2))))
     m = torch.tensor(shift, dtype=torch.float64)
     folded = 2 / torch.pi**0.5 * torch.exp(-(m**2) / 4) + m * torch.erf(m / 2)
     assert measured == pytest.approx(float(2 * folded) - 4 / torch.pi**0.5, rel=0.02, abs=0.02)
@@ -31,13 +31,13 @@ def test_it_is_that_of_two_normal_distributions(shift: float) -> None:
 
 def test_its_gradient_points_to_the_distribution() -> None:
     shift = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
-    energy_distance(normal(200, 1) + shift, Reference.of(normal(500, 2))).backward()
+    energy_distance(normal(200, 1) + shift, EnergyReference.of(normal(500, 2))).backward()
     assert shift.grad is not None and float(shift.grad) > 0.5
 
 
 def test_many_real_samples_are_thinned_the_same_way() -> None:
     rows = normal(LIMIT + 10, 3)
-    one, other = Reference.of(rows), Reference.of(rows)
+    one, other = EnergyReference.of(rows), EnergyReference.of(rows)
     assert len(one.features) == LIMIT and torch.equal(one.features, other.features)
 
 
@@ -48,7 +48,7 @@ def test_it_needs_real_samples(real: torch.Tensor | None) -> None:
 
 
 @pytest.mark.parametrize(("paired_final", "ends_at"), [(1.0, 0.7), (0.0, 0.5)])
-def test_paired_errors_hold_a_student_at_its_teacher_until_their_weight_is_gone(
+def test_teacher_matching_holds_a_student_at_its_teacher_until_its_weight_is_gone(
     paired_final: float, ends_at: float
 ) -> None:
     """The network believes in a deviation of 0.7, which the teacher follows; that of real samples is 0.5."""
@@ -63,7 +63,7 @@ def test_paired_errors_hold_a_student_at_its_teacher_until_their_weight_is_gone(
     assert float(adasde.sample(network, start, table).std()) == pytest.approx(ends_at, abs=0.05)
 
 
-def test_paired_errors_are_not_taken_back_in_favour_of_nothing() -> None:
+def test_teacher_matching_does_not_end_without_an_energy_distance() -> None:
     with pytest.raises(ParamsError, match=r"paired_final = 0 .* no weight: set energy_weight above 0, or"):
         DistillSettings(paired_final=0.0)
 
@@ -75,7 +75,7 @@ def test_without_an_extractor_the_states_are_compared() -> None:
 
 
 def test_it_does_not_punish_noise() -> None:
-    """A paired error drives gamma to zero, also where the network is wrong; the energy distance keeps it."""
+    """Teacher matching drives gamma to zero, even if the network is wrong; the energy distance keeps it."""
     goal = MixtureTarget(0.1)
     recipe = {
         "solver": MULTISTEP,

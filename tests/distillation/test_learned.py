@@ -7,7 +7,7 @@ import torch
 from closed_form import small_mixture
 
 import adasde
-from adasde.distillation.distill import DistillSettings, start_table
+from adasde.distillation.distill import DistillSettings, initial_student
 from adasde.errors import CoefficientsError, ParamsError, SolverError
 from adasde.sampling.schedules import schedule
 from adasde.sampling.solvers import SOLVERS, make_solver, sampler_of
@@ -43,7 +43,7 @@ def test_plug_in_beats_the_solver_it_is_put_in_front_of(name: str) -> None:
 @pytest.mark.parametrize("name", INNER)
 def test_neutral_plug_in_is_the_solver(name: str, afs: bool) -> None:
     grid = schedule("polynomial", 4)
-    module = start_table(grid, settings=DistillSettings(solver=name, gamma_max=0.0), afs=afs)
+    module = initial_student(grid, settings=DistillSettings(solver=name, gamma_max=0.0), afs=afs)
     with torch.no_grad():
         ours = adasde.sample(small_mixture(), fresh(), module())
     plain = adasde.solve(small_mixture(), fresh(), grid, name, afs=afs)
@@ -58,19 +58,19 @@ def test_learned_grid_keeps_its_ends_and_helps(name: str) -> None:
     assert table.sigmas[[0, -1]].tolist() == start[[0, -1]].tolist()
     assert float((table.sigmas / start).log().abs().max()) > 0.05
     with torch.no_grad():
-        before = start_table(start, settings=DistillSettings(**only_grid), afs=True)()
+        before = initial_student(start, settings=DistillSettings(**only_grid), afs=True)()
     after = end_error(adasde.sample(small_mixture(), fresh(), table))
     assert after < 0.9 * end_error(adasde.sample(small_mixture(), fresh(), before))
 
 
 def test_parametrised_grid_starts_where_it_was_told() -> None:
     grid = schedule("polynomial", 5)
-    module = start_table(grid, settings=DistillSettings(learn_grid=True), afs=False)
+    module = initial_student(grid, settings=DistillSettings(learn_grid=True), afs=False)
     torch.testing.assert_close(module.sigmas(), grid, rtol=1e-12, atol=0)
 
 
 def test_analytic_first_step_of_a_plug_in_has_no_time_scale() -> None:
-    module = start_table(schedule("logsnr", 3), settings=DistillSettings(solver="euler"), afs=True)
+    module = initial_student(schedule("logsnr", 3), settings=DistillSettings(solver="euler"), afs=True)
     with torch.no_grad():
         module.time_scale.fill_(1.0)
         scales = module().time_scale
@@ -81,7 +81,11 @@ def test_analytic_first_step_of_a_plug_in_has_no_time_scale() -> None:
     ("settings", "error", "message"),
     [
         ({"solver": "ipmdn"}, SolverError, "unknown solver 'ipmdn'.*Did you mean 'ipndm'"),
-        ({"solver": "ipndm", "solver_options": {"order": 9}}, SolverError, "orders 1 to 4, got order=9"),
+        (
+            {"solver": "ipndm", "solver_options": {"order": 9}},
+            SolverError,
+            "order .* 1 to 4, got order=9",
+        ),
         ({"solver": "heun", "points": 2}, ParamsError, "points = 2 belongs to adasde; heun has no points"),
         ({"learn_grid": True, "inner_weight": 1.0}, ParamsError, "set inner_weight to 0"),
     ],

@@ -1,4 +1,4 @@
-"""A batch in pieces has the gradient of the whole, and any number of processes the same bytes."""
+"""Micro-batches add up to the gradient of the batch, with the same bytes for any number of processes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 import adasde
 from adasde.distillation.config import DistillSettings
-from adasde.distillation.distill import start_table
+from adasde.distillation.distill import initial_student
 from adasde.distillation.losses import Batch, Errors, Losses
-from adasde.distillation.micro_batches import MicroBatches, pieces_of
+from adasde.distillation.micro_batches import MicroBatches, micro_batches_of
 from adasde.distillation.student import Student
 from adasde.errors import ParamsError
 from adasde.sampling.coefficients import MULTISTEP
@@ -43,13 +43,13 @@ def losses(settings: DistillSettings) -> Losses:
 
 
 def bind(seeds: Any) -> Any:
-    """A denoiser that belongs to the seeds: a piece must be given its own."""
+    """A denoiser that belongs to the seeds: a micro-batch must be given its own."""
     sign = torch.tensor([[1 - 2 * (seed % 2)] for seed in seeds], dtype=torch.float64)
     return lambda x, sigma: sign * small_mixture()(sign * x, sigma)
 
 
 def table_of(settings: DistillSettings) -> Student:
-    return start_table(GRID, settings=settings, afs=True)
+    return initial_student(GRID, settings=settings, afs=True)
 
 
 def gradients(table: Student) -> Tensor:
@@ -58,8 +58,8 @@ def gradients(table: Student) -> Tensor:
 
 def backward(settings: DistillSettings, size: int, group: Group | None = None) -> tuple[Errors, Tensor]:
     table = table_of(settings)
-    pieces = MicroBatches(losses(replace(settings, micro_batch=size)), group or Group())
-    return pieces.backward(bind, batch(settings.batch), table), gradients(table)
+    parts = MicroBatches(losses(replace(settings, micro_batch=size)), group or Group())
+    return parts.backward(bind, batch(settings.batch), table), gradients(table)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -92,9 +92,9 @@ def test_pieces_add_up(recipe: dict[str, Any], size: int) -> None:
 
 
 def test_pieces_are_all_of_the_batch_in_order() -> None:
-    pieces = pieces_of(batch(10), 4)
-    assert [list(piece.batch.seeds) for piece in pieces] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert sum(piece.share for piece in pieces) == pytest.approx(1)
+    parts = micro_batches_of(batch(10), 4)
+    assert [list(part.batch.seeds) for part in parts] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert sum(part.share for part in parts) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from tables import random_table
 from test_learned import FIXED, end_error, fresh
 
 import adasde
-from adasde.distillation.distill import DistillSettings, start_table
+from adasde.distillation.distill import DistillSettings, initial_student
 from adasde.errors import CoefficientsError, ParamsError
 from adasde.sampling.coefficients import MULTISTEP
 from adasde.sampling.schedules import schedule
-from adasde.sampling.solvers.base import plus
+from adasde.sampling.solvers.formulas import plus
 
 
 @pytest.mark.parametrize("afs", [False, True])
@@ -26,7 +26,7 @@ def test_its_start_is_ipndm(afs: bool, history: int) -> None:
     grid = schedule("polynomial", 5)
     settings = DistillSettings(solver=MULTISTEP, history=history, **FIXED)
     with torch.no_grad():
-        table = start_table(grid, settings=settings, afs=afs)()
+        table = initial_student(grid, settings=settings, afs=afs)()
     plain = adasde.solve(small_mixture(), fresh(), grid, "ipndm", afs=afs, order=history)
     torch.testing.assert_close(adasde.sample(small_mixture(), fresh(), table), plain, rtol=1e-12, atol=1e-12)
 
@@ -48,7 +48,7 @@ def test_learned_history_beats_the_plug_in_with_the_same_scales(nfe: int) -> Non
 
 
 def test_gradients_reach_every_weight_of_an_evaluation_that_there_is() -> None:
-    module = start_table(
+    module = initial_student(
         schedule("time_uniform", 4), settings=DistillSettings(solver=MULTISTEP, learn_grid=True), afs=True
     )
     table = module()
@@ -66,7 +66,7 @@ def test_gradients_reach_every_weight_of_an_evaluation_that_there_is() -> None:
 def test_noise_is_learned_from_the_first_evaluation_on() -> None:
     settings = DistillSettings(solver=MULTISTEP, gamma_max=0.5)
     for afs, quiet in ((True, 2), (False, 1)):
-        gamma = start_table(schedule("time_uniform", 4), settings=settings, afs=afs)().gamma
+        gamma = initial_student(schedule("time_uniform", 4), settings=settings, afs=afs)().gamma
         assert bool((gamma[:quiet] == 0).all()) and bool((gamma[quiet:] > 0).all())
 
 

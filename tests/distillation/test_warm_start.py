@@ -19,7 +19,7 @@ from tables import FORMS, random_table
 from tiny import tiny_values, write_params
 
 import adasde
-from adasde.distillation.distill import DistillSettings, batches_of, distill, start_table
+from adasde.distillation.distill import DistillSettings, batches_of, distill, initial_student
 from adasde.errors import CoefficientsError
 from adasde.sampling.coefficients import OWN, TABLE, Coefficients
 from adasde.sampling.schedules import schedule
@@ -35,7 +35,7 @@ def begun(table: Coefficients, **changes: Any) -> Coefficients:
     chosen = DistillSettings(**(form | WIDE | changes))
     grid = schedule("polynomial", table.steps, sigma_min=0.01, sigma_max=80.0)
     with torch.no_grad():
-        return start_table(grid, settings=chosen, afs=table.afs, start=table)()
+        return initial_student(grid, settings=chosen, afs=table.afs, start=table)()
 
 
 def same(one: Coefficients, other: Coefficients) -> None:
@@ -144,7 +144,7 @@ def test_afs_and_budgets_that_do_not_fit() -> None:
         (random_table(steps=4), True, "steps = 4, and 3"),
     ):
         with pytest.raises(CoefficientsError, match=what):
-            start_table(grid, settings=DistillSettings(**WIDE), afs=afs, start=table)
+            initial_student(grid, settings=DistillSettings(**WIDE), afs=afs, start=table)
     with pytest.raises(
         CoefficientsError, match=r"cannot start from these .* cannot spend nfe=6.*distill\.start"
     ):

@@ -1,4 +1,4 @@
-"""The unrolled form gives what the sampler gives, one evaluation after the other, for every kind of file."""
+"""The linear form gives what the sampler gives, one evaluation after the other, for every kind of file."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tables import FORMS, random_table
 
 import adasde
 from adasde.errors import SolverError
-from adasde.integrations.linear_form import Progress, Row, linear_form
+from adasde.integrations.linear_form import Combination, LinearSampler, linear_form
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import SeededNoise
 
 
 def walked(table: Coefficients, latents: torch.Tensor, noise: SeededNoise) -> tuple[torch.Tensor, int]:
     """The image, and the most tensors remembered between two evaluations."""
-    unrolled = linear_form(table)
-    progress, state, kept = Progress(unrolled), unrolled.start * latents, 0
-    for sigma in unrolled.sigmas:
+    linear = linear_form(table)
+    progress, state, kept = LinearSampler(linear), linear.start * latents, 0
+    for sigma in linear.sigmas:
         output = small_mixture()(state, torch.tensor(sigma, dtype=state.dtype))
         before = state
         state = progress.advance(state, output, lambda step: noise(step, before))  # noqa: B023
@@ -54,10 +54,10 @@ def test_heun_by_hand() -> None:
     ones = torch.ones(1, 2)
     none = torch.zeros(1, 0)
     table = Coefficients([2.0, 1.0], [0.0], none, ones, ones, none, False, solver="heun")
-    unrolled = linear_form(table)
-    assert (unrolled.start, unrolled.sigmas) == (2.0, (2.0, 1.0))
+    linear = linear_form(table)
+    assert (linear.start, linear.sigmas) == (2.0, (2.0, 1.0))
     # x1 = x/2 + D0/2; then x + (1 - 2)/2 * ((x - D0)/2 + x1 - D1)
-    assert unrolled.rows == (Row({0: 0.5}, {0: 0.5}, {}), Row({0: 0.5}, {1: 0.5}, {}))
+    assert linear.rows == (Combination({0: 0.5}, {0: 0.5}, {}), Combination({0: 0.5}, {1: 0.5}, {}))
 
 
 def test_no_more_is_remembered_than_a_later_row_reads() -> None:
@@ -72,9 +72,9 @@ def test_a_state_changed_between_steps_is_taken_up() -> None:
     """As programs do that blend known pixels into every state."""
     table = random_table(gamma=0.0, afs=False)
     latents = adasde.latents(range(2), (6,), dtype=torch.float64)
-    unrolled = linear_form(table)
-    progress, state = Progress(unrolled), unrolled.start * latents
-    for index, sigma in enumerate(unrolled.sigmas):
+    linear = linear_form(table)
+    progress, state = LinearSampler(linear), linear.start * latents
+    for index, sigma in enumerate(linear.sigmas):
         if index == 2:
             state = state + 1
             tail = replace(

@@ -161,7 +161,7 @@ def test_another_number_of_steps_is_refused() -> None:
 def test_other_nodes_are_refused_and_its_own_are_taken() -> None:
     scheduler = scheduler_for(random_table())
     scheduler.set_timesteps(timesteps=scheduler.timesteps)
-    scheduler.set_timesteps(sigmas=scheduler.unrolled.sigmas)
+    scheduler.set_timesteps(sigmas=scheduler.form.sigmas)
     with pytest.raises(SolverError, match=r"come with their own sigmas, \[.*others cannot be given"):
         scheduler.set_timesteps(sigmas=[3.0, 2.0, 1.0])
 

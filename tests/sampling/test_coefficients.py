@@ -1,4 +1,4 @@
-"""The coefficient table: validation, its file, and its parametrisation."""
+"""The coefficient table: validation, its file, and the student."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adasde.distillation.config import DistillSettings
 from adasde.distillation.student import Student
 from adasde.errors import CoefficientsError, DataError
 from adasde.sampling.coefficients import Coefficients, neutral
@@ -137,20 +138,21 @@ def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def parametrisation(points: int = 2) -> Student:
+def student(points: int = 2) -> Student:
     grid = schedule("time_uniform", 3, rho=1)
-    return Student(grid, points=points, afs=True, gamma_max=0.02, scale_dir=0.05, scale_time=0.2)
+    settings = DistillSettings(points=points, gamma_max=0.02, scale_dir=0.05, scale_time=0.2)
+    return Student(grid, settings, afs=True)
 
 
 def test_zero_parameters_are_the_classical_solver() -> None:
-    table, expected = parametrisation()(), neutral(schedule("time_uniform", 3, rho=1), points=2, afs=True)
+    table, expected = student()(), neutral(schedule("time_uniform", 3, rho=1), points=2, afs=True)
     for name in TABLE:
         torch.testing.assert_close(getattr(table, name), getattr(expected, name), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("size", [1.0, 10.0])
 def test_any_parameters_give_a_valid_table(size: float) -> None:
-    module = parametrisation()
+    module = student()
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in module.parameters():

@@ -31,7 +31,7 @@ def test_shift_and_scale_equivariance(name: str, scale: float, shift: float, std
     a = 1 where the solver knows the scale of the data. Not under AFS, which knows their mean and spread.
     """
     solver = make_solver(name)
-    scale = scale if getattr(solver, "scale_free", True) else 1.0
+    scale = scale if solver.scale_free else 1.0
     x = 20 * latents(range(3), (4,), dtype=torch.float64)
     grid = schedule("logsnr", steps, sigma_min=0.05, sigma_max=20.0, rho=1)
     plain = last(Gaussian(0.0, std), x, grid, solver)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
 import pytest
@@ -15,7 +16,21 @@ from adasde.sampling.analytic import Gaussian
 from adasde.sampling.coefficients import neutral
 from adasde.sampling.integrate import solve
 from adasde.sampling.schedules import schedule
-from adasde.sampling.solvers import DPM2, SOLVERS, AdaSDE, make_solver, noiseless, steps_for_nfe
+from adasde.sampling.solvers import (
+    DPM2,
+    SOLVERS,
+    AdaSDE,
+    History,
+    Interval,
+    Solver,
+    Step,
+    make_solver,
+    noiseless,
+    number,
+    register,
+    steps_for_nfe,
+)
+from adasde.types import Denoiser
 
 TOP, BOTTOM = torch.tensor(10.0, dtype=torch.float64), torch.tensor(0.1, dtype=torch.float64)
 
@@ -103,10 +118,29 @@ def test_steps_for_nfe(solver: str, nfe: int, afs: bool, points: int, steps: int
             lambda: make_solver("ipndm", {"ordr": 3}),
             "unknown option 'ordr'; known: order. Did you mean 'order'",
         ),
-        (lambda: make_solver("ipndm", {"order": 5}), "ipndm has orders 1 to 4, got order=5"),
+        (lambda: make_solver("ipndm", {"order": 5}), "order .*from 1 to 4, got order=5"),
         (lambda: make_solver("dpm2", {"r": 1.0}), "0 < r < 1, got r=1.0"),
     ],
 )
 def test_refusals_say_what_is_possible(call, message: str) -> None:
     with pytest.raises(SolverError, match=message):
         call()
+
+
+def test_a_new_solver_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adasde.sampling.solvers.registry.SOLVERS", dict(SOLVERS))
+
+    @register("twice", share=0.5)
+    @dataclass(frozen=True)
+    class Twice(Solver):
+        share: float = number(0.3, 0, 1)
+        bend: float = number(1.0, 0)
+
+        def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
+            return x, history
+
+    assert make_solver("twice", {"bend": 2.0}) == Twice(share=0.5, bend=2.0)
+    assert (Twice().evaluations, Twice().convergence, Twice().stochastic) == (1, 2, False)
+    assert steps_for_nfe("twice", 4, afs=True) == 5
+    with pytest.raises(SolverError, match="unknown option 'share'; known: bend"):
+        make_solver("twice", {"share": 0.1})

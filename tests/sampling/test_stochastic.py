@@ -15,12 +15,12 @@ from adasde.errors import SolverError
 from adasde.sampling.analytic import Gaussian
 from adasde.sampling.schedules import schedule
 from adasde.sampling.solvers import (
-    EDM,
     SA,
     SOLVERS,
     Ancestral,
     DPMpp,
     DPMppSDE,
+    EDMSampler,
     Euler,
     Heun,
     Solver,
@@ -37,16 +37,16 @@ def no_noise(step: int, like: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)
-def test_every_one_can_be_quiet(name: str) -> None:
+def test_noise_can_be_turned_off(name: str) -> None:
     solver = noiseless(name)
     assert not solver.stochastic
     last(Gaussian(), torch.ones(2, 3), schedule("polynomial", 4), solver, noise=no_noise)
 
 
 @pytest.mark.parametrize(
-    ("quiet", "parent"),
+    ("deterministic", "parent"),
     [
-        (EDM(churn=0), Heun()),
+        (EDMSampler(churn=0), Heun()),
         (Ancestral(eta=0), Euler()),
         (DPMppSDE(eta=0), DPMpp(2)),
         (DPMppSDE(eta=0, lower_order_final=False), DPMpp(2, lower_order_final=False)),
@@ -56,17 +56,17 @@ def test_every_one_can_be_quiet(name: str) -> None:
         (SA(3, 4, tau=0), UniPC(3, "bh1")),
         (SA(3, 4, tau=0, lower_order_final=False), UniPC(3, "bh1", lower_order_final=False)),
         (SA(2, 2, low=0.01, high=0.02), SA(2, 2, tau=0)),
-        (EDM(low=0.01, high=0.02), Heun()),
+        (EDMSampler(low=0.01, high=0.02), Heun()),
     ],
     ids=str,
 )
-def test_without_noise_it_is_its_deterministic_parent(quiet: Solver, parent: Solver) -> None:
+def test_without_noise_it_is_its_deterministic_parent(deterministic: Solver, parent: Solver) -> None:
     x, grid = (
         10 * torch.randn(4, 6, dtype=torch.float64),
         schedule("polynomial", 7, sigma_min=0.05, sigma_max=10),
     )
     expected = last(small_mixture(), x, grid, parent)
-    ours = last(small_mixture(), x, grid, quiet, noise=no_noise)
+    ours = last(small_mixture(), x, grid, deterministic, noise=no_noise)
     torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
 
 
@@ -90,7 +90,7 @@ def test_the_variance_of_a_gaussian_converges(name: str) -> None:
         (SA(1, 0), 1),
         (SA(), 2),
         (SA(3, 3), 2),
-        (EDM(churn=4.0), 2),
+        (EDMSampler(churn=4.0), 2),
     ],
     ids=str,
 )
@@ -138,9 +138,9 @@ def test_strong_order(solver: Solver) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("edm", {"churn": -1.0}, "edm needs churn to be a number 0 or more, got churn=-1.0"),
+        ("edm", {"churn": -1.0}, "churn to be a number 0 or more, got churn=-1.0"),
         ("edm", {"noise_scale": math.inf}, "noise_scale to be a number 0 or more, got noise_scale=inf"),
-        ("edm", {"low": 2.0, "high": 1.0}, "edm needs 0 <= low < high, got low=2.0, high=1.0"),
+        ("edm", {"low": 2.0, "high": 1.0}, "needs 0 <= low < high, got low=2.0, high=1.0"),
         ("ancestral", {"eta": 1.5}, "eta to be a number from 0 to 1, got eta=1.5"),
         ("ancestral", {"eta": "1"}, "got eta='1'"),
         ("dpmpp-sde", {"eta": math.nan}, "eta to be a number 0 or more, got eta=nan"),

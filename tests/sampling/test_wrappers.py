@@ -88,7 +88,7 @@ def test_an_output_that_is_not_finite_is_refused_where_it_appears(value: float) 
 
 def test_a_state_that_was_not_finite_before_is_named() -> None:
     x = torch.tensor([[1.0], [float("inf")]])
-    with pytest.raises(SolverError, match=r"in 1 of 2 samples .the state it was given was not finite in 1"):
+    with pytest.raises(SolverError, match=r"in 1 of 2 samples .its input was not finite in 1"):
         Finite(lambda x, sigma: x)(x, torch.tensor(2.0))
 
 

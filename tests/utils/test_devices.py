@@ -10,7 +10,7 @@ from torch import Tensor
 
 import adasde
 from adasde.distillation.config import DistillSettings
-from adasde.distillation.distill import start_table
+from adasde.distillation.distill import initial_student
 from adasde.distillation.losses import Batch, Losses
 from adasde.errors import AdaSDEError
 from adasde.evaluation.features import load_features
@@ -64,7 +64,7 @@ def test_a_model_and_its_extractor_are_where_they_are_asked_to_be(name: str) -> 
 def test_one_iteration_mixes_no_devices(solver: str, changes: dict[str, Any]) -> None:
     settings = DistillSettings(solver=solver, gamma_max=0.5, energy_weight=1.0, **changes)
     model, features = load_model("digits", device=META), load_features("digits", device=META)
-    table = start_table(adasde.schedule("time_uniform", 3), settings=settings, afs=True)
+    table = initial_student(adasde.schedule("time_uniform", 3), settings=settings, afs=True)
     losses = Losses(settings, features, torch.zeros(40, 32, device=META))
 
     def loss(device: str) -> Tensor:

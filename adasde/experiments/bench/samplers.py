@@ -13,8 +13,7 @@ from torch import Tensor
 from adasde.distillation.config import MULTISTEP_ENERGY, MULTISTEP_GRID, DistillSettings, recipe_from
 from adasde.errors import ParamsError, SolverError
 from adasde.sampling.coefficients import OWN
-from adasde.sampling.integrate import checked
-from adasde.sampling.schedules import SCHEDULES, schedule, unknown
+from adasde.sampling.schedules import SCHEDULES, checked, schedule, unknown
 from adasde.sampling.solvers import SOLVERS, make_solver, steps_for_nfe
 
 USUAL_RHO = {"polynomial": 7.0}

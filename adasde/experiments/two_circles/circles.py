@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from adasde.sampling.solvers import History, Interval
+from adasde.sampling.solvers import History, Interval, Solver, Step
 from adasde.types import Denoiser
 
 
@@ -68,7 +67,7 @@ class Circles:
 
 
 @dataclass(frozen=True)
-class ExactFlow:
+class ExactFlow(Solver):
     """A solver without error: the probability-flow ODE of the circles, solved by quantiles.
 
     By symmetry the ODE keeps the angle and moves the radius along a line, where trajectories cannot cross;
@@ -78,13 +77,10 @@ class ExactFlow:
 
     circles: Circles
 
-    evaluations: ClassVar[int] = 0
-    convergence: ClassVar[int] = 1_000  # no error at all
-    stochastic: ClassVar[bool] = False
+    evaluations = 0
+    convergence = 1_000  # no error at all
 
-    def step(
-        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
-    ) -> tuple[Tensor, History]:
+    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
         """From ``x`` [B, 2] float64 at ``interval.start`` to its end."""
         r = x.norm(dim=1).numpy()
         level = np.interp(r, *self.circles.radius_law(float(interval.start)))

@@ -14,7 +14,7 @@ from adasde.sampling.coefficients import Coefficients
 
 
 class LoadAdaSDE:
-    """A coefficient file as what the node SamplerCustom takes: the sampler and its noise levels."""
+    """A coefficient file as the inputs of the node SamplerCustom: the sampler and its noise levels."""
 
     CATEGORY = "sampling/custom_sampling/samplers"
     RETURN_TYPES = ("SAMPLER", "SIGMAS")

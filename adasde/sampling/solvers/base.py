@@ -1,16 +1,15 @@
-"""What all solvers share: one step's view of the walk, its memory, and the pieces of their formulas."""
+"""The base class of solvers, and what a step sees and remembers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from adasde.errors import SolverError
 from adasde.sampling.schedules import unknown
@@ -28,7 +27,7 @@ class Node:
 
     @cached_property
     def direction(self) -> Tensor:
-        """dx/dsigma of the probability-flow ODE at the node; computed once, remembered for later steps."""
+        """dx/dsigma of the probability-flow ODE at the node [B, *shape]; computed once."""
         return (self.state - self.output) / self.sigma
 
 
@@ -38,9 +37,10 @@ History = tuple[Node, ...]
 
 @dataclass(frozen=True)
 class Interval:
-    """What one step may know: from ``start`` to ``end``, ``remaining`` steps after this one.
+    """A step's noise levels, from ``start`` down to ``end``, and its place in the trajectory.
 
-    ``noise(like)`` draws the step's standard normal noise; every call within one step gives the same.
+    ``remaining``: steps after this one. ``noise(like)``: the step's standard normal noise; every call within
+    one step gives the same.
     """
 
     index: int
@@ -51,109 +51,82 @@ class Interval:
 
     @property
     def total(self) -> int:
-        """Number of steps of the whole walk."""
+        """Number of steps of the trajectory."""
         return self.index + 1 + self.remaining
 
 
-class Solver(Protocol):
-    """One step of a sampler.
+Step = tuple[Tensor, History]
+"""What a step returns: the state at its end, and the history for the next step."""
 
-    ``evaluations``: denoiser calls of a step; ``convergence``: the global order on a smooth grid from a
-    cold start (without noise, where noise can be turned off); ``stochastic``: steps draw noise. The class
-    may carry ``quiet``, the options that turn its noise off, and ``scale_free``, False where data and noise
-    levels cannot be scaled together.
+
+def number(default: float, low: float, high: float = math.inf, *, integer: bool = False) -> Any:
+    """An option of a solver: a finite number in [low, high]."""
+    kind = "a whole number" if integer else "a number"
+    rule = f"{kind} {low} or more" if high == math.inf else f"{kind} from {low} to {high}"
+
+    def check(solver: str, name: str, value: Any) -> None:
+        finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not finite or not low <= value <= high or (integer and value != int(value)):
+            raise SolverError(f"{solver} needs {name} to be {rule}, got {name}={value!r}.")
+
+    return field(default=default, metadata={"check": check})
+
+
+def choice(default: str, among: Iterable[str]) -> Any:
+    """An option of a solver: one of the words ``among``."""
+
+    def check(solver: str, name: str, value: Any) -> None:
+        if value not in among:
+            raise SolverError(f"{solver}: {unknown(name, str(value), among)}")
+
+    return field(default=default, metadata={"check": check})
+
+
+@dataclass(frozen=True)
+class Solver(ABC):
+    """One step of a sampler; subclasses are frozen dataclasses whose fields are the solver's options.
+
+    Attributes:
+        noise_option: the option that scales the noise; at 0 the solver is deterministic. None: no noise.
+
+    Raises:
+        SolverError: an option is out of range.
     """
 
+    noise_option: ClassVar[str | None] = None
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            if check := option.metadata.get("check"):
+                check(type(self).__name__, option.name, getattr(self, option.name))
+
     @property
-    def evaluations(self) -> int: ...
+    def evaluations(self) -> int:
+        """Denoiser calls of a step."""
+        return 1
+
     @property
-    def convergence(self) -> int: ...
+    def convergence(self) -> int:
+        """Global order on a smooth grid from a cold start, without noise: 2 at most after an Euler step."""
+        return min(getattr(self, "order", 2), 2)
+
     @property
-    def stochastic(self) -> bool: ...
+    def stochastic(self) -> bool:
+        """Whether steps draw noise."""
+        return self.noise_option is not None and getattr(self, self.noise_option) > 0
 
-    def step(
-        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
-    ) -> tuple[Tensor, History]: ...
+    @property
+    def scale_free(self) -> bool:
+        """Whether the solver commutes with scaling data and noise levels together."""
+        return True
 
-
-def direction(denoise: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
-    """dx/dsigma of the probability-flow ODE (Karras et al., 2206.00364, eq. 1 with s = 1, sigma = t)."""
-    return (x - denoise(x, sigma)) / sigma
-
-
-def between(t: Tensor, s: Tensor, r: float | Tensor) -> Tensor:
-    """The noise level s^r t^(1-r): t at r = 0, s at r = 1, the geometric mean at r = 1/2."""
-    return t ** (1 - r) * s**r
-
-
-def inject(x: Tensor, t: Tensor, gamma: Tensor, noise: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Raise the noise level from t to (1 + gamma) t; at gamma = 0 nothing is drawn and nothing changes."""
-    if not float(gamma.detach()) > 0:
-        return x, t
-    return x + t * (gamma * (2 + gamma)).sqrt() * noise(x), (1 + gamma) * t
-
-
-def plus(x: Tensor, factors: Tensor, terms: Sequence[Tensor]) -> Tensor:
-    """``x + sum_j factors[j] terms[j]``: one operation a term, and the same bits with and without a graph.
-
-    ``x`` and at most J ``terms`` are [B, *shape]; ``factors`` [J] are float64 on the CPU, and those beyond
-    the last term are not read. First derivatives only; ``torch.func`` and second ones are refused by torch.
-    """
-    graph = torch.is_grad_enabled()
-    return _Plus.apply(x, factors, *terms) if graph else _plus(x, factors, terms)
-
-
-def _plus(x: Tensor, factors: Tensor, terms: Sequence[Tensor]) -> Tensor:
-    for factor, term in zip(factors.tolist(), terms, strict=False):
-        x = torch.add(x, term, alpha=factor)
-    return x
-
-
-class _Plus(torch.autograd.Function):
-    """``_plus`` with its first derivatives; asking for second ones is an error."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, factors: Tensor, *terms: Tensor) -> Tensor:
-        ctx.save_for_backward(factors, *terms)
-        return _plus(x, factors, terms)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,), (factors, *terms) = gradients, ctx.saved_tensors
-        of_factors = None
-        if ctx.needs_input_grad[1]:
-            sums = torch.stack([(gradient * term).sum() for term in terms]).to(factors)
-            of_factors = torch.cat([sums, factors.new_zeros(len(factors) - len(terms))])
-        asked = zip(factors.tolist(), ctx.needs_input_grad[2:], strict=False)
-        return gradient, of_factors, *(factor * gradient if needed else None for factor, needed in asked)
-
-
-def check_order(name: str, order: int, highest: int) -> None:
-    """Refuse an order that a multistep solver does not have (SolverError)."""
-    if order not in range(1, highest + 1):
-        raise SolverError(f"{name} has orders 1 to {highest}, got order={order!r}.")
-
-
-def check_range(
-    name: str, option: str, value: float, low: float, high: float = math.inf, *, whole: bool = False
-) -> None:
-    """Refuse a number that is not finite, not in [low, high], or not whole where it must be (SolverError)."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not low <= value <= high or (whole and value != int(value)):
-        kind = "a whole number" if whole else "a number"
-        allowed = f"{low} or more" if high == math.inf else f"from {low} to {high}"
-        raise SolverError(f"{name} needs {option} to be {kind} {allowed}, got {option}={value!r}.")
-
-
-def check_choice(name: str, option: str, value: str, allowed: Iterable[str]) -> None:
-    """Refuse a word that the option does not know (SolverError)."""
-    if value not in allowed:
-        raise SolverError(f"{name}: " + unknown(option, str(value), allowed))
+    @abstractmethod
+    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
+        """Step from the state ``x`` [B, *shape] at ``interval.start`` to ``interval.end``."""
 
 
 def newest(history: History, order: int, remaining: int, lower_order_final: bool) -> History:
-    """The ``order`` newest nodes; with ``lower_order_final`` no more than steps are left, this one too.
+    """The ``order`` newest nodes; with ``lower_order_final`` at most one for every step that is left.
 
     ``remaining``: steps after the one that uses the nodes.
     """
@@ -161,5 +134,5 @@ def newest(history: History, order: int, remaining: int, lower_order_final: bool
 
 
 def remember(denoise: Denoiser, x: Tensor, sigma: Tensor, history: History, keep: int) -> History:
-    """Evaluate at (x, sigma) and put the node in front of ``history``; the ``keep`` newest stay."""
+    """``history`` with a new evaluation at (x, sigma) in front, cut to the ``keep`` newest nodes."""
     return (Node(sigma, x, denoise(x, sigma)), *history)[:keep]

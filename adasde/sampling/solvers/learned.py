@@ -3,82 +3,95 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from adasde.errors import SolverError
-from adasde.sampling.coefficients import Coefficients
-from adasde.sampling.solvers.base import History, Interval, Node, Solver, between, direction, inject, plus
+from adasde.sampling.coefficients import MULTISTEP, OWN, Coefficients
+from adasde.sampling.solvers.base import History, Interval, Node, Solver, Step
+from adasde.sampling.solvers.formulas import between, direction, inject, plus
+from adasde.sampling.solvers.registry import make_solver
 from adasde.types import Denoiser
 
 
+def sampler_of(table: Coefficients) -> Solver:
+    """The solver with these coefficients: AdaSDE's own step, its multistep form, or a plug-in.
+
+    Raises:
+        SolverError: ``table.solver`` or its options do not exist, or do not fit the table's shape.
+    """
+    if table.solver == OWN:
+        return AdaSDE(table)
+    if table.solver == MULTISTEP:
+        return Multistep(table)
+    inner = make_solver(table.solver, table.options)
+    return PlugIn(inner, table.gamma, table.direction_scale, table.time_scale)
+
+
 @dataclass(frozen=True)
-class AdaSDE:
-    """AdaSDE's step with learned coefficients (2510.23285): inject noise, then K scaled points."""
+class AdaSDE(Solver):
+    """AdaSDE's own step with learned coefficients (2510.23285): noise, then K scaled points.
+
+    From t to s, with t̂ = (1 + γ) t, d = (x̂ − D(x̂, t̂)) / t̂, m_k = s^(r_k) t̂^(1 − r_k),
+    x_k = x̂ + (m_k − t̂) d and d_k = (x_k − D(x_k, μ_k m_k)) / m_k:
+    x' = x̂ + (s − t̂) Σ_k w_k λ_k d_k.
+    """
 
     coefficients: Coefficients
 
-    convergence: ClassVar[int] = 2
-    stochastic: ClassVar[bool] = True
+    stochastic = True
 
     @property
     def evaluations(self) -> int:
         """K + 1."""
         return self.coefficients.points + 1
 
-    def step(
-        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
-    ) -> tuple[Tensor, History]:
-        table, i, t, s = self.coefficients, interval.index, interval.start, interval.end
-        x, t = inject(x, t, table.gamma[i], interval.noise)
-        d = direction(denoise, x, t)
-        combined = torch.zeros_like(x)
+    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
+        table, i, s = self.coefficients, interval.index, interval.end
+        x_hat, t_hat = inject(x, interval.start, table.gamma[i], interval.noise)
+        d = direction(denoise, x_hat, t_hat)
+        total = torch.zeros_like(x_hat)
         for k in range(table.points):
-            m = between(t, s, table.midpoint[i, k])
-            at_m = x + (m - t) * d
-            d_k = (at_m - denoise(at_m, table.time_scale[i, k] * m)) / m
-            combined = combined + table.weights[i, k] * table.direction_scale[i, k] * d_k
-        return x + (s - t) * combined, history
+            m_k = between(t_hat, s, table.midpoint[i, k])
+            x_k = x_hat + (m_k - t_hat) * d
+            d_k = (x_k - denoise(x_k, table.time_scale[i, k] * m_k)) / m_k
+            total = total + table.weights[i, k] * table.direction_scale[i, k] * d_k
+        return x_hat + (s - t_hat) * total, history
 
 
 @dataclass(frozen=True)
-class Multistep:
-    """AdaSDE whose direction is a learned sum over earlier evaluations; one evaluation a step.
+class Multistep(Solver):
+    """AdaSDE with a learned sum of the newest directions; one evaluation a step.
 
-    ``x' = x^ + (s - t^) lambda sum_j w_j d_j`` with d_0 = (x^ - D(x^, mu t^)) / t^ at the raised level and
-    d_1, d_2 ... the directions of the steps before, which new noise turns too (see ``carried``). Fixed
-    weights give iPNDM (Zhang and Chen, 2204.13902); here every step has its own. Gradients are first
-    derivatives by ``backward`` or ``torch.autograd.grad`` (see ``plus``).
+    x' = x̂ + (s − t̂) λ Σ_j w_j d_j with d_0 = (x̂ − D(x̂, μ t̂)) / t̂, and d_1, d_2 … the directions of the
+    steps before, which new noise turns too (see ``carried``). Fixed weights give iPNDM (Zhang and Chen,
+    2204.13902); here every step has its own. Gradients: first derivatives by ``backward`` or
+    ``torch.autograd.grad`` (see ``plus``).
     """
 
     coefficients: Coefficients
 
-    evaluations: ClassVar[int] = 1
-    convergence: ClassVar[int] = 2
-    stochastic: ClassVar[bool] = True
+    stochastic = True
 
-    def step(
-        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
-    ) -> tuple[Tensor, History]:
+    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
         table, i = self.coefficients, interval.index
-        raised, t = inject(x, interval.start, table.gamma[i], interval.noise)
-        if raised is not x:
-            history = carried(history, x, interval.start, raised, t)
-        node = Node(t, raised, denoise(raised, table.time_scale[i, 0] * t))
+        x_hat, t_hat = inject(x, interval.start, table.gamma[i], interval.noise)
+        if x_hat is not x:
+            history = carried(history, x, interval.start, x_hat, t_hat)
+        node = Node(t_hat, x_hat, denoise(x_hat, table.time_scale[i, 0] * t_hat))
         history = (node, *history)[: table.weights.shape[1]]
-        factors = (interval.end - t) * table.direction_scale[i] * table.weights[i]
-        return plus(raised, factors, [node.direction for node in history]), history
+        factors = (interval.end - t_hat) * table.direction_scale[i] * table.weights[i]
+        return plus(x_hat, factors, [node.direction for node in history]), history
 
 
 @dataclass(frozen=True)
-class PlugIn:
-    """AdaSDE in front of another solver: inject noise, then let ``inner`` step from the raised level.
+class PlugIn(Solver):
+    """AdaSDE in front of another solver: inject noise, then step with ``inner`` from the raised level t̂.
 
-    Evaluation e of step i sees the direction times lambda = ``direction_scale[i, e]``, with the network
-    told mu = ``time_scale[i, e]`` times its noise level (None: both 1). At gamma = 0, lambda = mu = 1 the
-    step is ``inner``'s. A multistep solver's memory is carried through the injection (see ``carried``).
+    Evaluation e of step i scales its direction by λ = ``direction_scale[i, e]`` and the network's noise level
+    by μ = ``time_scale[i, e]`` (None: both 1). At γ = 0, λ = μ = 1 the step is ``inner``'s. A multistep
+    solver's history is carried through the injection (see ``carried``).
 
     Attributes:
         inner: a deterministic solver.
@@ -91,7 +104,7 @@ class PlugIn:
     direction_scale: Tensor | None = None
     time_scale: Tensor | None = None
 
-    stochastic: ClassVar[bool] = True
+    stochastic = True
 
     def __post_init__(self) -> None:
         if self.inner.stochastic:
@@ -110,49 +123,42 @@ class PlugIn:
 
     @property
     def evaluations(self) -> int:
-        """Those of the solver behind it."""
+        """Evaluations of ``inner``."""
         return self.inner.evaluations
 
     @property
     def convergence(self) -> int:
-        """That of the solver behind it."""
+        """Order of ``inner``."""
         return self.inner.convergence
 
-    def step(
-        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
-    ) -> tuple[Tensor, History]:
+    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
         i, t = interval.index, interval.start
-        raised, t_hat = inject(x, t, self.gamma[i], interval.noise)
-        if raised is not x:
+        x_hat, t_hat = inject(x, t, self.gamma[i], interval.noise)
+        if x_hat is not x:
             check_below(history, t, t_hat)
-            history = carried(history, x, t, raised, t_hat)
+            history = carried(history, x, t, x_hat, t_hat)
         if self.direction_scale is not None and self.time_scale is not None:
             denoise = Scaled(denoise, self.direction_scale[i], self.time_scale[i])
-        return self.inner.step(denoise, raised, replace(interval, start=t_hat), history)
+        return self.inner.step(denoise, x_hat, replace(interval, start=t_hat), history)
 
 
-def carried(history: History, x: Tensor, t: Tensor, raised: Tensor, t_hat: Tensor) -> History:
-    """The memory of a multistep solver on the trajectory that new noise has moved it to.
+def carried(history: History, x: Tensor, t: Tensor, x_hat: Tensor, t_hat: Tensor) -> History:
+    """``history`` on the trajectory that noise has moved the state to, from (x, t) to (x̂, t̂).
 
-    New noise turns the direction (x - x0) / sigma by about
-    delta = (x^ - x0) / t^ - (x - x0) / t, with x0 the newest clean estimate, and leaves the clean estimates
-    as they were. Every earlier state moves by sigma * delta, so that its direction turns by delta too, and
-    solvers that remember directions and solvers that remember clean estimates agree. Exact where D is
-    constant along the walk; nothing changes as gamma -> 0.
+    Noise turns the direction (x − x₀) / σ by about δ = (x̂ − x₀) / t̂ − (x − x₀) / t, x₀ the newest clean
+    estimate, and leaves clean estimates as they were. Every earlier state moves by σ δ, so that its direction
+    turns by δ too, and solvers that remember directions and those that remember clean estimates agree. Exact
+    where D is constant along the trajectory; the identity as γ → 0.
     """
     if not history:
         return history
     clean = history[0].output
-    delta = (raised - clean) / t_hat - (x - clean) / t
+    delta = (x_hat - clean) / t_hat - (x - clean) / t
     return tuple(replace(node, state=node.state + node.sigma * delta) for node in history)
 
 
 def check_below(history: History, t: Tensor, t_hat: Tensor) -> None:
-    """Refuse a level ``t_hat`` that is not below the newest node that a formula is a polynomial through.
-
-    Raises:
-        SolverError: says which node.
-    """
+    """Raise SolverError if the raised level ``t_hat`` is not below the newest remembered node's."""
     if not history:
         return
     before = history[0].sigma
@@ -164,11 +170,11 @@ def check_below(history: History, t: Tensor, t_hat: Tensor) -> None:
 
 
 class Scaled:
-    """D of which the direction is scaled: x - lambda (x - D(x, mu sigma)); call e of a step has its own."""
+    """Denoiser with scaled directions, x − λ (x − D(x, μ σ)); evaluation e of a step has its own λ and μ."""
 
     def __init__(self, denoise: Denoiser, direction_scale: Tensor, time_scale: Tensor) -> None:
         self.denoise = denoise
-        self.scales = iter(zip(direction_scale, time_scale, strict=True))
+        self.scales = iter(zip(direction_scale.unbind(), time_scale.unbind(), strict=True))
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         scale, time = next(self.scales)

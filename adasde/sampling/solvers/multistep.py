@@ -1,21 +1,26 @@
-"""Multistep solvers of the probability-flow ODE: one evaluation a step, earlier ones remembered."""
+"""Multistep solvers of the probability-flow ODE: one evaluation a step, earlier ones are remembered."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from adasde.sampling.solvers.base import History, Interval, check_choice, check_order, newest, remember
+from adasde.sampling.solvers.base import History, Interval, Solver, Step, choice, newest, number, remember
+from adasde.sampling.solvers.formulas import weighted_sum
 from adasde.sampling.solvers.quadrature import VARIABLES, adams_weights, divided_differences
+from adasde.sampling.solvers.registry import register
 from adasde.types import Denoiser
 
 
+@register("dpm-3m", order=3, prediction="noise")
+@register("dpm-2m", order=2, prediction="noise")
+@register("dpmpp-3m", order=3, prediction="data")
+@register("dpmpp-2m", order=2, prediction="data")
 @dataclass(frozen=True)
-class DPMpp:
+class DPMpp(Solver):
     """DPM-Solver++ multistep, or with ``prediction="noise"`` DPM-Solver multistep.
 
     Lu et al., 2211.01095, algorithm 2 and its 3M form; 2206.00927 for the noise. The prediction, clean
@@ -27,25 +32,11 @@ class DPMpp:
     2M's (measured: h^2.9 to h^3.0). For a true third order see AdamsBashforth and UniPC.
     """
 
-    order: int = 2
+    order: int = number(2, 1, 3, integer=True)
     lower_order_final: bool = True
-    prediction: str = "data"
+    prediction: str = choice("data", ("data", "noise"))
 
-    evaluations: ClassVar[int] = 1
-    stochastic: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_order("dpmpp", self.order, 3)
-        check_choice("dpmpp", "prediction", self.prediction, ("data", "noise"))
-
-    @property
-    def convergence(self) -> int:
-        """Its order, but at most 2: the first step is an Euler step."""
-        return min(self.order, 2)
-
-    def step(
-        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
-    ) -> tuple[Tensor, History]:
+    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
         t, s = interval.start, interval.end
         history = remember(denoise, x, t, history, self.order)
         nodes = newest(history, self.order, interval.remaining, self.lower_order_final)
@@ -80,7 +71,7 @@ ADAMS_BASHFORTH = {
 
 
 def adams_bashforth(steps: int, history: int, *, order: int = 3) -> Tensor:
-    """iPNDM's weights of every step, float64 [steps, history]: the newest evaluation first, 0 beyond."""
+    """iPNDM's weights of every step, float64 [steps, history]: the newest evaluation first, then 0."""
     weights = torch.zeros(steps, history, dtype=torch.float64)
     for i, row in enumerate(weights):
         known = ADAMS_BASHFORTH[min(order, i + 1, history)]
@@ -88,39 +79,28 @@ def adams_bashforth(steps: int, history: int, *, order: int = 3) -> Tensor:
     return weights
 
 
+@register("ipndm")
 @dataclass(frozen=True)
-class IPNDM:
+class IPNDM(Solver):
     """Improved pseudo-numerical method: Adams-Bashforth with the weights of equal steps.
 
     Liu et al., 2202.09778, with lower orders instead of Runge-Kutta for the first steps (Zhang and Chen,
     2204.13902). The weights ignore the grid's spacing, so that the order on a smooth grid is 2 at most.
     """
 
-    order: int = 3
+    order: int = number(3, 1, 4, integer=True)
 
-    evaluations: ClassVar[int] = 1
-    stochastic: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_order("ipndm", self.order, 4)
-
-    @property
-    def convergence(self) -> int:
-        """1 for order 1, else 2."""
-        return min(self.order, 2)
-
-    def step(
-        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
-    ) -> tuple[Tensor, History]:
+    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
         t, s = interval.start, interval.end
         history = remember(denoise, x, t, history, self.order)
         weights = ADAMS_BASHFORTH[len(history)]
-        combined = sum(weight * node.direction for weight, node in zip(weights, history, strict=True))
-        return x + (s - t) * combined, history
+        return x + (s - t) * weighted_sum(weights, [node.direction for node in history]), history
 
 
+@register("deis")
+@register("ipndm-v", variable="sigma")
 @dataclass(frozen=True)
-class AdamsBashforth:
+class AdamsBashforth(Solver):
     """Adams-Bashforth on the directions with the weights of the grid's own spacing.
 
     x_s = x + sum_j w_j d_j, w_j the integral over the step of the Lagrange polynomials in ``variable``:
@@ -129,29 +109,15 @@ class AdamsBashforth:
     order that their neighbours allow.
     """
 
-    order: int = 3
-    variable: str = "time"
-
-    evaluations: ClassVar[int] = 1
-    stochastic: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_order("adams-bashforth", self.order, 4)
-        check_choice("adams-bashforth", "variable", self.variable, VARIABLES)
+    order: int = number(3, 1, 4, integer=True)
+    variable: str = choice("time", VARIABLES)
 
     @property
     def scale_free(self) -> bool:
-        """Whether data and noise levels may be scaled together; ``time`` knows the scale of the data."""
+        """Whether the solver commutes with scaling; ``time`` assumes the scale of the data."""
         return self.variable != "time"
 
-    @property
-    def convergence(self) -> int:
-        """Its order, but at most 2: the first step is an Euler step."""
-        return min(self.order, 2)
-
-    def step(
-        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
-    ) -> tuple[Tensor, History]:
+    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
         t, s = interval.start, interval.end
         history = remember(denoise, x, t, history, self.order)
         weights = adams_weights(
@@ -161,4 +127,4 @@ class AdamsBashforth:
             variable=VARIABLES[self.variable],
             density=lambda sigma: sigma,  # d sigma = sigma d log sigma
         )
-        return x + sum(w * node.direction for w, node in zip(weights, history, strict=True)), history
+        return x + weighted_sum(weights, [node.direction for node in history]), history

@@ -25,11 +25,11 @@ VARIABLES: dict[str, Callable[[Tensor], Tensor]] = {
     "time": preserving_time,
     "log": torch.log,
 }
-"""What a multistep formula may be a polynomial in, as a function of the noise level."""
+"""Variables of the polynomials of multistep formulas, as functions of the noise level."""
 
 
 def lagrange(nodes: Sequence[Tensor], at: Tensor) -> list[Tensor]:
-    """The polynomials that are 1 at one of the ``nodes`` (scalars) and 0 at the others, each ``at`` [Q]."""
+    """Lagrange polynomials of the ``nodes`` (scalars), 1 at one and 0 at the others, each ``at`` [Q]."""
     values = []
     for j, node in enumerate(nodes):
         value = torch.ones_like(at)
@@ -48,7 +48,7 @@ def adams_weights(
     variable: Callable[[Tensor], Tensor],
     density: Callable[[Tensor], Tensor],
 ) -> list[Tensor]:
-    """The integral from log t to log s of L_j(variable(sigma)) density(sigma) d log sigma, for every j.
+    """Integrals from log t to log s of L_j(variable(sigma)) density(sigma) d log sigma, for every j.
 
     ``nodes``, t and s are noise levels. Gauss-Legendre quadrature in float64, differentiable in all of them.
     """

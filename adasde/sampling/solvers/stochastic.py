@@ -1,6 +1,6 @@
 """Samplers that draw noise: SDEs with the marginals of the probability-flow ODE.
 
-``quiet`` names the options that turn the noise off; what is left is a deterministic solver, exactly.
+With ``noise_option`` at 0 each is exactly a deterministic solver.
 The exact SDE between two nodes for a constant clean estimate D is the kernel
 x_s = (s/t)^2 x + (1 - (s/t)^2) D + s sqrt(1 - (s/t)^2) z, which all but EDM's reduce to at full noise.
 """
@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from adasde.errors import SolverError
-from adasde.sampling.solvers.base import History, Interval, Node, check_range, inject, newest, remember
+from adasde.sampling.solvers.base import History, Interval, Node, Solver, Step, newest, number, remember
+from adasde.sampling.solvers.formulas import inject, weighted_sum
 from adasde.sampling.solvers.multistep import exponential_sum
 from adasde.sampling.solvers.quadrature import adams_weights, lagrange
+from adasde.sampling.solvers.registry import register
 from adasde.sampling.solvers.singlestep import Heun
 from adasde.types import Denoiser
 
@@ -26,8 +27,32 @@ HIGHEST_CHURN = math.sqrt(2) - 1
 """EDM's bound on gamma: no more new noise than there is already."""
 
 
+class WindowedNoise(Solver):
+    """A solver that adds noise at levels in [low, high] only."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.low < self.high:
+            raise SolverError(
+                f"{type(self).__name__} needs 0 <= low < high, got low={self.low}, high={self.high}."
+            )
+
+    @property
+    def scale_free(self) -> bool:
+        """Whether the solver commutes with scaling: not with a window of noise levels."""
+        return not self.stochastic or (self.low == 0 and self.high == math.inf)
+
+    def noisy(self, sigma: Tensor) -> bool:
+        """Whether a step that begins at ``sigma`` adds noise."""
+        return self.low <= float(sigma.detach()) <= self.high
+
+
+@register("edm")
 @dataclass(frozen=True)
-class EDM:
+class EDMSampler(WindowedNoise):
     """EDM's stochastic sampler: churn, then a Heun step (Karras et al., 2206.00364, algorithm 2).
 
     Where low <= t <= high, noise raises the level from t to (1 + gamma) t with gamma = churn / N, at most
@@ -40,66 +65,38 @@ class EDM:
         low, high: S_min and S_max, noise levels in the units of the data; EDM's for ImageNet.
     """
 
-    churn: float = 1.0
-    noise_scale: float = 1.0
+    churn: float = number(1.0, 0)
+    noise_scale: float = number(1.0, 0)
     low: float = 0.05
     high: float = 50.0
 
-    evaluations: ClassVar[int] = 2
-    convergence: ClassVar[int] = 2
-    quiet: ClassVar[dict[str, float]] = {"churn": 0.0}
+    evaluations = 2
+    noise_option = "churn"
 
-    def __post_init__(self) -> None:
-        check_range("edm", "churn", self.churn, 0)
-        check_range("edm", "noise_scale", self.noise_scale, 0)
-        check_window("edm", self.low, self.high)
-
-    @property
-    def stochastic(self) -> bool:
-        """Whether there is churn."""
-        return self.churn > 0
-
-    @property
-    def scale_free(self) -> bool:
-        """Whether data and noise levels may be scaled together: not inside a window of noise levels."""
-        return not self.stochastic or (self.low == 0 and self.high == math.inf)
-
-    def step(
-        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
-    ) -> tuple[Tensor, History]:
+    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
         t = interval.start
-        if self.low <= float(t.detach()) <= self.high:
+        if self.noisy(t):
             gamma = torch.tensor(min(self.churn / interval.total, HIGHEST_CHURN), dtype=torch.float64)
             x, t = inject(x, t, gamma, lambda like: self.noise_scale * interval.noise(like))
         return Heun().step(denoise, x, replace(interval, start=t), history)
 
 
+@register("ancestral")
 @dataclass(frozen=True)
-class Ancestral:
-    """Ancestral sampling: an Euler step below the next node, and noise up to it. DDPM at eta = 1.
+class Ancestral(Solver):
+    """Ancestral sampling: an Euler step below the next node, then noise up to it. DDPM at eta = 1.
 
     sigma_up = eta s sqrt(1 - (s/t)^2), sigma_down^2 = s^2 - sigma_up^2 (Ho et al., 2006.11239; the eta of
     Song et al., 2010.02502, eq. 16). Euler's method (DDIM) at eta = 0. Weak and strong order 1 (measured
     0.97 and 0.96).
     """
 
-    eta: float = 1.0
+    eta: float = number(1.0, 0, 1)
 
-    evaluations: ClassVar[int] = 1
-    convergence: ClassVar[int] = 1
-    quiet: ClassVar[dict[str, float]] = {"eta": 0.0}
+    convergence = 1
+    noise_option = "eta"
 
-    def __post_init__(self) -> None:
-        check_range("ancestral", "eta", self.eta, 0, 1)
-
-    @property
-    def stochastic(self) -> bool:
-        """Whether eta > 0."""
-        return self.eta > 0
-
-    def step(
-        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
-    ) -> tuple[Tensor, History]:
+    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
         t, s = interval.start, interval.end
         share = 1 - (s / t) ** 2
         down = s * (1 - self.eta**2 * share).sqrt()
@@ -110,32 +107,21 @@ class Ancestral:
         return mean + self.eta * s * share.sqrt() * interval.noise(x), history
 
 
+@register("dpmpp-sde")
 @dataclass(frozen=True)
-class DPMppSDE:
+class DPMppSDE(Solver):
     """SDE-DPM-Solver++(2M), midpoint form (Lu et al., 2211.01095, eq. 18 and its multistep form).
 
     ``eta`` scales the noise: 1 is the reverse SDE, 0 is DPM-Solver++(2M). With ``lower_order_final`` the
     last step is of order 1. Weak order 2 and strong order 1 (measured 1.96 and 1.03).
     """
 
-    eta: float = 1.0
+    eta: float = number(1.0, 0)
     lower_order_final: bool = True
 
-    evaluations: ClassVar[int] = 1
-    convergence: ClassVar[int] = 2
-    quiet: ClassVar[dict[str, float]] = {"eta": 0.0}
+    noise_option = "eta"
 
-    def __post_init__(self) -> None:
-        check_range("dpmpp-sde", "eta", self.eta, 0)
-
-    @property
-    def stochastic(self) -> bool:
-        """Whether eta > 0."""
-        return self.eta > 0
-
-    def step(
-        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
-    ) -> tuple[Tensor, History]:
+    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
         t, s = interval.start, interval.end
         history = remember(denoise, x, t, history, 2)
         nodes = newest(history, 2, interval.remaining, self.lower_order_final)
@@ -147,8 +133,9 @@ class DPMppSDE:
         return kept(x, t, s, self.eta, z) - drift, history
 
 
+@register("sa")
 @dataclass(frozen=True)
-class SA:
+class SA(WindowedNoise):
     """SA-Solver with data prediction: stochastic Adams, predict - evaluate - correct (2309.05019, alg. 1).
 
     Xue et al.; tau(t) = ``tau`` for noise levels in [low, high], 0 outside: 1 is the reverse SDE, 0 the
@@ -157,48 +144,29 @@ class SA:
     strong order 1 (measured 2.05 and 1.03).
 
     Attributes:
-        predictor_order: 1 to 4 evaluations behind a prediction.
-        corrector_order: 1 to 4 evaluations behind a correction, the new one among them; 0: none.
-        few_steps: two nodes take the authors' weights for few steps, in which the slope is integrated
-            without the exponential (as in DPM-Solver++(2M) and UniPC; the order is the same).
-        lower_order_final: the last steps go down in order.
+        predictor_order: evaluations that a prediction uses, 1 to 4.
+        corrector_order: evaluations that a correction uses, the new one included, 1 to 4; 0: no correction.
+        few_steps: with two nodes use the authors' weights for few steps, which integrate the slope without
+            the exponential (as in DPM-Solver++(2M) and UniPC; the order is the same).
+        lower_order_final: the order decreases in the last steps.
     """
 
-    predictor_order: int = 2
-    corrector_order: int = 2
-    tau: float = 1.0
+    predictor_order: int = number(2, 1, 4, integer=True)
+    corrector_order: int = number(2, 0, 4, integer=True)
+    tau: float = number(1.0, 0)
     low: float = 0.0
     high: float = math.inf
     few_steps: bool = True
     lower_order_final: bool = True
 
-    evaluations: ClassVar[int] = 1
-    quiet: ClassVar[dict[str, float]] = {"tau": 0.0}
-
-    def __post_init__(self) -> None:
-        check_range("sa", "predictor_order", self.predictor_order, 1, 4, whole=True)
-        check_range("sa", "corrector_order", self.corrector_order, 0, 4, whole=True)
-        check_range("sa", "tau", self.tau, 0)
-        check_window("sa", self.low, self.high)
+    noise_option = "tau"
 
     @property
     def convergence(self) -> int:
-        """2, unless neither predictor nor corrector has it: the last or the first steps are of order 1."""
+        """2, or 1 where predictor and corrector are of order 1."""
         return 1 if max(self.predictor_order, self.corrector_order) == 1 else 2
 
-    @property
-    def stochastic(self) -> bool:
-        """Whether tau > 0."""
-        return self.tau > 0
-
-    @property
-    def scale_free(self) -> bool:
-        """Whether data and noise levels may be scaled together: not inside a window of noise levels."""
-        return not self.stochastic or (self.low == 0 and self.high == math.inf)
-
-    def step(
-        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
-    ) -> tuple[Tensor, History]:
+    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
         here = Node(interval.start, x, denoise(x, interval.start))
         if history and self.corrector_order:
             older = newest(history, self.corrector_order - 1, interval.remaining + 1, self.lower_order_final)
@@ -211,14 +179,14 @@ class SA:
 
     def squared_tau(self, sigma: Tensor) -> float:
         """tau^2 for the step that begins at ``sigma``."""
-        return self.tau**2 if self.low <= float(sigma.detach()) <= self.high else 0.0
+        return self.tau**2 if self.noisy(sigma) else 0.0
 
     def update(self, base: Node, nodes: Sequence[Node], s: Tensor) -> Tensor:
-        """The state at s from that of ``base``, with the outputs of ``nodes``."""
+        """State at s from that of ``base``, with the outputs of ``nodes``."""
         t, eta = base.sigma, self.squared_tau(base.sigma)
         sigmas = [node.sigma for node in nodes]
         weights = self.weights(sigmas, t, s, 1 + eta)
-        drift = sum(weight * node.output for weight, node in zip(weights, nodes, strict=True))
+        drift = weighted_sum(weights, [node.output for node in nodes])
         return kept(base.state, t, s, eta, base.noise) + drift
 
     def weights(self, sigmas: Sequence[Tensor], t: Tensor, s: Tensor, k: float) -> list[Tensor]:
@@ -232,14 +200,8 @@ class SA:
 
 
 def kept(x: Tensor, t: Tensor, s: Tensor, eta: float, z: Tensor | None) -> Tensor:
-    """What is left of x, (s/t) e^(-eta h) x, and the step's new noise s sqrt(1 - e^(-2 eta h)) z."""
+    """(s/t) e^(-eta h) x + s sqrt(1 - e^(-2 eta h)) z: the decayed state and the step's new noise."""
     ratio = s / t
     if z is None:
         return ratio * x
     return ratio ** (1 + eta) * x + s * (1 - ratio ** (2 * eta)).sqrt() * z
-
-
-def check_window(name: str, low: float, high: float) -> None:
-    """Refuse a window of noise levels that is empty (SolverError)."""
-    if not 0 <= low < high:
-        raise SolverError(f"{name} needs 0 <= low < high, got low={low}, high={high}.")

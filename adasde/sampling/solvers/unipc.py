@@ -1,21 +1,24 @@
-"""UniPC: multistep, of the probability-flow ODE; the next evaluation corrects every state."""
+"""UniPC: a multistep predictor-corrector of the probability-flow ODE."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from adasde.sampling.solvers.base import History, Interval, Node, check_choice, check_order, newest
+from adasde.sampling.solvers.base import History, Interval, Node, Solver, Step, choice, newest, number
+from adasde.sampling.solvers.formulas import weighted_sum
+from adasde.sampling.solvers.registry import register
 from adasde.types import Denoiser
 
 
+@register("unipc-3", order=3)
+@register("unipc")
 @dataclass(frozen=True)
-class UniPC:
+class UniPC(Solver):
     """UniPC with data prediction (Zhao et al., 2302.04867, algorithms 1 and 2 in their multistep form).
 
     The evaluation at the predicted state of a node first corrects that state (UniC) and then predicts the
@@ -28,25 +31,16 @@ class UniPC:
         variant: B(h) of the paper, ``bh1``: h, ``bh2``: e^h - 1.
     """
 
-    order: int = 2
-    variant: str = "bh2"
+    order: int = number(2, 1, 3, integer=True)
+    variant: str = choice("bh2", ("bh1", "bh2"))
     lower_order_final: bool = True
-
-    evaluations: ClassVar[int] = 1
-    stochastic: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_order("unipc", self.order, 3)
-        check_choice("unipc", "variant", self.variant, ("bh1", "bh2"))
 
     @property
     def convergence(self) -> int:
         """2 where the last step is an Euler step; else one more than the predictor's, at most 3."""
         return 2 if self.lower_order_final else min(self.order + 1, 3)
 
-    def step(
-        self, denoise: Denoiser, x: Tensor, interval: Interval, history: History
-    ) -> tuple[Tensor, History]:
+    def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
         here = Node(interval.start, x, denoise(x, interval.start))
         if history:
             base, *older = newest(history, self.order, interval.remaining + 1, self.lower_order_final)
@@ -57,7 +51,7 @@ class UniPC:
 
 
 def unified(base: Node, others: Sequence[Node], s: Tensor, variant: str) -> Tensor:
-    """The state at s from that of ``base``, with the outputs of ``base`` and of ``others``.
+    """State at s from that of ``base``, with the outputs of ``base`` and of ``others``.
 
     x_s = (s/t) x + (1 - e^-h) D_0 - B sum_m a_m (D_m - D_0) / r_m, r_m the place of node m in units of h.
     Predictor: the others are older; corrector: the last of them is the evaluation at s.
@@ -70,8 +64,8 @@ def unified(base: Node, others: Sequence[Node], s: Tensor, variant: str) -> Tens
         return x
     r = torch.stack([(node.sigma / t).log() / z for node in others])
     scale = z if variant == "bh1" else decay
-    slopes = [(node.output - base.output) / r_m for node, r_m in zip(others, r, strict=True)]
-    return x - scale * sum(a * slope for a, slope in zip(matching(r, z, scale), slopes, strict=True))
+    slopes = [(node.output - base.output) / r_m for node, r_m in zip(others, r.unbind(), strict=True)]
+    return x - scale * weighted_sum(matching(r, z, scale).unbind(), slopes)
 
 
 def matching(r: Tensor, z: Tensor, scale: Tensor) -> Tensor:
@@ -87,4 +81,5 @@ def matching(r: Tensor, z: Tensor, scale: Tensor) -> Tensor:
         right.append(math.factorial(k) * psi / scale)
         psi = psi / z - 1 / math.factorial(k + 1)
     rows = torch.stack([r**k for k in range(len(r))])
-    return torch.linalg.solve(rows, torch.stack(right))
+    solution: Tensor = torch.linalg.solve(rows, torch.stack(right))
+    return solution
