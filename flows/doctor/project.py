@@ -48,11 +48,11 @@ def stages(project: Path) -> Iterator[Finding]:
     """What DVC would run."""
     from flows.dvc import graph
     from flows.dvc.prepare import prepare_dvc
-    from flows.system.locks import current_run
+    from flows.system.locks import lock_holder
 
     prepare_dvc(project)
     known = graph.read_stages(project)
-    run = current_run(project)
+    run = lock_holder(project, "run")
     if run:
         yield Finding("stages", "ok", f"a run is working on them now (process {run['process']})")
         return

@@ -15,7 +15,7 @@ from flows.servers.prefect import USUAL_PORT, Address, address, api_url
 from flows.servers.prefect_api import PrefectApi
 from flows.servers.service import HOST, answers
 from flows.servers.worker import POOL, dead_runs, online_workers
-from flows.system.locks import running_servers
+from flows.system.locks import lock_holder
 
 OF_DEPLOYMENTS = {"deployment_id": {"is_null_": False}}
 
@@ -140,7 +140,7 @@ def mlflow(project: Path) -> Iterator[Finding]:
     except Exception as error:
         raise AdaSDEError(f"{uri} cannot be used: {' '.join(str(error).split())}") from error
     name = "mlflow.db of the project" if uri == own else f"{uri} (from MLFLOW_TRACKING_URI)"
-    shown = running_servers(project).get("mlflow")
+    shown = lock_holder(project, "servers").get("mlflow")
     pages = f", shown at {shown}" if shown else ""
     yield Finding("mlflow", "ok", f"{name}: {count} experiments, {models} registered models{pages}")
 

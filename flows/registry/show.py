@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from adasde.config.params import load_params
 from flows.registry.transaction import Settled, Transaction, open_registry, settle, transaction_of
-from flows.system.locks import BusyError, only_promotion
+from flows.system.locks import BusyError, project_lock
 from flows.tracking import versions as registry
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def list_models(project: Path, model: str | None = None, nfe: int | None = None)
     with ExitStack() as held:
         client = held.enter_context(open_registry(project))
         try:
-            held.enter_context(only_promotion(project))
+            held.enter_context(project_lock(project, "promotion"))
             busy = ""
         except BusyError as error:
             busy = str(error)

@@ -18,7 +18,7 @@ from adasde.errors import AdaSDEError
 from adasde.storage import open_store
 from flows.registry.audit import Audit
 from flows.registry.champion_store import Champions, Pointer
-from flows.system.locks import only_promotion
+from flows.system.locks import project_lock
 from flows.tracking import versions
 from flows.tracking.client import SQLITE, open_client, reason
 
@@ -62,7 +62,7 @@ def open_transaction(project: Path, model: str, nfe: int) -> Iterator[Transactio
             promotion is under way.
     """
     params = load_params(project / "params.yaml")
-    with only_promotion(project), open_registry(project) as client:
+    with project_lock(project, "promotion"), open_registry(project) as client:
         versions.require_model(client, versions.registered_name(model, nfe))
         yield transaction_of(project, params, client, model=model, nfe=nfe)
 

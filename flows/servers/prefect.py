@@ -18,7 +18,7 @@ from typing import Any
 from adasde.errors import AdaSDEError
 from flows.servers.service import HOST, Service, answers, free_port
 from flows.system.databases import PREFECT
-from flows.system.locks import running_servers
+from flows.system.locks import lock_holder
 
 USUAL_PORT = 4200
 EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
@@ -86,7 +86,7 @@ def address(project: Path) -> Address | None:
     profiles = Path(os.environ["PREFECT_HOME"]) / "profiles.toml"
     if url := _profile(profiles).get("PREFECT_API_URL"):
         return Address(str(url), str(profiles))
-    if url := running_servers(project).get("prefect"):
+    if url := lock_holder(project, "servers").get("prefect"):
         return Address(str(url), "adasde up")
     return None
 

@@ -15,7 +15,7 @@ from flows.servers.prefect import USUAL_PORT, api_url, prefect_server
 from flows.servers.prefect_api import PrefectApi
 from flows.servers.service import HOST, Service, answers, free_port
 from flows.servers.worker import bury, start_worker
-from flows.system.locks import only_servers
+from flows.system.locks import project_lock
 from flows.tracking.client import artifact_root
 
 LOGS = Path(".cache", "logs")
@@ -79,7 +79,7 @@ def serve(project: Path, plan: Plan, *, say: Callable[[str], None]) -> None:
     Raises:
         AdaSDEError: the servers are up already, a port is taken, or one of them fails; says why.
     """
-    with only_servers(project) as announce, Together() as services:
+    with project_lock(project, "servers") as announce, Together() as services:
         port = _port(plan.prefect_port, USUAL_PORT, "--prefect-port")
         api = PrefectApi(api_url(port))
         flags = {"PREFECT_API_URL": api.url}  # also what its pages ask

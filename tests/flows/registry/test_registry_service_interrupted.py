@@ -19,7 +19,7 @@ from flows.registry import service
 from flows.registry.audit import GRACE, Audit
 from flows.registry.champion_store import Champions, Pointer
 from flows.registry.transaction import Transaction, move
-from flows.system.locks import BusyError, only_promotion
+from flows.system.locks import BusyError, project_lock
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_the_record_fails_after_the_champion_has_changed(home: QuickHome) -> Non
 def test_two_on_this_machine(home: QuickHome) -> None:
     home.add(MODEL, 1.0)
     busy = "another promotion or rollback is under way"
-    with only_promotion(home.root), pytest.raises(BusyError, match=busy):
+    with project_lock(home.root, "promotion"), pytest.raises(BusyError, match=busy):
         promoted(home)
     assert promoted(home).changed
 

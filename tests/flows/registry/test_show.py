@@ -12,7 +12,7 @@ from rich.console import Console
 
 from flows.registry import show
 from flows.registry.show import decisions, list_models, tables
-from flows.system.locks import only_promotion
+from flows.system.locks import project_lock
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_only_what_was_asked_for(busy: QuickHome) -> None:
 
 def test_an_alias_is_put_right_unless_a_promotion_is_under_way(busy: QuickHome) -> None:
     busy.client.set_registered_model_alias("adasde-digits-nfe5", "champion", "3")
-    with only_promotion(busy.root):
+    with project_lock(busy.root, "promotion"):
         (model,) = list_models(busy.root)
     assert "under way" in model["notes"][0]
     assert busy.alias(MODEL) == "3"

@@ -12,7 +12,7 @@ from adasde.errors import AdaSDEError
 from flows.servers import prefect
 from flows.servers.prefect import Address
 from flows.servers.service import HOST, Service, answers, free_port
-from flows.system.locks import only_servers
+from flows.system.locks import project_lock
 
 
 def service(tmp_path: Path, *command: str) -> tuple[Service, int]:
@@ -92,7 +92,7 @@ def test_the_server_of_a_command_is_the_chosen_one_else_the_one_that_is_up(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert prefect.address(home) is None
-    with only_servers(home) as announce:
+    with project_lock(home, "servers") as announce:
         assert prefect.address(home) is None, "not up yet"
         announce({"prefect": "http://up/api"})
         assert prefect.address(home) == Address("http://up/api", "adasde up")
