@@ -16,7 +16,7 @@ from adasde.errors import AdaSDEError
 from adasde.utils.console import Json
 
 if TYPE_CHECKING:
-    from flows.servers.prefect import Address, TemporaryServer
+    from flows.servers.prefect import ServerAddress, TemporaryServer
 
 __all__ = ["Json", "Project", "enter", "observed", "require_pipeline"]
 
@@ -50,7 +50,7 @@ def enter(project: Path) -> Path:
 
 
 @contextmanager
-def observed(project: Path) -> Iterator[Address | TemporaryServer]:
+def observed(project: Path) -> Iterator[ServerAddress | TemporaryServer]:
     """Show on stderr what flows do inside the block; the Prefect server, to be waited for before one starts.
 
     Prefect is to be imported inside the block.
