@@ -10,15 +10,15 @@ import pytest
 
 from adasde.config.sections import PromotionParams
 from adasde.errors import DataError
-from flows.registry.policy import Candidate, Decision, Measured, decide, read_row
+from flows.registry.policy import Candidate, Decision, MetricValue, decide, read_row
 
 POLICY = PromotionParams()
-OTHERS = {"kid": Measured(0.01), "precision": Measured(0.8), "recall": Measured(0.8)}
+OTHERS = {"kid": MetricValue(0.01), "precision": MetricValue(0.8), "recall": MetricValue(0.8)}
 NAN = float("nan")
 
 
-def fid(mean: float, spread: float | None = 0.0) -> dict[str, Measured]:
-    return {"fid": Measured(mean, spread)}
+def fid(mean: float, spread: float | None = 0.0) -> dict[str, MetricValue]:
+    return {"fid": MetricValue(mean, spread)}
 
 
 def candidate(**changes: Any) -> Candidate:
@@ -37,7 +37,7 @@ def policy(**changes: Any) -> PromotionParams:
     return PromotionParams(**changes)
 
 
-def without(name: str) -> dict[str, Measured]:
+def without(name: str) -> dict[str, MetricValue]:
     return {key: value for key, value in (fid(0.9) | OTHERS).items() if key != name}
 
 
@@ -45,7 +45,7 @@ TABLE: dict[str, tuple[Candidate, Candidate | None, PromotionParams, bool, str]]
     "no champion": (candidate(), None, POLICY, True, "no champion yet, and fid 0.9"),
     "no champion, no number": (candidate(metrics=fid(NAN)), None, POLICY, False, "its fid is not finite"),
     "no champion, infinite guard": (
-        candidate(metrics={"recall": Measured(math.inf)}),
+        candidate(metrics={"recall": MetricValue(math.inf)}),
         None,
         POLICY,
         False,
@@ -120,35 +120,35 @@ TABLE: dict[str, tuple[Candidate, Candidate | None, PromotionParams, bool, str]]
     ),
     "noise not known": (candidate(metrics=fid(0.9, None)), champion(), POLICY, False, "is not known"),
     "a guard gets worse": (
-        candidate(metrics={"recall": Measured(0.7)}),
+        candidate(metrics={"recall": MetricValue(0.7)}),
         champion(),
         POLICY,
         False,
         "recall 0.7 against 0.8: worse by 0.1, and 0.04 is tolerated",
     ),
     "a guard gets a little worse": (
-        candidate(metrics={"recall": Measured(0.77)}),
+        candidate(metrics={"recall": MetricValue(0.77)}),
         champion(),
         POLICY,
         True,
         "worse by 0.03, and 0.04 is tolerated",
     ),
     "a guard gets better": (
-        candidate(metrics={"precision": Measured(0.99)}),
+        candidate(metrics={"precision": MetricValue(0.99)}),
         champion(),
         POLICY,
         True,
         "precision 0.99 against 0.8: not worse",
     ),
     "a lower-is-better guard": (
-        candidate(metrics={"kid": Measured(0.02)}),
+        candidate(metrics={"kid": MetricValue(0.02)}),
         champion(),
         POLICY,
         False,
         "kid 0.02 against 0.01: worse by 0.01, and 0.005 is tolerated",
     ),
     "not guarded": (
-        candidate(metrics={"recall": Measured(0.1)}),
+        candidate(metrics={"recall": MetricValue(0.1)}),
         champion(),
         policy(tolerance={"kid": 0.5}),
         True,
@@ -162,15 +162,15 @@ TABLE: dict[str, tuple[Candidate, Candidate | None, PromotionParams, bool, str]]
         "better by 0.01",
     ),
     "higher is better": (
-        candidate(metrics={"recall": Measured(0.9, 0.01)}),
-        champion(metrics={"recall": Measured(0.8, 0.01)}),
+        candidate(metrics={"recall": MetricValue(0.9, 0.01)}),
+        champion(metrics={"recall": MetricValue(0.8, 0.01)}),
         policy(metric="recall"),
         True,
         "recall 0.9 ± 0.01 against 0.8 ± 0.01: better by 0.1",
     ),
     "higher is better, and it is lower": (
-        candidate(metrics={"recall": Measured(0.7, 0.01)}),
-        champion(metrics={"recall": Measured(0.8, 0.01)}),
+        candidate(metrics={"recall": MetricValue(0.7, 0.01)}),
+        champion(metrics={"recall": MetricValue(0.8, 0.01)}),
         policy(metric="recall"),
         False,
         "worse by 0.1",
@@ -188,7 +188,7 @@ TABLE: dict[str, tuple[Candidate, Candidate | None, PromotionParams, bool, str]]
     ),
     "the champion was not measured so": (
         candidate(),
-        champion(metrics={"recall": Measured(NAN)}),
+        champion(metrics={"recall": MetricValue(NAN)}),
         POLICY,
         True,
         "recall 0.8, and the champion has no finite one",
@@ -220,8 +220,8 @@ def test_every_metric_that_is_looked_at_has_its_reason() -> None:
 def test_rows_of_metrics_files() -> None:
     row = {"fid": {"mean": 1, "spread": 0.5, "values": [0.5, 1.5]}, "kid": 0.25, "recall": NAN, "nfe": 5}
     known = read_row(row)
-    assert known["fid"] == Measured(1.0, 0.5, (0.5, 1.5))
-    assert known["kid"] == Measured(0.25)
+    assert known["fid"] == MetricValue(1.0, 0.5, (0.5, 1.5))
+    assert known["kid"] == MetricValue(0.25)
     assert not known["recall"].finite
     assert set(known) == {"fid", "kid", "recall"}
 
