@@ -147,7 +147,7 @@ class Champions:
         bundle = f"bundles/{hashlib.sha256(listing).hexdigest()}"
         for name, data in {**files, SUMS: listing}.items():
             key = f"{self.folder}/{bundle}/{name}"
-            if not self._holds(key, data):
+            if self._stored(key) != data:
                 self.store.write(key, data)
         self.verify(f"{bundle}/{COEFFICIENTS}")
         return f"{bundle}/{COEFFICIENTS}", sums[COEFFICIENTS]
@@ -165,12 +165,8 @@ class Champions:
 
     def evaluation(self, protocol: str, sha256: str) -> dict[str, Any] | None:
         """Cached metrics file of these coefficients under this protocol; None if there is none."""
-        try:
-            return json.loads(self.store.read(self._evaluation(protocol, sha256)))
-        except StoreError as error:
-            if error.kind in ("missing", "checksum"):
-                return None
-            raise
+        data = self._stored(self._evaluation(protocol, sha256))
+        return None if data is None else json.loads(data)
 
     def keep_evaluation(self, protocol: str, sha256: str, metrics: Mapping[str, Any]) -> None:
         """Cache a metrics file, so that it is not computed twice."""
@@ -189,11 +185,11 @@ class Champions:
             )
         return data
 
-    def _holds(self, key: str, data: bytes) -> bool:
-        """Whether exactly these bytes are stored under ``key``."""
+    def _stored(self, key: str) -> bytes | None:
+        """Bytes under ``key``; None if they are missing or damaged."""
         try:
-            return self.store.read(key) == data
+            return self.store.read(key)
         except StoreError as error:
             if error.kind in ("missing", "checksum"):
-                return False
+                return None
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 from prefect import flow, get_run_logger
@@ -42,18 +43,12 @@ def promote(
         raise AdaSDEError("force and candidate concern one version: say which nfe they are meant for.")
     if force and not reason.strip():
         raise AdaSDEError("force needs a reason, which is recorded.")
+    decide = partial(service.promote, folder, model or params.model_name)
+    decide = partial(decide, version=candidate, dry_run=dry_run, force=force, reason=reason)
     results, failures = [], []
     for budget in params.nfe if nfe is None else [nfe]:
         try:
-            result = service.promote(
-                folder,
-                model or params.model_name,
-                budget,
-                version=candidate,
-                dry_run=dry_run,
-                force=force,
-                reason=reason,
-            )
+            result = decide(budget)
         except AdaSDEError as error:
             failures.append(error)
         else:

@@ -172,9 +172,9 @@ def _wins(candidate: Candidate, champion: Candidate, policy: PromotionParams) ->
             "(promotion.spread: 0 in params.yaml ignores it)"
         )
     noise = policy.spread * math.hypot(mine.spread or 0.0, theirs.spread or 0.0)
-    asked = f"{_number(max(margin, noise))} is asked for (margin {_number(margin)}, spread {_number(noise)})"
+    needed = f"{_number(max(margin, noise))} is required (margin {_number(margin)}, spread {_number(noise)})"
     wins = gain >= margin and gain >= noise
-    return wins, f"{against}: better by {_number(gain)}, {'and' if wins else 'but'} {asked}"
+    return wins, f"{against}: better by {_number(gain)}, {'and' if wins else 'but'} {needed}"
 
 
 def _holds(candidate: Candidate, champion: Candidate, name: str, share: float) -> tuple[bool, str]:

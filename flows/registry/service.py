@@ -96,13 +96,10 @@ def promote(
             transaction.settle()
         candidate = _candidate(transaction, version)
         champion = _champion(transaction, force=force)
-        if champion is not None and not _alike(candidate, champion):
-            re_evaluation = _load_re_evaluation(transaction, optional=force)
-            if re_evaluation is not None:
-                candidate, champion = (
-                    _re_evaluate(re_evaluation, transaction, one, keep=not dry_run)
-                    for one in (candidate, champion)
-                )
+        if champion is not None:
+            candidate, champion = _under_one_protocol(
+                transaction, candidate, champion, keep=not dry_run, force=force
+            )
         return _conclude(transaction, candidate, champion, dry_run=dry_run, force=force, reason=reason)
 
 
@@ -114,27 +111,17 @@ def rollback(project: Path, model: str, nfe: int, *, reason: str = "") -> Promot
     """
     with open_transaction(project, model, nfe) as transaction:
         transaction.settle()
-        before = after = transaction.pointer
-        if before is None or after is None:
+        after = transaction.pointer
+        if after is None:
             raise AdaSDEError(
                 f"{transaction.name} has no champion: there is no {transaction.champions.address}."
             )
-        reasons = (reason or "asked for",)
+        reasons = (reason or "requested",)
         if "rollback" not in transaction.completed:
-            after = _previous(transaction, before)
+            after = _previous(transaction, after)
             record = {"action": "rollback", "version": after.version, "reasons": reasons}
             transaction.commit(after, record)
-        return PromotionResult(
-            action="rollback",
-            name=transaction.name,
-            version=after.version,
-            changed=True,
-            champion=after.version,
-            before=before.version,
-            reasons=reasons,
-            notes=transaction.notes,
-            pointer=transaction.champions.address,
-        )
+        return _result(transaction, "rollback", after.version, changed=True, reasons=reasons)
 
 
 def _previous(transaction: Transaction, pointer: Pointer) -> Pointer:
@@ -189,19 +176,25 @@ def _champion(transaction: Transaction, *, force: bool) -> Candidate | None:
         ) from error
 
 
-def _alike(candidate: Candidate, champion: Candidate) -> bool:
-    """Whether re-evaluation changes nothing: one protocol already, the same file, or other weights."""
-    pair = candidate, champion
-    return same(*pair) or comparable(*pair) or other_weights(*pair)
-
-
-def _load_re_evaluation(transaction: Transaction, *, optional: bool) -> ReEvaluation | None:
+def _under_one_protocol(
+    transaction: Transaction, candidate: Candidate, champion: Candidate, *, keep: bool, force: bool
+) -> tuple[Candidate, Candidate]:
+    """Candidate and champion, measured again under the present protocol if theirs differ."""
+    both = candidate, champion
+    if same(*both) or comparable(*both) or other_weights(*both):
+        return both
     try:
-        return ReEvaluation.load(transaction.project, transaction.params, transaction.model, transaction.nfe)
+        re_evaluation = ReEvaluation.load(
+            transaction.project, transaction.params, transaction.model, transaction.nfe
+        )
     except DataError:
-        if optional:  # a forced promotion needs no comparison, and its record says so
-            return None
+        if force:  # promoted without a comparison, which its record shows
+            return both
         raise
+    return (
+        _re_evaluate(re_evaluation, transaction, candidate, keep=keep),
+        _re_evaluate(re_evaluation, transaction, champion, keep=keep),
+    )
 
 
 def _re_evaluate(
@@ -229,10 +222,10 @@ def _conclude(
     reason: str,
 ) -> PromotionResult:
     """Decide, and write the decision, unless it is a dry run or there is nothing to do."""
-    decision = decide(candidate, champion, transaction.params.promotion)
+    policy = transaction.params.promotion
+    decision = decide(candidate, champion, policy)
     identical = champion is not None and same(candidate, champion)
     forced = force and not decision.promote and not identical
-    changed = decision.promote or forced
     given = (f"{'forced: ' if forced else ''}{reason}",) if reason else ()
     reasons = (*given, *decision.reasons)
     if not dry_run and not identical:
@@ -240,27 +233,18 @@ def _conclude(
             "action": "promote",
             "version": candidate.version,
             "reasons": reasons,
-            "policy": transaction.params.promotion.model_dump(),
+            "policy": policy.model_dump(),
             "candidate": candidate.facts(),
             "champion": champion.facts() if champion else None,
             "forced": forced,
         }
-        if changed:
+        if decision.promote or forced:
             transaction.commit(_publish(transaction, candidate), record)
         else:
             transaction.tag_version(transaction.audit.append(new_decision(), "kept", record), "not promoted")
-    before = transaction.pointer.version if transaction.pointer else None
-    return PromotionResult(
-        action="promote",
-        name=transaction.name,
-        version=candidate.version,
-        changed=changed,
-        champion=candidate.version if changed and not dry_run else before,
-        before=before,
-        reasons=reasons,
-        notes=transaction.notes,
-        pointer=transaction.champions.address,
-        dry_run=dry_run,
+    changed = decision.promote or forced
+    return _result(
+        transaction, "promote", candidate.version, changed=changed, reasons=reasons, dry_run=dry_run
     )
 
 
@@ -270,3 +254,27 @@ def _publish(transaction: Transaction, candidate: Candidate) -> Pointer:
     name, pointer = transaction.name, transaction.pointer
     champion = Pointer(name, new_decision(), candidate.version, bundle, sha256, now(), author())
     return pointer.succeeded_by(champion) if pointer else champion
+
+
+def _result(
+    transaction: Transaction,
+    action: str,
+    version: str,
+    *,
+    changed: bool,
+    reasons: tuple[str, ...],
+    dry_run: bool = False,
+) -> PromotionResult:
+    before = transaction.pointer.version if transaction.pointer else None
+    return PromotionResult(
+        action=action,
+        name=transaction.name,
+        version=version,
+        changed=changed,
+        champion=version if changed and not dry_run else before,
+        before=before,
+        reasons=reasons,
+        pointer=transaction.champions.address,
+        notes=transaction.notes,
+        dry_run=dry_run,
+    )

@@ -157,7 +157,7 @@ def open_transaction(project: Path, model: str, nfe: int) -> Iterator[Transactio
 
     Raises:
         AdaSDEError: params.yaml, the store or MLflow cannot be used, the model is not registered, or another
-            promotion is under way.
+            promotion is running.
     """
     params = load_params(project / "params.yaml")
     with project_lock(project, "promotion"), open_registry(project) as client:

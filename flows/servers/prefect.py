@@ -26,22 +26,25 @@ EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFE
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """API address of a Prefect server, and the setting that it comes from."""
+    """API address of a Prefect server, the setting that it comes from, and the server if we started it."""
 
     url: str
     source: str
+    service: Service | None = None
 
     def responds(self) -> bool:
         """Whether the server answers."""
         return answers(f"{self.url.rstrip('/')}/health")
 
     def wait(self) -> None:
-        """Return if the server answers.
+        """Return when the server answers.
 
         Raises:
-            AdaSDEError: it does not; says which setting chose it and what to do.
+            AdaSDEError: it does not; says which setting chose it and what to do, or why it has ended.
         """
-        if not self.responds():
+        if self.service:
+            self.service.wait()
+        elif not self.responds():
             raise AdaSDEError(
                 f"the Prefect server at {self.url} (from {self.source}) does not answer. Start it, or "
                 "unset that choice: `adasde run` then starts a temporary server of its own."
@@ -64,23 +67,12 @@ def api_url(port: int) -> str:
     return f"http://{HOST}:{port}/api"
 
 
-class TemporaryServer:
+def temporary_server(project: Path) -> ServerAddress:
     """Server on a free loopback port; ends with this process."""
-
-    def __init__(self, project: Path) -> None:
-        port = free_port()
-        self.url = api_url(port)
-        log = project / ".cache" / "prefect-server.log"
-        self._service = prefect_server(project, port, log=log, flags=EPHEMERAL)
-        atexit.register(self._service.stop)
-
-    def wait(self) -> None:
-        """Return when the server answers.
-
-        Raises:
-            AdaSDEError: it ended, or does not answer in time.
-        """
-        self._service.wait()
+    port = free_port()
+    service = prefect_server(project, port, log=project / ".cache" / "prefect-server.log", flags=EPHEMERAL)
+    atexit.register(service.stop)
+    return ServerAddress(api_url(port), "this command", service)
 
 
 def address(project: Path) -> ServerAddress | None:

@@ -33,7 +33,7 @@ SECONDS_BETWEEN_TRIES = 5.0
 
 
 class BusyError(AdaSDEError):
-    """Another process holds the lock that was asked for."""
+    """Another process holds the requested lock."""
 
 
 @contextmanager

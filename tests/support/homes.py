@@ -60,7 +60,7 @@ class Home:
         return [entry["state"] for entry in self.audit(model).entries()]
 
     def champion(self, model: str) -> str | None:
-        """The version that is champion in the store, whole and readable for those who use it; or None."""
+        """The champion in the store, verified and readable for its users; or None."""
         champions = self.champions(model)
         pointer = champions.read()
         if pointer is None:

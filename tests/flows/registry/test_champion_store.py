@@ -1,4 +1,4 @@
-"""Bundles, pointer and audit log in a store: whole, immutable, verified, and read by those who use them."""
+"""Bundles, pointer and audit log in a store: complete, immutable, verified, and readable for users."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_what_is_no_pointer_is_refused(champions: Champions, text: str) -> None:
         champions.read()
 
 
-def test_a_bundle_is_whole_and_stays_as_it_is(champions: Champions, tmp_path: Path) -> None:
+def test_a_bundle_is_complete_and_stays_as_it_is(champions: Champions, tmp_path: Path) -> None:
     key, digest = champions.publish(FILES)
     assert digest == sha256(FILES["coefficients.json"])
     folder = tmp_path / "store/registry" / NAME / Path(key).parent
@@ -112,7 +112,7 @@ def test_a_file_that_was_exchanged_is_refused(champions: Champions) -> None:
     assert caught.value.kind == "checksum"
 
 
-def test_those_who_use_the_champion_read_its_coefficients(champions: Champions) -> None:
+def test_users_of_the_champion_read_its_coefficients(champions: Champions) -> None:
     key, digest = champions.publish(FILES)
     champions.point(Pointer(NAME, "d", "1", key, digest, "then", "me"))
     where, data = read_pointed(champions.address)

@@ -53,23 +53,23 @@ TABLE: dict[str, Row] = {
     "guard not measured": row(False, "its recall was not measured", recall=None),
     "the same file": row(False, "nothing to do", sha256="sha-1"),
     "the same file, broken numbers": row(False, "nothing to do", sha256="sha-1", fid=(NAN, 0.0)),
-    "better": row(True, "better by 0.1, and 0.02 is asked for"),
+    "better": row(True, "better by 0.1, and 0.02 is required"),
     "worse": row(False, "fid 1.1 ± 0 against 1 ± 0: worse by 0.1", fid=(1.1, 0.0)),
     "level": row(False, "not better", rules={"margin": 0.0}, fid=(1.0, 0.0)),
-    "inside the margin": row(False, "but 0.02 is asked for", fid=(0.99, 0.0)),
-    "on the margin": row(True, "and 0.25 is asked for", rules={"margin": 0.25}, fid=(0.75, 0.0)),
+    "inside the margin": row(False, "but 0.02 is required", fid=(0.99, 0.0)),
+    "on the margin": row(True, "and 0.25 is required", rules={"margin": 0.25}, fid=(0.75, 0.0)),
     "inside the noise": row(
         False,
-        "better by 0.1, but 0.113 is asked for (margin 0.02, spread 0.113)",
+        "better by 0.1, but 0.113 is required (margin 0.02, spread 0.113)",
         theirs={"fid": (1.0, 0.08)},
         fid=(0.9, 0.08),
     ),
     "above the noise": row(True, "0.0849", theirs={"fid": (1.0, 0.06)}, fid=(0.9, 0.06)),
     "twice the noise": row(
-        False, "but 0.17 is asked for", theirs={"fid": (1.0, 0.06)}, rules={"spread": 2.0}, fid=(0.9, 0.06)
+        False, "but 0.17 is required", theirs={"fid": (1.0, 0.06)}, rules={"spread": 2.0}, fid=(0.9, 0.06)
     ),
     "noise does not count": row(
-        True, "and 0.02 is asked for", theirs={"fid": (1.0, None)}, rules={"spread": 0.0}, fid=(0.9, 5.0)
+        True, "and 0.02 is required", theirs={"fid": (1.0, None)}, rules={"spread": 0.0}, fid=(0.9, 5.0)
     ),
     "noise not known": row(False, "is not known", fid=(0.9, None)),
     "a guard is worse": row(False, "recall 0.7 against 0.8: worse by 0.1, and 0.04 is tolerated", recall=0.7),
@@ -124,7 +124,7 @@ def test_every_metric_that_is_looked_at_has_its_reason() -> None:
     assert decide(candidate(), champion(), PromotionParams()) == Decision(
         True,
         (
-            "fid 0.9 ± 0 against 1 ± 0: better by 0.1, and 0.02 is asked for (margin 0.02, spread 0)",
+            "fid 0.9 ± 0 against 1 ± 0: better by 0.1, and 0.02 is required (margin 0.02, spread 0)",
             "kid 0.01 against 0.01: not worse",
             "precision 0.8 against 0.8: not worse",
             "recall 0.8 against 0.8: not worse",

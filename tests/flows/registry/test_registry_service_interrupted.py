@@ -1,4 +1,4 @@
-"""Promotions that end anywhere, and several at once: the champion is the old one or the new one, whole."""
+"""Promotions that end at any step, and several at once: the old or the new champion remains, intact."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_two_on_two_machines(home: QuickHome, monkeypatch: pytest.MonkeyPatch) -
 
 
 def theirs(pointer: Pointer) -> Pointer:
-    """What somebody else makes of it."""
+    """Pointer that another machine writes next."""
     return pointer.succeeded_by(replace(pointer, decision="theirs", version="9", by="them@elsewhere"))
 
 

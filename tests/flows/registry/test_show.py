@@ -50,8 +50,8 @@ def test_everything_that_is_known(busy: QuickHome) -> None:
         ("2", [], 2.0),
         ("1", ["champion"], 1.0),
     ]
-    told = [(one["action"], one["version"], one["state"], one["forced"]) for one in model["decisions"]]
-    assert told == [
+    shown = [(one["action"], one["version"], one["state"], one["forced"]) for one in model["decisions"]]
+    assert shown == [
         ("promote", "1", "done", False),
         ("promote", "2", "done", True),
         ("promote", "3", "kept", False),

@@ -29,7 +29,7 @@ def test_a_service_is_there_until_it_is_stopped(tmp_path: Path) -> None:
     it, port = service(tmp_path, "-m", "http.server", "--bind", HOST, "PORT")
     it.wait(60)
     assert answers(f"http://{HOST}:{port}/")
-    assert answers(f"http://{HOST}:{port}/nothing"), "somebody is there, be it only to say no"
+    assert answers(f"http://{HOST}:{port}/nothing"), "an error is an answer too"
     assert free_port(port) != port
     it.stop()
     assert not it.runs()
