@@ -16,7 +16,7 @@ from adasde.errors import AdaSDEError
 from adasde.utils.console import Json
 
 if TYPE_CHECKING:
-    from flows.servers.prefect import Address, TemporaryServer
+    from flows.servers.prefect import ServerAddress
 
 __all__ = ["Json", "Project", "enter", "observed", "require_pipeline"]
 
@@ -50,18 +50,18 @@ def enter(project: Path) -> Path:
 
 
 @contextmanager
-def observed(project: Path) -> Iterator[Address | TemporaryServer]:
+def observed(project: Path) -> Iterator[ServerAddress]:
     """Show on stderr what flows do inside the block; the Prefect server, to be waited for before one starts.
 
     Prefect is to be imported inside the block.
     """
-    from flows.servers.prefect import TemporaryServer, address
+    from flows.servers.prefect import address, temporary_server
     from flows.system.progress import Bars, PlainLines, reporting_to
 
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"  # the reporter shows it instead
     with ExitStack() as stack:
         bars = stack.enter_context(Bars(sys.stderr)) if sys.stderr.isatty() else None
         stack.enter_context(reporting_to(bars or PlainLines(sys.stderr)))
-        server = address(project) or TemporaryServer(project)
+        server = address(project) or temporary_server(project)
         os.environ["PREFECT_API_URL"] = server.url
         yield server

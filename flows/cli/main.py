@@ -30,11 +30,11 @@ def register(app: typer.Typer) -> None:
 def run(project: Project = Path(), as_json: Json = False) -> None:
     """Bring every stage up to date, then track and register the coefficients in MLflow."""
     from flows.dvc.remote import require_storage
-    from flows.system.locks import only_run
+    from flows.system.locks import project_lock
 
     began = time.monotonic()
     folder = enter(project)
-    with only_run(folder):
+    with project_lock(folder, "run"):
         require_storage(folder)  # refused now rather than after the server has started
     summary = _run_flow(folder)
     _show(folder, summary, seconds=time.monotonic() - began, as_json=as_json)

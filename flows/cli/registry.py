@@ -1,4 +1,4 @@
-"""The commands that change and show which coefficients are champion."""
+"""Commands that change and show the champion."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import typer
 from flows.cli.common import Json, Project, enter
 
 if TYPE_CHECKING:
-    from flows.registry.outcome import Outcome
-    from flows.registry.service import Asked
+    from flows.registry.service import PromotionResult
 
 Model = Annotated[str, typer.Argument(help="As in params.yaml, for instance digits.", metavar="MODEL")]
 Nfe = Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations per image.", metavar="N")]
@@ -37,49 +36,50 @@ def promote(
     force: Annotated[
         bool, typer.Option("--force", help="Promote whatever the policy says; needs --reason.")
     ] = False,
-    reason: Annotated[str, typer.Option(help="SourceRun with the decision.", metavar="TEXT")] = "",
+    reason: Annotated[str, typer.Option(help="Recorded with the decision.", metavar="TEXT")] = "",
     project: Project = Path(),
     as_json: Json = False,
 ) -> None:
-    """Make the challenger champion if it wins by the policy of params.yaml; a loser is no failure."""
+    """Make the challenger champion if it wins by the policy of params.yaml; losing is no failure."""
     if force and not reason.strip():
         raise typer.BadParameter("it needs --reason TEXT, which is recorded", param_hint="--force")
     folder = enter(project)
-    from flows.registry.service import Asked
+    if _prefect_responds(folder):  # a flow run, which then shows the decision
+        from flows.registry.flow import promote as flow
 
-    asked = Asked(candidate, dry_run=dry_run, force=force, reason=reason.strip())
-    _show(_promote(folder, model, nfe, asked), as_json)
+        (result,) = flow(model, nfe, candidate, dry_run, force, reason=reason.strip(), project=str(folder))
+    else:
+        from flows.registry import service
+
+        result = service.promote(
+            folder, model, nfe, version=candidate, dry_run=dry_run, force=force, reason=reason.strip()
+        )
+    _show(result, as_json)
 
 
-def _promote(project: Path, model: str, nfe: int, asked: Asked) -> Outcome:
-    """As a flow run where a Prefect server answers, which then shows the decision; else without."""
-    from flows.registry import service
+def _prefect_responds(project: Path) -> bool:
+    """Whether a Prefect server is chosen and answers; it is then the one that flows use."""
     from flows.servers.prefect import address
-    from flows.servers.service import answers
 
     server = address(project)
-    if server is None or not answers(f"{server.url.rstrip('/')}/health"):
-        if server is not None:
-            typer.echo(f"note: Prefect at {server.url} does not answer, so it is not told", err=True)
-        return service.promote(project, model, nfe, asked)
+    if server is None:
+        return False
+    if not server.responds():
+        typer.echo(f"note: Prefect at {server.url} does not answer, so it does not show this", err=True)
+        return False
     os.environ["PREFECT_API_URL"] = server.url
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
-    from flows.registry.flow import promote as flow
-
-    (outcome,) = flow(
-        model, nfe, asked.version, asked.dry_run, asked.force, reason=asked.reason, project=str(project)
-    )
-    return outcome
+    return True
 
 
 def rollback(
     model: Model,
     nfe: Nfe,
-    reason: Annotated[str, typer.Option(help="SourceRun with it.", metavar="TEXT")] = "",
+    reason: Annotated[str, typer.Option(help="Recorded with the rollback.", metavar="TEXT")] = "",
     project: Project = Path(),
     as_json: Json = False,
 ) -> None:
-    """Return to the champion before the present one."""
+    """Return to the previous champion."""
     folder = enter(project)
     from flows.registry import service
 
@@ -117,9 +117,9 @@ def registry(
             typer.echo(f"champion: {entry['pointer']}")
 
 
-def _show(outcome: Outcome, as_json: bool) -> None:
+def _show(result: PromotionResult, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(asdict(outcome)))
+        print(json.dumps(asdict(result)))
         return
-    for line in outcome.lines():
+    for line in result.lines():
         typer.echo(line)

@@ -1,4 +1,4 @@
-"""The commands around scheduled runs: the servers, Prefect's own command line, and what is wrong."""
+"""Commands for scheduled runs: the servers, Prefect's own command line, and the diagnosis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from flows.cli.common import Json, Project, enter
 
 PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
 
-Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Instead of the usual one.", metavar="PORT")]
+Port = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Instead of the default port.", metavar="PORT")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,12 +35,12 @@ def up(
 ) -> None:
     """Start the servers of Prefect and MLflow and a worker on this machine; Ctrl-C stops them."""
     folder = enter(project)
-    from flows.servers.up import Plan, serve
+    from flows.servers.up import ServerOptions, serve
 
-    plan = Plan(prefect_port, mlflow_port, mlflow, worker)
+    options = ServerOptions(prefect_port, mlflow_port, mlflow, worker)
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
-        serve(folder, plan, say=lambda line: print(line, flush=True))
+        serve(folder, options, echo=lambda line: print(line, flush=True))
     except KeyboardInterrupt:
         print("stopped", flush=True)
 
@@ -48,7 +50,7 @@ def _as_interrupt(number: int, frame: object) -> NoReturn:
 
 
 def doctor(project: Project = Path(), as_json: Json = False) -> None:
-    """Say what is there, what is not, and why; exit code 1 where something must be mended."""
+    """Check everything the pipeline relies on; exit code 1 if something must be fixed."""
     from flows.doctor import examine, show
 
     if not show(examine(project), as_json=as_json):

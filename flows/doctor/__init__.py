@@ -1,6 +1,6 @@
-"""``adasde doctor``: every part that the pipeline and its schedules rely on, and what is wrong with it."""
+"""``adasde doctor``: checks of everything that the pipeline and its schedules rely on."""
 
 from flows.doctor.examine import examine
-from flows.doctor.findings import Finding, show
+from flows.doctor.findings import CheckResult, show
 
-__all__ = ["Finding", "examine", "show"]
+__all__ = ["CheckResult", "examine", "show"]

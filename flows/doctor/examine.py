@@ -1,4 +1,4 @@
-"""Every check of ``adasde doctor``, in turn."""
+"""All checks of ``adasde doctor``, one after the other."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from itertools import chain
 from pathlib import Path
 
 from adasde.errors import AdaSDEError
-from flows.doctor.findings import Finding, tried
+from flows.doctor.findings import CheckResult, tried
 
 
-def examine(start: Path) -> Iterator[Finding]:
-    """Every check in turn, in the environment that the other commands use; never raises."""
+def examine(start: Path) -> Iterator[CheckResult]:
+    """Results of all checks, in the environment of the other commands; never raises."""
     from flows.doctor import machine, project, servers
     from flows.system import environment
 
@@ -20,7 +20,7 @@ def examine(start: Path) -> Iterator[Finding]:
     try:
         folder = environment.find_project(start)
     except AdaSDEError as error:
-        yield Finding("project", "failed", str(error))
+        yield CheckResult("project", "failed", str(error))
         return
     os.chdir(folder)
     os.environ.update(environment.settings(folder, os.environ))

@@ -1,4 +1,4 @@
-"""One line of the diagnosis, and how the lines are shown."""
+"""Results of checks, and how they are shown."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What was examined, how it is, in words, and what to do where something is to be done."""
+class CheckResult:
+    """Result of one check: what was examined, its state in words, and the remedy if one is needed."""
 
     name: str
     status: Status
@@ -27,19 +27,19 @@ class Finding:
 
 
 def tried(
-    name: str, check: Callable[P, Iterator[Finding]], *given: P.args, **named: P.kwargs
-) -> Iterator[Finding]:
-    """The findings of ``check``; what it raises is one of them."""
+    name: str, check: Callable[P, Iterator[CheckResult]], *given: P.args, **named: P.kwargs
+) -> Iterator[CheckResult]:
+    """Results of ``check``; an exception it raises becomes one of them."""
     try:
         yield from check(*given, **named)
     except AdaSDEError as error:
-        yield Finding(name, "failed", str(error))
-    except Exception as error:  # a doctor who faints helps nobody
-        yield Finding(name, "failed", f"cannot be examined: {type(error).__name__}: {error}")
+        yield CheckResult(name, "failed", str(error))
+    except Exception as error:  # one failing check must not hide the others
+        yield CheckResult(name, "failed", f"cannot be examined: {type(error).__name__}: {error}")
 
 
-def show(findings: Iterable[Finding], *, as_json: bool) -> bool:
-    """Print the findings as they come, or all as JSON; whether nothing has failed."""
+def show(findings: Iterable[CheckResult], *, as_json: bool) -> bool:
+    """Print the results as they come, or all as JSON; whether no check has failed."""
     if as_json:
         found = list(findings)
         print(json.dumps({"findings": [asdict(finding) for finding in found]}))

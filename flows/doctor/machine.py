@@ -1,4 +1,4 @@
-"""The machine: Python, the packages, torch and its threads."""
+"""Checks of the machine: Python, the packages, torch and its threads."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 
-from flows.doctor.findings import Finding
+from flows.doctor.findings import CheckResult
 
 EXTRA = "pipeline"
 INSTALL = f"pip install 'adasde[{EXTRA}]' (in this project: make install)"
 
 
-def python() -> Iterator[Finding]:
+def python() -> Iterator[CheckResult]:
     """The interpreter."""
-    yield Finding("python", "ok", f"{platform.python_version()}, {sys.executable}")
+    yield CheckResult("python", "ok", f"{platform.python_version()}, {sys.executable}")
 
 
-def packages() -> Iterator[Finding]:
-    """Whether what is installed is what the package asks for: wrong versions fail late, some silently."""
+def packages() -> Iterator[CheckResult]:
+    """Whether the installed versions are the required ones: wrong ones fail late, some silently."""
     wrong = list(mismatches(requires("adasde") or []))
     if wrong:
-        yield Finding("packages", "failed", "; ".join(wrong), INSTALL)
+        yield CheckResult("packages", "failed", "; ".join(wrong), INSTALL)
         return
     shown = ", ".join(f"{name} {version(name)}" for name in ("prefect", "mlflow", "dvc"))
-    yield Finding("packages", "ok", f"{shown}; all in the ranges that were tried together")
+    yield CheckResult("packages", "ok", f"{shown}; all in the ranges that were tried together")
 
 
 def mismatches(requirements: list[str]) -> Iterator[str]:
-    """What is missing or has another version than ``requirements`` say, in words."""
+    """Packages of ``requirements`` that are missing or have another version, in words."""
     from packaging.requirements import Requirement
 
     for text in requirements:
@@ -46,8 +46,8 @@ def mismatches(requirements: list[str]) -> Iterator[str]:
             yield f"{wanted.name} {found} is installed, {wanted.specifier} is needed"
 
 
-def torch() -> Iterator[Finding]:
-    """Whether torch loads, and what a stage may compute with."""
+def torch() -> Iterator[CheckResult]:
+    """Whether torch loads, and the devices and threads that a stage may use."""
     import torch as library
 
     from flows.system.environment import parallel_stages
@@ -57,7 +57,7 @@ def torch() -> Iterator[Finding]:
     where = f"{gpus} GPU" if gpus else "no GPU"
     stages = parallel_stages({"OMP_NUM_THREADS": threads})
     text = f"{library.__version__}, {where}; {stages} stages at once, threads in each: {threads}"
-    yield Finding("torch", "ok", text)
+    yield CheckResult("torch", "ok", text)
 
 
 CHECKS = {"python": python, "packages": packages, "torch": torch}

@@ -24,10 +24,10 @@ from flows.dvc.repair import repair
 from flows.dvc.stage import Site, run_stage
 from flows.pipeline.artifacts import publish
 from flows.system import environment
+from flows.system.locks import project_lock
 from flows.system.logging import explain_failures
 from flows.system.progress import Outcome, Step, reporter
 from flows.system.subprocesses import Crew
-from flows.system.turn import turn
 from flows.tracking.runs import Tracked, load_libraries, track
 
 SECONDS_BETWEEN_UPDATES = 5.0
@@ -105,7 +105,7 @@ def pipeline(project: str = ".") -> Summary:
     folder = environment.find_project(Path(project))
     prepare(folder)
     explain_failures()
-    with turn(folder):
+    with project_lock(folder, "run", wait=True):
         require_storage(folder)
         Thread(target=load_libraries, name="libraries of track", daemon=True).start()
         outcomes = run_stages(Site(folder, Crew(environment.parallel_stages())))

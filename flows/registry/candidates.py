@@ -1,4 +1,4 @@
-"""The two that are compared: a registered version, and the champion's bundle, with the files of each."""
+"""Candidates read from their files: a registered version, and the champion's bundle."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adasde.config.params import STUDENT
-from adasde.errors import AdaSDEError, DataError, StoreError
+from adasde.errors import AdaSDEError, CoefficientsError, DataError, StoreError
 from adasde.storage.errors import one_line
 from adasde.utils.version import VERSION
-from flows.registry.champion_store import METRICS, PROVENANCE, Champions, Promoted
+from flows.registry.champion_store import METRICS, PROVENANCE, Champions, Pointer
 from flows.registry.policy import Candidate, read_row
 from flows.tracking.resolver import COEFFICIENTS, registered_file
 
@@ -23,124 +23,96 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
-@dataclass(frozen=True)
-class Contender:
-    """A version of a model: its coefficient file, what was measured, and where it comes from.
-
-    Attributes:
-        about: its numbers, as the decision takes them.
-        metrics: the metrics file behind them.
-        provenance: the run that made it.
-    """
-
-    about: Candidate
-    coefficients: bytes
-    metrics: Mapping[str, Any]
-    provenance: Mapping[str, Any]
-
-    @classmethod
-    def of(
-        cls, version: str, coefficients: bytes, metrics: bytes, *, provenance: Mapping[str, Any], where: str
-    ) -> Contender:
-        """From the bytes of a coefficient file and a metrics file; messages call it ``where``.
-
-        Raises:
-            DataError: the metrics are not whole.
-        """
-        sha256 = hashlib.sha256(coefficients).hexdigest()
-        try:
-            document = json.loads(metrics)
-            row = read_row(document["rows"][STUDENT])
-            protocol = str(document["protocol_hash"])
-            weights = str(json.loads(coefficients).get("model", {}).get("sha256", ""))
-        except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(
-                f"{where} has no usable metrics ({error!r}). Register it again with 'adasde run', or name "
-                "another version with --candidate."
-            ) from error
-        return cls(Candidate(version, sha256, weights, protocol, row), coefficients, document, provenance)
-
-    def measured_again(self, metrics: Mapping[str, Any]) -> Contender:
-        """The same with the numbers of another metrics file."""
-        row = read_row(metrics["rows"][STUDENT])
-        about = replace(self.about, protocol=metrics["protocol_hash"], metrics=row)
-        return replace(self, about=about, metrics=metrics)
-
-    def files(self) -> dict[str, bytes]:
-        """What is published of it."""
-        documents = {METRICS: self.metrics, PROVENANCE: self.provenance}
-        texts = {name: json.dumps(value, indent=1, sort_keys=True) for name, value in documents.items()}
-        return {COEFFICIENTS: self.coefficients} | {name: text.encode() for name, text in texts.items()}
-
-
-def registered(client: MlflowClient, version: ModelVersion, nfe: int) -> Contender:
-    """A registered version, its coefficients checked.
+def registered(client: MlflowClient, version: ModelVersion, nfe: int) -> Candidate:
+    """Candidate of a registered version, its coefficients checked.
 
     Raises:
-        CoefficientsError: they are no whole table, or for another number of evaluations.
-        DataError: it has no metrics, or is not what was registered.
+        CoefficientsError: the coefficients are damaged, or for another number of evaluations.
+        DataError: the version has no metrics, or its coefficients are not the registered ones.
         StoreError: the store of its files fails.
     """
     where = f"version {version.version} of {version.name}"
     with tempfile.TemporaryDirectory() as folder:
-        files = _bring(client, version, Path(folder), where)
-        _check_table(files[COEFFICIENTS], nfe, where)
-        data = files[COEFFICIENTS].read_bytes()
-        metrics = files[METRICS].read_bytes()
+        paths = {name: _fetch(client, version, name, Path(folder), where) for name in (COEFFICIENTS, METRICS)}
+        _check_coefficients(paths[COEFFICIENTS], nfe, where)
+        coefficients, metrics = (path.read_bytes() for path in paths.values())
     known = version.tags.get("sha256")
-    if known and known != hashlib.sha256(data).hexdigest():
+    if known and known != hashlib.sha256(coefficients).hexdigest():
         raise DataError(
             f"the coefficients of {where} are not those that were registered: their sha256 is not "
             f"{known[:12]}…. Register them again with 'adasde run', or name another version with --candidate."
         )
-    provenance = _provenance(client, version)
-    return Contender.of(str(version.version), data, metrics, provenance=provenance, where=where)
+    provenance = dumped(_provenance(client, version))
+    files = {COEFFICIENTS: coefficients, METRICS: metrics, PROVENANCE: provenance}
+    return from_files(str(version.version), files, where=where)
 
 
-def published(champions: Champions, promoted: Promoted) -> Contender:
-    """The champion as its bundle has it.
+def published(champions: Champions, pointer: Pointer) -> Candidate:
+    """Candidate of the champion's bundle.
 
     Raises:
-        AdaSDEError: the bundle is not whole; says what to do.
+        AdaSDEError: the bundle is damaged; says what to do.
+    """
+    where = f"the champion, version {pointer.version}"
+    return from_files(pointer.version, champions.verify(pointer.bundle), where=where)
+
+
+def from_files(version: str, files: Mapping[str, bytes], *, where: str) -> Candidate:
+    """Candidate of the files of a bundle; messages call it ``where``.
+
+    Raises:
+        DataError: the metrics are damaged or missing.
     """
     try:
-        files = champions.verify(promoted.bundle)
-        return Contender.of(
-            promoted.version,
-            files[COEFFICIENTS],
-            files[METRICS],
-            provenance=json.loads(files[PROVENANCE]),
-            where=f"the champion, version {promoted.version}",
+        coefficients, document = files[COEFFICIENTS], json.loads(files[METRICS])
+        return Candidate(
+            version,
+            sha256=hashlib.sha256(coefficients).hexdigest(),
+            weights=str(json.loads(coefficients).get("model", {}).get("sha256", "")),
+            protocol=str(document["protocol_hash"]),
+            metrics=read_row(document["rows"][STUDENT]),
+            files={**files, METRICS: dumped(document)},
         )
-    except (KeyError, ValueError) as error:
-        raise DataError(f"the bundle {promoted.bundle} is not whole: {error!r}.") from error
+    except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{where} has no usable metrics ({error!r}). Register it again with 'adasde run', or name "
+            "another version with --candidate."
+        ) from error
 
 
-def _bring(client: MlflowClient, version: ModelVersion, folder: Path, where: str) -> dict[str, Path]:
-    """The files that a decision needs, from wherever MLflow's runs have them."""
+def with_metrics(candidate: Candidate, document: Mapping[str, Any]) -> Candidate:
+    """The same candidate with the numbers of another metrics file."""
+    files = {**candidate.files, METRICS: dumped(document)}
+    found = from_files(candidate.version, files, where=f"version {candidate.version}")
+    return replace(found, rejected=candidate.rejected)
+
+
+def dumped(document: Mapping[str, Any]) -> bytes:
+    """Document as it is stored in a bundle."""
+    return json.dumps(document, indent=1, sort_keys=True).encode()
+
+
+def _fetch(client: MlflowClient, version: ModelVersion, name: str, folder: Path, where: str) -> Path:
+    """File of a registered version, from the place where MLflow's runs have it."""
     from mlflow.exceptions import MlflowException
 
-    files = {}
-    for name in (COEFFICIENTS, METRICS):
-        try:
-            files[name] = registered_file(client, version, name, folder)
-        except StoreError as error:
-            if error.kind != "missing":
-                raise
-            raise DataError(
-                f"{where} has no {name}, so there is nothing to judge it by: {one_line(error)}. "
-                "Register it with 'adasde run', or name another version with --candidate."
-            ) from error
-        except (MlflowException, OSError) as error:
-            raise AdaSDEError(
-                f"{name} of {where} cannot be had from MLflow: {one_line(error)}. Name another version "
-                "with --candidate, or register it again with 'adasde run'."
-            ) from error
-    return files
+    try:
+        return registered_file(client, version, name, folder)
+    except StoreError as error:
+        if error.kind != "missing":
+            raise
+        raise DataError(
+            f"{where} has no {name}, so there is nothing to evaluate: {one_line(error)}. "
+            "Register it with 'adasde run', or name another version with --candidate."
+        ) from error
+    except (MlflowException, OSError) as error:
+        raise AdaSDEError(
+            f"{name} of {where} cannot be fetched from MLflow: {one_line(error)}. Name another version "
+            "with --candidate, or register it again with 'adasde run'."
+        ) from error
 
 
-def _check_table(path: Path, nfe: int, where: str) -> None:
-    from adasde.errors import CoefficientsError
+def _check_coefficients(path: Path, nfe: int, where: str) -> None:
     from adasde.sampling.coefficients import Coefficients
 
     try:
@@ -153,8 +125,7 @@ def _check_table(path: Path, nfe: int, where: str) -> None:
 
 
 def _provenance(client: MlflowClient, version: ModelVersion) -> dict[str, Any]:
-    """Who made the version: all that does not change when it is asked for again."""
-
+    """Origin of a version, without anything that changes later."""
     known = {"name": version.name, "version": str(version.version), "adasde": VERSION}
     if not version.run_id:
         return known

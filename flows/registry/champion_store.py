@@ -1,8 +1,8 @@
-"""The champion of one model in the store: immutable bundles, and the pointer that says which one it is.
+"""The champion of one model in the store: immutable bundles, and the pointer that names the current one.
 
-``registry/NAME/champion.json`` is the truth. It names a bundle, ``registry/NAME/bundles/HASH/``, whose files
-and their checksums (``sha256sums.txt``, which ``sha256sum --check`` reads) are never changed: HASH is the
-SHA-256 of that list.
+``registry/NAME/champion.json`` is the single source of truth. It names a bundle,
+``registry/NAME/bundles/HASH/``, whose files and checksums (``sha256sums.txt``, which ``sha256sum --check``
+reads) never change: HASH is the SHA-256 of that list.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from adasde.errors import DataError, StoreError
@@ -19,94 +19,89 @@ from flows.tracking.resolver import COEFFICIENTS
 
 SCHEMA_VERSION = 1
 REMEMBERED = 50
-"""How many champions before the present one the pointer remembers."""
+"""Former champions that a pointer keeps."""
 
 METRICS, PROVENANCE = "metrics.json", "provenance.json"
 SUMS = "sha256sums.txt"
+FIELDS = ("decision", "version", "bundle", "sha256", "at", "by")
+"""Stored fields of each champion."""
 
 
 @dataclass(frozen=True)
-class Promoted:
-    """One that is or was champion.
+class Pointer:
+    """A champion, and its predecessors.
 
     Attributes:
-        decision: which promotion or rollback made it champion.
+        name: the registered model.
+        decision: the promotion or rollback that made it champion.
         version: the registered version.
         bundle: key of its coefficient file, relative to the pointer's folder.
         sha256: of that file.
-        at, by: when, and who did it.
+        at, by: time and author of the decision.
+        previous: champions to roll back to, the latest first, each without its own predecessors.
+        rejected: SHA-256 of the coefficients that were rolled back, the latest first.
     """
 
+    name: str
     decision: str
     version: str
     bundle: str
     sha256: str
     at: str
     by: str
-
-
-@dataclass(frozen=True)
-class Pointer:
-    """What the pointer says.
-
-    Attributes:
-        name: the registered model.
-        champion: the present one.
-        previous: those to return to, the latest first.
-        rejected: SHA-256 of the coefficients that were rolled back, the latest first.
-    """
-
-    name: str
-    champion: Promoted
-    previous: tuple[Promoted, ...] = ()
+    previous: tuple[Pointer, ...] = ()
     rejected: tuple[str, ...] = ()
 
     @property
     def decisions(self) -> set[str]:
-        """Every decision that this pointer is the outcome of."""
-        return {one.decision for one in (self.champion, *self.previous)}
+        """Decisions that led to this pointer."""
+        return {one.decision for one in (self, *self.previous)}
 
-    def promoted(self, champion: Promoted) -> Pointer:
-        """The next pointer: another champion, this one behind it."""
-        previous = (self.champion, *self.previous)[:REMEMBERED]
+    def succeeded_by(self, champion: Pointer) -> Pointer:
+        """The next pointer: ``champion``, with this one behind it."""
+        previous = (replace(self, previous=(), rejected=()), *self.previous)[:REMEMBERED]
         rejected = tuple(one for one in self.rejected if one != champion.sha256)
-        return Pointer(self.name, champion, previous, rejected)
+        return replace(champion, previous=previous, rejected=rejected)
 
     def rolled_back(self, decision: str, *, at: str, by: str) -> Pointer:
         """The next pointer: the champion before this one."""
         back, *rest = self.previous
-        rejected = (self.champion.sha256, *self.rejected)[:REMEMBERED]
-        return Pointer(self.name, replace(back, decision=decision, at=at, by=by), tuple(rest), rejected)
+        rejected = (self.sha256, *self.rejected)[:REMEMBERED]
+        return replace(back, decision=decision, at=at, by=by, previous=tuple(rest), rejected=rejected)
 
     def to_json(self) -> dict[str, Any]:
-        """What is stored; ``bundle`` and ``sha256`` are what ``adasde.storage.resolve_pointer`` follows."""
-        rest = {"previous": [asdict(one) for one in self.previous], "rejected": list(self.rejected)}
+        """The stored document; ``adasde.storage.resolve_pointer`` follows its ``bundle`` and ``sha256``."""
         head = {"schema_version": SCHEMA_VERSION, "name": self.name}
-        return head | asdict(self.champion) | rest
+        return head | {
+            **{name: getattr(self, name) for name in FIELDS},
+            "previous": [{name: getattr(one, name) for name in FIELDS} for one in self.previous],
+            "rejected": list(self.rejected),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Pointer:
         """The inverse of ``to_json``."""
-        champion = Promoted(**{field.name: value[field.name] for field in fields(Promoted)})
-        previous = tuple(Promoted(**one) for one in value["previous"])
-        return cls(value["name"], champion, previous, tuple(value["rejected"]))
+        champion, *previous = (
+            cls(value["name"], *(one[name] for name in FIELDS)) for one in (value, *value["previous"])
+        )
+        return replace(champion, previous=tuple(previous), rejected=tuple(value["rejected"]))
 
 
 @dataclass(frozen=True)
 class Champions:
-    """Bundles and pointer of the model ``name``."""
+    """Store of the bundles and the pointer of the model ``name``."""
 
     store: Store
     name: str
 
     @property
     def folder(self) -> str:
-        """The prefix of all keys of this model."""
+        """Prefix of all keys of this model."""
         return f"registry/{self.name}"
 
     @property
     def address(self) -> str:
-        """Where the pointer is, for those who use the champion."""
+        """Address of the pointer, for users of the champion."""
         return self.store.where(self._pointer)
 
     @property
@@ -114,11 +109,11 @@ class Champions:
         return f"{self.folder}/champion.json"
 
     def read(self) -> Pointer | None:
-        """The pointer; None where nothing was promoted yet.
+        """The current pointer; None if nothing was promoted yet.
 
         Raises:
             StoreError: the store cannot be used, or the pointer is damaged.
-            DataError: it is of another program, or of a newer version of this one.
+            DataError: another program, or a newer version of this one, wrote the pointer.
         """
         try:
             document = json.loads(self.store.read(self._pointer))
@@ -136,29 +131,29 @@ class Champions:
             ) from error
 
     def point(self, pointer: Pointer) -> None:
-        """Move the pointer: readers see the old one or the new one (StoreError where that fails)."""
+        """Replace the pointer: readers see the old one or the new one (StoreError if the write fails)."""
         self.store.write(self._pointer, json.dumps(pointer.to_json(), indent=1).encode())
 
     def publish(self, files: Mapping[str, bytes]) -> tuple[str, str]:
-        """Store a bundle, whole and read back; (key of its coefficients below ``folder``, their SHA-256).
+        """Store a bundle and verify it; (key of its coefficients below ``folder``, their SHA-256).
 
-        Files that are there already are left alone.
+        Files that are stored already are not written again.
 
         Raises:
-            StoreError: it cannot be stored, or is not what was stored.
+            StoreError: it cannot be stored, or reads back differently.
         """
         sums = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
         listing = "".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode()
         bundle = f"bundles/{hashlib.sha256(listing).hexdigest()}"
         for name, data in {**files, SUMS: listing}.items():
             key = f"{self.folder}/{bundle}/{name}"
-            if not self._holds(key, data):
+            if self._stored(key) != data:
                 self.store.write(key, data)
         self.verify(f"{bundle}/{COEFFICIENTS}")
         return f"{bundle}/{COEFFICIENTS}", sums[COEFFICIENTS]
 
     def verify(self, coefficients: str) -> dict[str, bytes]:
-        """The files of the bundle with this coefficient file, all as they were when it was published.
+        """Files of the bundle with this coefficient file, checked against their published checksums.
 
         Raises:
             StoreError: one is missing or altered.
@@ -169,16 +164,12 @@ class Champions:
         return {name: self._read(f"{folder}/{name}", digest) for digest, name in sums}
 
     def evaluation(self, protocol: str, sha256: str) -> dict[str, Any] | None:
-        """The metrics file that was kept for these coefficients under this protocol, if there is one."""
-        try:
-            return json.loads(self.store.read(self._evaluation(protocol, sha256)))
-        except StoreError as error:
-            if error.kind in ("missing", "checksum"):
-                return None
-            raise
+        """Cached metrics file of these coefficients under this protocol; None if there is none."""
+        data = self._stored(self._evaluation(protocol, sha256))
+        return None if data is None else json.loads(data)
 
     def keep_evaluation(self, protocol: str, sha256: str, metrics: Mapping[str, Any]) -> None:
-        """Keep a metrics file, so that it is not made twice."""
+        """Cache a metrics file, so that it is not computed twice."""
         self.store.write(self._evaluation(protocol, sha256), json.dumps(metrics, indent=1).encode())
 
     def _evaluation(self, protocol: str, sha256: str) -> str:
@@ -194,11 +185,11 @@ class Champions:
             )
         return data
 
-    def _holds(self, key: str, data: bytes) -> bool:
-        """Whether just these bytes are stored under ``key``."""
+    def _stored(self, key: str) -> bytes | None:
+        """Bytes under ``key``; None if they are missing or damaged."""
         try:
-            return self.store.read(key) == data
+            return self.store.read(key)
         except StoreError as error:
             if error.kind in ("missing", "checksum"):
-                return False
+                return None
             raise

@@ -1,4 +1,4 @@
-"""Measuring coefficient files again, all under the protocol that params.yaml says now."""
+"""Re-evaluation of coefficient files under the present protocol of params.yaml."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReEvaluation:
-    """The present protocol, loaded once, and the checkpoint that coefficients are tried on."""
+    """The present protocol, loaded once, and the checkpoint that samples are drawn with."""
 
     params: Params
     nfe: int
     checkpoint: Path
-    judge: Evaluator
+    evaluator: Evaluator
 
     @classmethod
     def load(cls, project: Path, params: Params, model: str, nfe: int) -> ReEvaluation:
-        """What the stages ``fetch`` and ``reference`` have left in the project.
+        """Re-evaluation with the outputs of the stages ``fetch`` and ``reference``.
 
         Raises:
-            AdaSDEError: that is not there, or belongs to another model.
+            DataError: they are missing, or belong to another model.
         """
         from adasde.evaluation.protocol import Evaluator
 
@@ -36,35 +36,35 @@ class ReEvaluation:
         try:
             if params.model_name != model:
                 raise DataError(f"{checkpoint} is that of {params.model_name!r}")
-            judge = Evaluator.load(params, checkpoint=checkpoint, folder=project / "data" / "reference")
+            evaluator = Evaluator.load(params, checkpoint=checkpoint, folder=project / "data" / "reference")
         except AdaSDEError as error:
             raise DataError(
                 "the two were measured under different protocols, so they have to be measured again, which "
                 f"cannot be done here: {str(error).rstrip('.')}. Set model: {model} in params.yaml, let "
                 "'adasde run' make these files, then promote again."
             ) from error
-        return cls(params, nfe, checkpoint, judge)
+        return cls(params, nfe, checkpoint, evaluator)
 
     @property
     def protocol(self) -> str:
-        """The hash of the present protocol."""
-        return self.judge.protocol.hash
+        """Hash of the present protocol."""
+        return self.evaluator.protocol.hash
 
     def measure(self, coefficients: bytes) -> dict[str, Any]:
-        """The metrics file of a coefficient file, as the stage ``evaluate`` writes it, without baselines.
+        """Metrics file of a coefficient file, as the stage ``evaluate`` writes it, without baselines.
 
         Raises:
-            CoefficientsError: it does not fit the checkpoint.
+            CoefficientsError: the coefficients do not fit the checkpoint.
         """
         from adasde.stages.sample import sample
         from adasde.utils.manifest import Manifest
         from adasde.utils.safetensors_io import load_images
 
-        alone = self.params.model_copy(update={"baselines": {}})
+        student_only = self.params.model_copy(update={"baselines": {}})
         with tempfile.TemporaryDirectory(prefix="adasde-") as name:
             file, samples = Path(name, "coefficients.json"), Path(name, "samples")
             file.write_bytes(coefficients)
-            sample(alone, self.nfe, checkpoint=self.checkpoint, coefficients=file, out=samples)
+            sample(student_only, self.nfe, checkpoint=self.checkpoint, coefficients=file, out=samples)
             entry = Manifest.load(samples).entries[row_file(STUDENT)]
-            row = self.judge.row(load_images(samples / row_file(STUDENT)), nfe=entry["nfe"])
-        return self.judge.document({STUDENT: row}) | {"nfe": self.nfe}
+            row = self.evaluator.row(load_images(samples / row_file(STUDENT)), nfe=entry["nfe"])
+        return self.evaluator.document({STUDENT: row}) | {"nfe": self.nfe}

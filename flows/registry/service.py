@@ -1,228 +1,280 @@
-"""Promotion and rollback: from the question to what was decided, written and said."""
+"""Promotion and rollback: compare a candidate with the champion, decide, and write the decision."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from adasde.errors import AdaSDEError, DataError, StoreError
 from flows.registry.audit import author, new_decision, now
-from flows.registry.candidates import Contender, published, registered
-from flows.registry.champion_store import Pointer, Promoted
-from flows.registry.outcome import Outcome
-from flows.registry.policy import comparable, decide, other_weights, same
+from flows.registry.candidates import published, registered, with_metrics
+from flows.registry.champion_store import Pointer
+from flows.registry.policy import Candidate, comparable, decide, other_weights, same
 from flows.registry.re_evaluate import ReEvaluation
-from flows.registry.transaction import Settled, Transaction, move, open_transaction, settle, tell_version
+from flows.registry.transaction import Transaction, open_transaction
 from flows.tracking import versions
 from flows.tracking.client import experiment_id
+from flows.tracking.resolver import COEFFICIENTS
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a promotion was asked for: which version (None: the challenger), and how.
+class PromotionResult:
+    """Result of a promotion or a rollback.
 
     Attributes:
-        force: promote whatever the policy says, for the ``reason`` that is given.
+        action: ``promote`` or ``rollback``.
+        name: the registered model.
+        version: the candidate, or the version that was rolled back to.
+        changed: ``version`` is champion now (with ``dry_run``: it would be).
+        champion: the version that is champion now; None if there is none.
+        before: the version that was champion.
+        reasons: of the decision, in sentences.
+        pointer: address of the champion for its users.
+        notes: what was interrupted earlier and has been repaired.
+        dry_run: nothing was written.
     """
 
-    version: int | None = None
+    action: str
+    name: str
+    version: str
+    changed: bool
+    champion: str | None
+    before: str | None
+    reasons: tuple[str, ...]
+    pointer: str
+    notes: tuple[str, ...] = ()
     dry_run: bool = False
-    force: bool = False
-    reason: str = ""
+
+    @property
+    def headline(self) -> str:
+        """The result in one sentence."""
+        if not self.changed:
+            stays = (
+                f"version {self.champion} stays champion" if self.champion else "there is still no champion"
+            )
+            return f"{self.name}: version {self.version} is not promoted, {stays}"
+        verb = "would be" if self.dry_run else "is"
+        before = f", it was version {self.before}" if self.before not in (None, self.version) else ""
+        return f"{self.name}: version {self.version} {verb} champion now{before}"
+
+    def lines(self) -> Iterator[str]:
+        """Headline, reasons and notes for a terminal."""
+        yield self.headline
+        yield from (f"  {reason}" for reason in self.reasons)
+        yield from (f"note: {note}" for note in self.notes)
+        if self.champion and not self.dry_run:
+            yield f"use it as {self.pointer} or models:/{self.name}@champion"
+
+    def markdown(self) -> str:
+        """Headline, reasons and notes for an artifact of Prefect."""
+        reasons = "\n".join(f"- {reason}" for reason in self.reasons)
+        notes = "".join(f"\n\nNote: {note}." for note in self.notes)
+        return f"**{self.headline}**\n\n{reasons}{notes}\n\n`{self.pointer}`"
 
 
-Rivals = tuple[Contender, Contender | None]
-"""A candidate, and the champion if there is one."""
+def promote(
+    project: Path,
+    model: str,
+    nfe: int,
+    *,
+    version: int | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    reason: str = "",
+) -> PromotionResult:
+    """Make a registered version (default: the challenger) champion if it wins by the policy of params.yaml.
 
-
-def promote(project: Path, model: str, nfe: int, asked: Asked = Asked()) -> Outcome:
-    """Make a registered version champion if it wins by the policy of params.yaml.
+    ``force`` promotes it whatever the policy decides, for the given ``reason``.
 
     Raises:
-        AdaSDEError: it cannot be decided or not be written; says why. The champion is the old one or the
-            new one, whole, and the same again carries on.
+        AdaSDEError: the decision cannot be made or written; says why. The champion is the old one or the new
+            one, intact, and the same call again resumes.
     """
-    with open_transaction(project, model, nfe) as desk:
-        settled = Settled(desk.champions.read()) if asked.dry_run else settle(desk)
-        candidate = _candidate(desk, asked, settled.pointer)
-        champion = _champion(desk, asked, settled.pointer)
-        rivals = _fairly_measured(desk, asked, candidate, champion)
-        outcome = _carry_out(desk, asked, settled.pointer, rivals)
-        return replace(outcome, notes=settled.notes)
+    with open_transaction(project, model, nfe) as transaction:
+        if not dry_run:
+            transaction.settle()
+        candidate = _candidate(transaction, version)
+        champion = _champion(transaction, force=force)
+        if champion is not None:
+            candidate, champion = _under_one_protocol(
+                transaction, candidate, champion, keep=not dry_run, force=force
+            )
+        return _conclude(transaction, candidate, champion, dry_run=dry_run, force=force, reason=reason)
 
 
-def rollback(project: Path, model: str, nfe: int, *, reason: str = "") -> Outcome:
-    """Return to the champion before the present one; a rollback that was interrupted is only completed.
+def rollback(project: Path, model: str, nfe: int, *, reason: str = "") -> PromotionResult:
+    """Return to the previous champion; an interrupted rollback is only completed.
 
     Raises:
-        AdaSDEError: there is none, or it is not whole any more; nothing was changed.
+        AdaSDEError: there is no previous champion, or it is damaged; nothing was changed.
     """
-    with open_transaction(project, model, nfe) as desk:
-        settled = settle(desk)
-        before = settled.pointer
-        if before is None:
-            raise AdaSDEError(f"{desk.name} has no champion: there is no {desk.champions.address}.")
-        after = before
-        reasons = (reason or "asked for",)
-        if "rollback" not in settled.completed:
-            after = _back(desk, before)
-            record = {"action": "rollback", "version": after.champion.version, "reasons": reasons}
-            move(desk, before, after, record)
-        version = after.champion.version
-        return Outcome(
-            action="rollback",
-            name=desk.name,
-            version=version,
-            changed=True,
-            champion=version,
-            before=before.champion.version,
-            reasons=reasons,
-            notes=settled.notes,
-            pointer=desk.champions.address,
-        )
+    with open_transaction(project, model, nfe) as transaction:
+        transaction.settle()
+        after = transaction.pointer
+        if after is None:
+            raise AdaSDEError(
+                f"{transaction.name} has no champion: there is no {transaction.champions.address}."
+            )
+        reasons = (reason or "requested",)
+        if "rollback" not in transaction.completed:
+            after = _previous(transaction, after)
+            record = {"action": "rollback", "version": after.version, "reasons": reasons}
+            transaction.commit(after, record)
+        return _result(transaction, "rollback", after.version, changed=True, reasons=reasons)
 
 
-def _back(desk: Transaction, before: Pointer) -> Pointer:
-    """The pointer to the champion before, whose bundle is whole."""
-    if not before.previous:
+def _previous(transaction: Transaction, pointer: Pointer) -> Pointer:
+    """The pointer to the previous champion, whose bundle has been verified."""
+    if not pointer.previous:
         raise AdaSDEError(
-            f"version {before.champion.version} of {desk.name} is its first champion: there is none to "
+            f"version {pointer.version} of {transaction.name} is its first champion: there is none to "
             "return to."
         )
-    after = before.rolled_back(new_decision(), at=now(), by=author())
+    after = pointer.rolled_back(new_decision(), at=now(), by=author())
     try:
-        desk.champions.verify(after.champion.bundle)
+        transaction.champions.verify(after.bundle)
     except StoreError as error:
         raise StoreError(
-            f"version {after.champion.version} of {desk.name} cannot be champion again: {error} Nothing was "
+            f"version {after.version} of {transaction.name} cannot be champion again: {error} Nothing was "
             "changed.",
             kind=error.kind,
         ) from error
     return after
 
 
-def _candidate(desk: Transaction, asked: Asked, pointer: Pointer | None) -> Contender:
-    version = versions.find_candidate(desk.client, desk.name, asked.version)
+def _candidate(transaction: Transaction, number: int | None) -> Candidate:
+    version = versions.find_candidate(transaction.client, transaction.name, number)
     if version.run_id:  # its files are found also after the project has moved
-        experiment_id(desk.client, f"adasde-{desk.model}", project=desk.project)
-    found = registered(desk.client, version, desk.nfe)
-    rejected = pointer is not None and found.about.sha256 in pointer.rejected
-    return replace(found, about=replace(found.about, rejected=rejected))
+        experiment_id(transaction.client, f"adasde-{transaction.model}", project=transaction.project)
+    candidate = registered(transaction.client, version, transaction.nfe)
+    pointer = transaction.pointer
+    return replace(candidate, rejected=pointer is not None and candidate.sha256 in pointer.rejected)
 
 
-def _champion(desk: Transaction, asked: Asked, pointer: Pointer | None) -> Contender | None:
+def _champion(transaction: Transaction, *, force: bool) -> Candidate | None:
+    pointer, name = transaction.pointer, transaction.name
     if pointer is None:
-        known = versions.alias_of(desk.client, desk.name, versions.CHAMPION)
-        if known and not asked.force:
+        known = versions.alias_of(transaction.client, name, versions.CHAMPION)
+        if known and not force:
             raise AdaSDEError(
-                f"MLflow says that version {known} of {desk.name} is champion, but there is no "
-                f"{desk.champions.address}. Check storage.url in params.yaml and ADASDE_STORAGE_URL; if this "
-                "store is to begin anew, use --force --reason."
+                f"MLflow says that version {known} of {name} is champion, but there is no "
+                f"{transaction.champions.address}. Check storage.url in params.yaml and ADASDE_STORAGE_URL; "
+                "to begin anew in this store, use --force --reason."
             )
         return None
     try:
-        return published(desk.champions, pointer.champion)
+        return published(transaction.champions, pointer)
     except AdaSDEError as error:
         if isinstance(error, StoreError) and error.kind not in ("missing", "checksum"):
             raise
-        if asked.force:
+        if force:
             return None
         raise AdaSDEError(
-            f"the champion, version {pointer.champion.version} of {desk.name}, is damaged: {error} 'adasde "
-            "rollback' returns to the one before, --force --reason promotes without a comparison."
+            f"the champion, version {pointer.version} of {name}, is damaged: {error} 'adasde rollback' "
+            "returns to the previous one, --force --reason promotes without a comparison."
         ) from error
 
 
-def _fairly_measured(
-    desk: Transaction, asked: Asked, candidate: Contender, champion: Contender | None
-) -> Rivals:
-    """Both under one protocol: measured again under the present one, where theirs are different."""
-    if champion is None or same(candidate.about, champion.about):
-        return candidate, champion
-    if comparable(candidate.about, champion.about) or other_weights(candidate.about, champion.about):
-        return candidate, champion
+def _under_one_protocol(
+    transaction: Transaction, candidate: Candidate, champion: Candidate, *, keep: bool, force: bool
+) -> tuple[Candidate, Candidate]:
+    """Candidate and champion, measured again under the present protocol if theirs differ."""
+    both = candidate, champion
+    if same(*both) or comparable(*both) or other_weights(*both):
+        return both
     try:
-        referee = ReEvaluation.load(desk.project, desk.params, desk.model, desk.nfe)
+        re_evaluation = ReEvaluation.load(
+            transaction.project, transaction.params, transaction.model, transaction.nfe
+        )
     except DataError:
-        if asked.force:  # it is promoted without a comparison, and the record says so
-            return candidate, champion
+        if force:  # promoted without a comparison, which its record shows
+            return both
         raise
-    keep = not asked.dry_run
     return (
-        _under(referee, desk, candidate, keep=keep),
-        _under(referee, desk, champion, keep=keep),
+        _re_evaluate(re_evaluation, transaction, candidate, keep=keep),
+        _re_evaluate(re_evaluation, transaction, champion, keep=keep),
     )
 
 
-def _under(referee: ReEvaluation, desk: Transaction, contender: Contender, *, keep: bool) -> Contender:
-    """The contender with numbers of the referee's protocol; those that are known are not made again."""
-    about = contender.about
-    if about.protocol == referee.protocol:
-        return contender
-    known = desk.champions.evaluation(referee.protocol, about.sha256)
-    if known is None:
-        known = referee.measure(contender.coefficients)
+def _re_evaluate(
+    re_evaluation: ReEvaluation, transaction: Transaction, candidate: Candidate, *, keep: bool
+) -> Candidate:
+    """The candidate with metrics of the present protocol, which are cached in the store."""
+    protocol, sha256 = re_evaluation.protocol, candidate.sha256
+    if candidate.protocol == protocol:
+        return candidate
+    metrics = transaction.champions.evaluation(protocol, sha256)
+    if metrics is None:
+        metrics = re_evaluation.measure(candidate.files[COEFFICIENTS])
         if keep:
-            desk.champions.keep_evaluation(referee.protocol, about.sha256, known)
-    return contender.measured_again(known)
+            transaction.champions.keep_evaluation(protocol, sha256, metrics)
+    return with_metrics(candidate, metrics)
 
 
-def _carry_out(desk: Transaction, asked: Asked, pointer: Pointer | None, rivals: Rivals) -> Outcome:
-    """Decide, and write what was decided, unless it is a dry run or there is nothing to do."""
-    candidate, champion = rivals
-    decision = decide(candidate.about, champion.about if champion else None, desk.params.promotion)
-    identical = champion is not None and same(candidate.about, champion.about)
-    forced = asked.force and not decision.promote and not identical
-    changed = decision.promote or forced
-    given = (f"{'forced: ' if forced else ''}{asked.reason}",) if asked.reason else ()
+def _conclude(
+    transaction: Transaction,
+    candidate: Candidate,
+    champion: Candidate | None,
+    *,
+    dry_run: bool,
+    force: bool,
+    reason: str,
+) -> PromotionResult:
+    """Decide, and write the decision, unless it is a dry run or there is nothing to do."""
+    policy = transaction.params.promotion
+    decision = decide(candidate, champion, policy)
+    identical = champion is not None and same(candidate, champion)
+    forced = force and not decision.promote and not identical
+    given = (f"{'forced: ' if forced else ''}{reason}",) if reason else ()
     reasons = (*given, *decision.reasons)
-    if not asked.dry_run and not identical:
-        record = _record(desk, rivals, reasons) | {"forced": forced}
-        if changed:
-            move(desk, pointer, _next(desk, pointer, candidate), record)
+    if not dry_run and not identical:
+        record = {
+            "action": "promote",
+            "version": candidate.version,
+            "reasons": reasons,
+            "policy": policy.model_dump(),
+            "candidate": candidate.facts(),
+            "champion": champion.facts() if champion else None,
+            "forced": forced,
+        }
+        if decision.promote or forced:
+            transaction.commit(_publish(transaction, candidate), record)
         else:
-            tell_version(desk, desk.audit.append(new_decision(), "kept", record), "not promoted")
-    version, was = candidate.about.version, pointer.champion.version if pointer else None
-    return Outcome(
-        action="promote",
-        name=desk.name,
+            transaction.tag_version(transaction.audit.append(new_decision(), "kept", record), "not promoted")
+    changed = decision.promote or forced
+    return _result(
+        transaction, "promote", candidate.version, changed=changed, reasons=reasons, dry_run=dry_run
+    )
+
+
+def _publish(transaction: Transaction, candidate: Candidate) -> Pointer:
+    """The pointer to a candidate, whose bundle is published."""
+    bundle, sha256 = transaction.champions.publish(candidate.files)
+    name, pointer = transaction.name, transaction.pointer
+    champion = Pointer(name, new_decision(), candidate.version, bundle, sha256, now(), author())
+    return pointer.succeeded_by(champion) if pointer else champion
+
+
+def _result(
+    transaction: Transaction,
+    action: str,
+    version: str,
+    *,
+    changed: bool,
+    reasons: tuple[str, ...],
+    dry_run: bool = False,
+) -> PromotionResult:
+    before = transaction.pointer.version if transaction.pointer else None
+    return PromotionResult(
+        action=action,
+        name=transaction.name,
         version=version,
         changed=changed,
-        champion=version if changed and not asked.dry_run else was,
-        before=was,
+        champion=version if changed and not dry_run else before,
+        before=before,
         reasons=reasons,
-        pointer=desk.champions.address,
-        dry_run=asked.dry_run,
+        pointer=transaction.champions.address,
+        notes=transaction.notes,
+        dry_run=dry_run,
     )
-
-
-def _record(desk: Transaction, rivals: Rivals, reasons: tuple[str, ...]) -> dict[str, Any]:
-    """What the audit log says of a promotion."""
-    candidate, champion = rivals
-    return {
-        "action": "promote",
-        "version": candidate.about.version,
-        "reasons": reasons,
-        "policy": desk.params.promotion.model_dump(),
-        "candidate": _plain(asdict(candidate.about)),
-        "champion": _plain(asdict(champion.about)) if champion else None,
-    }
-
-
-def _next(desk: Transaction, pointer: Pointer | None, candidate: Contender) -> Pointer:
-    """The pointer to a candidate, whose bundle is published."""
-    bundle, sha256 = desk.champions.publish(candidate.files())
-    promoted = Promoted(new_decision(), candidate.about.version, bundle, sha256, now(), author())
-    return pointer.promoted(promoted) if pointer else Pointer(desk.name, promoted)
-
-
-def _plain(value: Any) -> Any:
-    """JSON values; numbers that are not finite become text."""
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""What is registered: versions, aliases, numbers, and every decision about them."""
+"""Overview of the registry: versions, aliases, metrics, and every decision about them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import Any
 
 from adasde.config.params import load_params
 from adasde.report.table import Table, row
-from flows.registry.transaction import Settled, Transaction, open_registry, settle, transaction_of
-from flows.system.locks import BusyError, only_promotion
-from flows.tracking import versions as registry
+from flows.registry.transaction import Transaction, open_registry
+from flows.system.locks import BusyError, project_lock
+from flows.tracking.versions import all_models, all_versions
 
 NAME = re.compile(r"adasde-(.+)-nfe(\d+)")
-"""A registered name; see ``registry.registered_name``."""
+"""Registered names; see ``flows.tracking.versions.registered_name``."""
 
 SHOWN = 20
-"""Decisions that the table shows."""
+"""Decisions in the table."""
 
 READ = 200
-"""Entries of each model's log that are read."""
+"""Entries that are read of each model's log."""
 
 Document = dict[str, Any]
 
 
 def list_models(project: Path, model: str | None = None, nfe: int | None = None) -> list[Document]:
-    """All models, or those asked for: champion, versions (the newest first), decisions (the oldest first).
+    """All or the given models: champion, versions (the newest first), decisions (the oldest first).
 
-    MLflow's alias is made to agree with the pointer, unless a promotion is under way.
+    Each model is settled first (``Transaction.settle``), unless a promotion is under way.
 
     Raises:
         AdaSDEError: params.yaml, the store or MLflow cannot be used.
@@ -39,29 +39,29 @@ def list_models(project: Path, model: str | None = None, nfe: int | None = None)
     with ExitStack() as held:
         client = held.enter_context(open_registry(project))
         try:
-            held.enter_context(only_promotion(project))
+            held.enter_context(project_lock(project, "promotion"))
             busy = ""
         except BusyError as error:
             busy = str(error)
         found = []
-        for name in registry.all_models(client):
+        for name in all_models(client):
             parts = NAME.fullmatch(name)
             if parts and model in (None, parts[1]) and nfe in (None, int(parts[2])):
-                desk = transaction_of(project, params, client, model=parts[1], nfe=int(parts[2]))
-                found.append(_describe(desk, busy))
+                one = Transaction.begin(project, params, client, model=parts[1], nfe=int(parts[2]))
+                if not busy:
+                    one.settle()
+                found.append(_describe(one) | {"notes": [busy] if busy else list(one.notes)})
         return found
 
 
-def _describe(desk: Transaction, busy: str) -> Document:
-    settled = Settled(desk.champions.read(), (busy,)) if busy else settle(desk)
-    aliases = desk.client.get_registered_model(desk.name).aliases
+def _describe(model: Transaction) -> Document:
+    aliases = model.client.get_registered_model(model.name).aliases
     return {
-        "name": desk.name,
-        "champion": settled.pointer.champion.version if settled.pointer else None,
-        "pointer": desk.champions.address,
-        "versions": [_version(one, aliases) for one in registry.all_versions(desk.client, desk.name)],
-        "decisions": list(decisions(desk.audit.entries(READ))),
-        "notes": list(settled.notes),
+        "name": model.name,
+        "champion": model.pointer.version if model.pointer else None,
+        "pointer": model.champions.address,
+        "versions": [_version(one, aliases) for one in all_versions(model.client, model.name)],
+        "decisions": list(decisions(model.audit.entries(READ))),
     }
 
 
@@ -79,7 +79,7 @@ def _version(version: Any, aliases: Mapping[str, Any]) -> Document:
 
 
 def _number(text: str | None) -> float | None:
-    """The number in a tag; None where there is none."""
+    """Number in a tag; None if there is none."""
     try:
         return None if text is None else float(text)
     except ValueError:
@@ -87,7 +87,7 @@ def _number(text: str | None) -> float | None:
 
 
 def decisions(entries: Sequence[Mapping[str, Any]]) -> Iterator[Document]:
-    """One document a decision, from the entries of the log: its facts, and how it ended (``state``)."""
+    """Document of each decision in the entries of a log: its facts, and how it ended (``state``)."""
     ends = {entry["decision"]: entry["state"] for entry in entries}
     for entry in entries:
         if entry["state"] in ("intended", "kept"):
@@ -135,12 +135,12 @@ def tables(models: Sequence[Document]) -> Iterator[Table]:
 
 
 def _minute(time: str) -> str:
-    """An ISO time to the minute, which a narrow column breaks after the day."""
+    """ISO time to the minute, which a narrow column breaks after the day."""
     return time[:16].replace("T", " ")
 
 
 def outcome(decision: Mapping[str, Any]) -> str:
-    """How a decision ended, in words."""
+    """Outcome of a decision, in words."""
     action, state = decision["action"], decision["state"]
     if state == "done":
         forced = " by force" if decision["forced"] else ""

@@ -15,7 +15,7 @@ from flows.reproduce import compare
 from flows.reproduce.checkout import Checkout, Place, Say
 from flows.reproduce.compare import Comparison
 from flows.reproduce.source_run import SourceRun, find
-from flows.system.locks import only_reproduction
+from flows.system.locks import project_lock
 from flows.system.subprocesses import Child
 from flows.tracking.payload import measured, read_json
 from flows.tracking.provenance import machine
@@ -74,7 +74,7 @@ def reproduce(project: Path, run_id: str, *, out: Path | None, say: Say) -> Repr
     Raises:
         AdaSDEError: the run cannot be found or restored, or its pipeline fails.
     """
-    with tempfile.TemporaryDirectory() as temporary, only_reproduction(project, run_id):
+    with tempfile.TemporaryDirectory() as temporary, project_lock(project, "reproduce", key=run_id):
         recorded = find(os.environ["MLFLOW_TRACKING_URI"], run_id, Path(temporary))
         top = (out or project / ".cache" / "reproduce" / run_id).resolve()
         warnings = what_differs(recorded)

@@ -1,76 +1,63 @@
-"""The few questions that are asked of a Prefect server directly, without importing Prefect."""
+"""Requests to a Prefect server by path, through Prefect's own client, which the first request imports."""
 
 from __future__ import annotations
 
-import base64
-import json
-import os
-import time
-from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from adasde.errors import AdaSDEError
-from flows.servers.service import opener
+from flows.servers.service import is_local
 
-PATIENCE = 60.0
-"""Seconds that one answer may take, and that a busy server is asked again."""
-
-BUSY = 503
-"""The server's answer while its database is locked."""
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 
 class PrefectApi:
-    """A Prefect server by the address of its API."""
+    """A Prefect server by the address of its API; credentials come from Prefect's settings."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
 
+    @cached_property
+    def client(self) -> SyncPrefectClient:
+        """Prefect's client, which repeats requests that a busy server has refused."""
+        from prefect.client.orchestration import SyncPrefectClient
+        from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY
+
+        return SyncPrefectClient(
+            self.url,
+            api_key=PREFECT_API_KEY.value(),
+            auth_string=PREFECT_API_AUTH_STRING.value(),
+            httpx_settings={"trust_env": not is_local(self.url)},  # no proxy on this machine
+        )
+
     def get(self, path: str) -> Any:
-        """The JSON at ``path``; None where there is nothing of that name.
+        """JSON at ``path``; None if the server has nothing there.
 
         Raises:
             AdaSDEError: the server does not answer, or refuses.
         """
-        return self._ask(Request(f"{self.url}/{path}", headers=_headers()))
+        return self._request("GET", path)
 
     def post(self, path: str, body: Any) -> Any:
-        """The JSON with which the server answers ``body``; None where there is nothing of that name.
+        """JSON answer to ``body``; None if the server has nothing at ``path``.
 
         Raises:
             AdaSDEError: the server does not answer, or refuses.
         """
-        headers = _headers() | {"Content-Type": "application/json"}
-        return self._ask(Request(f"{self.url}/{path}", json.dumps(body).encode(), headers, method="POST"))
+        return self._request("POST", path, json=body)
 
-    def _ask(self, request: Request) -> Any:
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return self._ask_once(request)
-            except AdaSDEError as error:
-                busy = isinstance(error.__cause__, HTTPError) and error.__cause__.code == BUSY
-                if not busy or time.monotonic() > until:
-                    raise
-            time.sleep(1)
+    def _request(self, method: Literal["GET", "POST"], path: str, **body: Any) -> Any:
+        client = self.client
+        from httpx import HTTPError, HTTPStatusError
 
-    def _ask_once(self, request: Request) -> Any:
         try:
-            with opener(self.url).open(request, timeout=PATIENCE) as answer:
-                return json.load(answer)
-        except HTTPError as error:
-            if error.code == 404:
+            return client.request(method, cast(Any, f"/{path}"), **body).json()
+        except HTTPStatusError as error:
+            answer = error.response
+            if answer.status_code == 404:
                 return None
-            said = error.read(500).decode(errors="replace")
-            raise AdaSDEError(f"Prefect refuses {request.full_url}: {error} {said}") from error
-        except (OSError, ValueError) as error:
+            reason = f"{answer.status_code} {answer.reason_phrase} {answer.text[:500]}"
+            raise AdaSDEError(f"Prefect refuses {answer.url}: {reason}") from error
+        except (HTTPError, OSError, ValueError) as error:
             raise AdaSDEError(f"Prefect at {self.url} does not answer: {error}") from error
-
-
-def _headers() -> dict[str, str]:
-    """What identifies us to a server that asks for it."""
-    if key := os.environ.get("PREFECT_API_KEY"):
-        return {"Authorization": f"Bearer {key}"}
-    if secret := os.environ.get("PREFECT_API_AUTH_STRING"):
-        return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"}
-    return {}

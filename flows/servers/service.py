@@ -1,4 +1,4 @@
-"""A server on this machine: started with a log, waited for until it answers, stopped with all it started."""
+"""Servers on this machine: started with a log, awaited until ready, stopped with their children."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Service:
             self._child = Child(command, cwd=cwd, env=env, output=stream)
 
     def wait(self, patience: float = PATIENCE) -> None:
-        """Return when it is ready.
+        """Return when the service is ready.
 
         Raises:
             AdaSDEError: it ended, or is not ready in time; its last lines are in the message.
@@ -56,24 +56,24 @@ class Service:
         raise AdaSDEError(self.explain(reason))
 
     def runs(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the service has not ended."""
         return self._child.poll() is None
 
     def explain(self, what: str) -> str:
-        """A paragraph: what happened to it, and the last lines that it said."""
+        """A paragraph: what happened to the service, and the last lines of its log."""
         with self.log.open(encoding="utf-8", errors="replace") as stream:
             lines = deque((line.rstrip() for line in stream if line.strip()), maxlen=TAIL)
-        said = "\n".join(f"  {line}" for line in lines) or "  (nothing)"
-        return f"{self.name} {what}. Its last lines:\n{said}\nAll it said is in {self.log}."
+        text = "\n".join(f"  {line}" for line in lines) or "  (nothing)"
+        return f"{self.name} {what}. Its last lines:\n{text}\nThe complete log is {self.log}."
 
     def stop(self) -> None:
-        """End it and wait until it has."""
+        """Stop the service and wait until it has ended."""
         self._child.stop()
         self._child.wait()
 
 
 def answers(url: str, timeout: float = 5.0) -> bool:
-    """Whether somebody answers a GET of ``url``, be it that we may not."""
+    """Whether ``url`` responds to a GET, even if it denies access."""
     try:
         with opener(url).open(url, timeout=timeout):
             return True
@@ -83,14 +83,18 @@ def answers(url: str, timeout: float = 5.0) -> bool:
         return False
 
 
+def is_local(url: str) -> bool:
+    """Whether ``url`` is a loopback address, which no proxy can reach."""
+    return urlsplit(url).hostname in ("localhost", HOST)
+
+
 def opener(url: str) -> OpenerDirector:
-    """For requests to ``url``: loopback addresses are never behind a proxy, whatever the environment says."""
-    local = urlsplit(url).hostname in ("localhost", HOST)
-    return build_opener(ProxyHandler({})) if local else build_opener()
+    """Opener of ``url``: through the proxies of the environment, except for loopback addresses."""
+    return build_opener(ProxyHandler({})) if is_local(url) else build_opener()
 
 
 def free_port(*wanted: int) -> int:
-    """The first of ``wanted`` that nothing listens on, else any."""
+    """First port of ``wanted`` that nothing listens on, else any free port."""
     for port in (*wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""Everything that scheduled runs need on one machine: Prefect, MLflow and a worker, up and down together."""
+"""``adasde up``: Prefect, MLflow and a worker on this machine, started and stopped together."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from adasde.errors import AdaSDEError
 from flows.servers.prefect import USUAL_PORT, api_url, prefect_server
 from flows.servers.prefect_api import PrefectApi
 from flows.servers.service import HOST, Service, answers, free_port
-from flows.servers.worker import bury, start_worker
-from flows.system.locks import only_servers
+from flows.servers.worker import mark_crashed, start_worker
+from flows.system.locks import project_lock
 from flows.tracking.client import artifact_root
 
 LOGS = Path(".cache", "logs")
+NEXT = "`adasde prefect deploy --all` registers the schedules of prefect.yaml. Ctrl-C stops everything."
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to start: ports (None takes the usual one, or a free one), and what to leave out."""
+class ServerOptions:
+    """What ``adasde up`` starts: ports (None: the default one, or a free one), and which parts."""
 
     prefect_port: int | None = None
     mlflow_port: int | None = None
@@ -31,29 +32,21 @@ class Plan:
     worker: bool = True
 
 
-class Together:
-    """Services that are stopped together, the last one first; one that ends by itself ends all."""
+class ServiceGroup(ExitStack):
+    """Services that are stopped together, the last one first; if one ends by itself, all end."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._services: list[Service] = []
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Together:
-        """Nothing runs yet."""
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Stop all."""
-        self._stack.close()
 
     def add(self, service: Service) -> Service:
-        """One more, which has been started."""
-        self._stack.callback(service.stop)
+        """Another service, which has been started."""
+        self.callback(service.stop)
         self._services.append(service)
         return service
 
     def wait(self) -> None:
-        """Return when all are ready.
+        """Return when all services are ready.
 
         Raises:
             AdaSDEError: one of them is not; says why.
@@ -65,44 +58,45 @@ class Together:
         """Return only through an interrupt.
 
         Raises:
-            AdaSDEError: one of them has ended.
+            AdaSDEError: one of the services has ended.
         """
-        while all(service.runs() for service in self._services):
+        while not (ended := [service for service in self._services if not service.runs()]):
             time.sleep(0.5)
-        (ended, *_) = (service for service in self._services if not service.runs())
-        raise AdaSDEError(ended.explain("ended by itself, so everything else was stopped"))
+        raise AdaSDEError(ended[0].explain("ended by itself, so everything else was stopped"))
 
 
-def serve(project: Path, plan: Plan, *, say: Callable[[str], None]) -> None:
-    """Start what ``plan`` wants, say where it is, and stay until interrupted; then stop all of it.
+def serve(project: Path, options: ServerOptions, *, echo: Callable[[str], None]) -> None:
+    """Start servers and worker, ``echo`` their addresses, stay until interrupted, then stop them all.
 
     Raises:
         AdaSDEError: the servers are up already, a port is taken, or one of them fails; says why.
     """
-    with only_servers(project) as announce, Together() as services:
-        port = _port(plan.prefect_port, USUAL_PORT, "--prefect-port")
+    with project_lock(project, "servers") as announce, ServiceGroup() as services:
+        port = _port(options.prefect_port, USUAL_PORT, "--prefect-port")
         api = PrefectApi(api_url(port))
-        flags = {"PREFECT_API_URL": api.url}  # also what its pages ask
+        flags = {"PREFECT_API_URL": api.url}  # the address that its pages use too
         services.add(prefect_server(project, port, log=project / LOGS / "prefect.log", flags=flags))
         store = os.environ["MLFLOW_TRACKING_URI"]
-        url = start_mlflow(project, store, plan.mlflow_port, services) if plan.mlflow else ""
-        say("starting …")
+        url = start_mlflow(project, store, options.mlflow_port, services) if options.mlflow else ""
+        echo("starting …")
+        if options.worker:
+            import prefect.client.orchestration  # noqa: F401 (while the servers start)
         services.wait()
         announce({"prefect": api.url, "mlflow": url})
-        say(f"Prefect  http://{HOST}:{port}")
-        say(f"MLflow   {url or store}")
-        if plan.worker:
-            for name in bury(api):
-                say(f"Crashed  {name}, which was under way when its worker was stopped")
+        echo(f"Prefect  http://{HOST}:{port}")
+        echo(f"MLflow   {url or store}")
+        if options.worker:
+            for name in mark_crashed(api):
+                echo(f"Crashed  {name}, which was running when its worker was stopped")
             services.add(start_worker(project, api, log=project / LOGS / "worker.log")).wait()
-            say("Worker   runs what is scheduled, one run after the other")
-        say(f"Logs     {LOGS}")
-        say("`adasde prefect deploy --all` registers the schedules of prefect.yaml. Ctrl-C stops everything.")
+            echo("Worker   runs what is scheduled, one run after the other")
+        echo(f"Logs     {LOGS}")
+        echo(NEXT)
         services.stay()
 
 
-def start_mlflow(project: Path, store: str, port: int | None, services: Together) -> str:
-    """Start MLflow's server on the database ``store``; its address. A store that is a server needs none."""
+def start_mlflow(project: Path, store: str, port: int | None, services: ServiceGroup) -> str:
+    """Start MLflow's server on the database ``store``; its address, or empty if ``store`` is a server."""
     if store.startswith("http"):
         return ""
     port = _port(port, 5000, "--mlflow-port")
@@ -124,6 +118,6 @@ def _port(wanted: int | None, usual: int, option: str) -> int:
     if free_port(wanted) != wanted:
         raise AdaSDEError(
             f"port {wanted} of {HOST} is taken by another program. "
-            f"Name another with {option}, or leave it out to take the usual one or any that is free."
+            f"Name another with {option}, or leave it out to use the default port or a free one."
         )
     return wanted

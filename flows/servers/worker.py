@@ -1,4 +1,4 @@
-"""The worker that runs what is scheduled: its pool, its process, and the runs that an earlier one left."""
+"""The worker of scheduled runs: its pool, its process, and the runs that an earlier worker left."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEFT = {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}, "name": {"any_":
 
 
 def start_worker(project: Path, api: PrefectApi, *, log: Path) -> Service:
-    """Start a worker of the pool, which is made if need be; it is ready once the server lists it."""
+    """Start a worker of the pool, creating the pool if needed; it is ready once the server lists it."""
     name = platform.node() or "this machine"
     since = datetime.now(UTC)
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
@@ -41,13 +41,13 @@ def start_worker(project: Path, api: PrefectApi, *, log: Path) -> Service:
 
 
 def online_workers(api: PrefectApi) -> list[dict[str, Any]]:
-    """The workers of the pool that the server has heard of lately; none where there is no pool."""
+    """Workers of the pool with a recent heartbeat; none if there is no pool."""
     workers = api.post(f"work_pools/{POOL}/workers/filter", {}) or []
     return [worker for worker in workers if worker["status"] == "ONLINE"]
 
 
 def dead_runs(api: PrefectApi) -> Iterator[dict[str, Any]]:
-    """Runs of deployments that count as running or waiting for a retry, though no such process is here."""
+    """Runs of deployments that count as running or awaiting a retry, but have no process on this machine."""
     state = {"operator": "or_", **LEFT}
     body = {"flow_runs": {"state": state, "deployment_id": {"is_null_": False}}}
     for run in api.post("flow_runs/filter", body):
@@ -55,9 +55,9 @@ def dead_runs(api: PrefectApi) -> Iterator[dict[str, Any]]:
             yield run
 
 
-def bury(api: PrefectApi) -> list[str]:
-    """Let ``dead_runs`` end as crashed, which frees what they hold; their names."""
-    message = "The machine or the worker was stopped while this run was under way; the next one carries on."
+def mark_crashed(api: PrefectApi) -> list[str]:
+    """Set ``dead_runs`` to crashed, which frees what they hold; their names."""
+    message = "The machine or the worker was stopped while this run was running; the next one resumes."
     state = {"type": "CRASHED", "name": "Crashed", "message": message}
     names = []
     for run in dead_runs(api):
@@ -71,7 +71,7 @@ def _seen(worker: dict[str, Any]) -> datetime:
 
 
 def _alive(pid: str | None) -> bool:
-    """Whether a process has the number that a worker noted (``123``, or ``host:123``)."""
+    """Whether a process has the number that a worker recorded (``123``, or ``host:123``)."""
     number = (pid or "").rpartition(":")[2]
     if not number.isdigit():
         return False
@@ -80,5 +80,5 @@ def _alive(pid: str | None) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass
     return True

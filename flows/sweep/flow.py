@@ -24,11 +24,10 @@ from flows.sweep.record import SweepRecord
 from flows.sweep.summary import Summary, SweepError
 from flows.sweep.trial import crew_of, trial_task
 from flows.system import environment
-from flows.system.locks import only_run, only_sweep
+from flows.system.locks import project_lock
 from flows.system.logging import explain_failures
 from flows.system.progress import reporter
 from flows.system.subprocesses import Crew
-from flows.system.turn import turn
 
 SHARED = "shared"
 """The workspace of what trials share and the project does not have."""
@@ -56,7 +55,7 @@ def sweep(
     require_storage(folder)
     attempt = f"{flow_run.get_id()}-{flow_run.get_run_count()}"
     crew = crew_of(attempt)
-    with only_sweep(plan.folder), _runner(plan, dask, crew) as runner:
+    with project_lock(plan.folder, "sweep"), _runner(plan, dask, crew) as runner:
         lock = run_shared(plan, crew)
         record = SweepRecord.start(plan, str(flow_run.get_id()))
         try:
@@ -82,14 +81,14 @@ def run_shared(plan: Plan, crew: Crew) -> Path:
 
     Those of the project in the project itself, those of other budgets in a workspace.
     """
-    with turn(plan.project):
+    with project_lock(plan.project, "run", wait=True):
         if names := plan.shared():
             run_stages(Site(plan.project, crew, label=SHARED), names)
     lock = plan.project / "dvc.lock"
     if not plan.missing():
         return lock
     workspace = plan.workspace(SHARED)
-    with only_run(workspace.folder):
+    with project_lock(workspace.folder, "run"):
         workspace.prepare(plan.shared_values(), crew=crew, lock=lock)
         stages = graph.read_stages(workspace.folder)
         names = stages.keys() - touched(stages, plan.settings)

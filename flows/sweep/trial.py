@@ -16,7 +16,7 @@ from flows.pipeline.flow import run_stages
 from flows.sweep.dask_events import Messenger, this_worker
 from flows.sweep.workspace import Workspace
 from flows.system import environment
-from flows.system.locks import current_sweep, only_run
+from flows.system.locks import lock_holder, project_lock
 from flows.system.logging import explain_failures
 from flows.system.progress import tell
 from flows.system.subprocesses import Crew
@@ -59,7 +59,7 @@ def trial(
 ) -> None:
     """Make the workspace if need be and bring its stages up to date."""
     crew = crew_of(attempt)
-    with only_run(workspace.folder):
+    with project_lock(workspace.folder, "run"):
         workspace.prepare(values, crew=crew, lock=lock)
         run_stages(Site(workspace.folder, crew, workspace.environment(), label=name))
 
@@ -71,7 +71,7 @@ def _while_the_sweep_lasts(workspace: Workspace, crew: Crew) -> Iterator[None]:
 
     def look() -> None:
         while not ended.wait(SECONDS_BETWEEN_LOOKS):
-            if not current_sweep(workspace.folder.parent):
+            if not lock_holder(workspace.folder.parent, "sweep"):
                 crew.stop()
                 return
 

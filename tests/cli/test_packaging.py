@@ -152,7 +152,6 @@ def test_import_makes_nothing(tmp_path: Path) -> None:
             "registry.flow",
             "sweep.flow",
             "sweep.trial",
-            "system.turn",
         )
     )
     # on import of diffusers torch's compiler notes where its cache is

@@ -17,9 +17,10 @@ from tiny import tiny_values, write_params
 from adasde.storage import LocalStore, read_pointed
 from flows.registry import service, transaction
 from flows.registry.audit import Audit
-from flows.registry.candidates import Contender
+from flows.registry.candidates import dumped, from_files
 from flows.registry.champion_store import Champions
-from flows.registry.outcome import Outcome
+from flows.registry.policy import Candidate
+from flows.registry.service import PromotionResult
 from flows.tracking.versions import alias_of, ensure_challenger, registered_name
 
 MODEL = "digits"
@@ -59,16 +60,16 @@ class Home:
         return [entry["state"] for entry in self.audit(model).entries()]
 
     def champion(self, model: str) -> str | None:
-        """The version that is champion in the store, whole and readable for those who use it; or None."""
+        """The champion in the store, verified and readable for its users; or None."""
         champions = self.champions(model)
         pointer = champions.read()
         if pointer is None:
             return None
-        files = champions.verify(pointer.champion.bundle)
+        files = champions.verify(pointer.bundle)
         _, data = read_pointed(champions.address)
         assert data == files["coefficients.json"]
-        assert json.loads(files["provenance.json"])["version"] == pointer.champion.version
-        return pointer.champion.version
+        assert json.loads(files["provenance.json"])["version"] == pointer.version
+        return pointer.version
 
     def alias(self, model: str, name: str = "champion") -> str | None:
         """The version that has MLflow's alias."""
@@ -158,7 +159,7 @@ class QuickHome(Home):
     def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
         super().__init__(root)
         self.client = Memory()
-        self._made: dict[tuple[str, str], Contender] = {}
+        self._made: dict[tuple[str, str], Candidate] = {}
         patch.setattr(transaction, "open_registry", self.open_registry)
         patch.setattr(
             service, "registered", lambda _, version, nfe: self._made[version.name, version.version]
@@ -166,7 +167,7 @@ class QuickHome(Home):
 
     @contextmanager
     def open_registry(self, project: Path) -> Iterator[Memory]:
-        """Stands in for ``desk.open_registry``."""
+        """Stands in for ``transaction.open_registry``."""
         yield self.client
 
     def add(self, model: str, fid: float, *, weights: str = WEIGHTS, protocol: str = PROTOCOL) -> str:
@@ -179,20 +180,21 @@ class QuickHome(Home):
             SimpleNamespace(name=name, version=number, run_id=None, tags=tags, creation_timestamp=1000)
         )
         self.client.aliases.setdefault(name, {})["challenger"] = number
-        coefficients = json.dumps({"mark": fid, "model": {"sha256": weights}}).encode()
-        text = json.dumps(metrics(fid, protocol=protocol)).encode()
-        provenance = {"name": name, "version": number}
-        self._made[name, number] = Contender.of(
-            number, coefficients, text, provenance=provenance, where=f"version {number}"
-        )
+        files = {
+            "coefficients.json": {"mark": fid, "model": {"sha256": weights}},
+            "metrics.json": metrics(fid, protocol=protocol),
+            "provenance.json": {"name": name, "version": number},
+        }
+        stored = {file: dumped(document) for file, document in files.items()}
+        self._made[name, number] = from_files(number, stored, where=f"version {number}")
         return number
 
 
-def promoted(home: Home, **asked: Any) -> Outcome:
+def promoted(home: Home, **options: Any) -> PromotionResult:
     """Promote at 5 evaluations."""
-    return service.promote(home.root, MODEL, 5, service.Asked(**asked))
+    return service.promote(home.root, MODEL, 5, **options)
 
 
-def rolled_back(home: Home, reason: str = "") -> Outcome:
+def rolled_back(home: Home, reason: str = "") -> PromotionResult:
     """Roll back at 5 evaluations."""
     return service.rollback(home.root, MODEL, 5, reason=reason)

@@ -12,13 +12,13 @@ from site_server import Quiet, served
 
 from adasde.errors import AdaSDEError
 from flows.doctor import machine, servers
-from flows.doctor.findings import Finding, show, tried
+from flows.doctor.findings import CheckResult, show, tried
 from flows.servers import worker
 from flows.servers.service import free_port
 
 
 class Api:
-    """A Prefect server that answers what it is told to, and notes what it is sent."""
+    """A Prefect server that gives fixed answers, and records its requests."""
 
     url = "http://127.0.0.1:1/api"
 
@@ -60,15 +60,15 @@ def test_versions_that_do_not_fit_are_named() -> None:
 
 
 def test_what_a_check_raises_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
-    def explains() -> Iterator[Finding]:
-        yield Finding("disk", "ok", "there")
+    def explains() -> Iterator[CheckResult]:
+        yield CheckResult("disk", "ok", "there")
         raise AdaSDEError("the reason")
 
-    def faints() -> Iterator[Finding]:
+    def breaks() -> Iterator[CheckResult]:
         raise ZeroDivisionError("oh")
         yield
 
-    found = [*tried("disk", explains), *tried("cpu", faints)]
+    found = [*tried("disk", explains), *tried("cpu", breaks)]
     assert [(one.name, one.status) for one in found] == [
         ("disk", "ok"),
         ("disk", "failed"),
@@ -140,7 +140,7 @@ def test_schedules_of_another_folder_and_paused_ones(tmp_path: Path) -> None:
     assert none.text == "no deployment is registered"
 
 
-def test_the_next_run_is_told(tmp_path: Path) -> None:
+def test_the_next_run_is_shown(tmp_path: Path) -> None:
     due = [{"expected_start_time": "2026-11-05T03:00:00Z"}]
     api = Api(deployments_filter=[{"name": "nightly", "pull_steps": None}], flow_runs_filter=due)
     (found,) = servers.schedules(api, tmp_path)  # type: ignore[arg-type]
@@ -160,10 +160,10 @@ def test_late_dead_and_failed_runs() -> None:
     assert last.text == "the last one, brave-owl: Failed (stage sample@3 failed.)"
 
 
-def test_dead_runs_are_buried() -> None:
+def test_dead_runs_are_marked_as_crashed() -> None:
     alive, dead = run(infrastructure_pid=f"host:{os.getpid()}"), run(infrastructure_pid="999999999")
     api = Api(flow_runs_filter=[alive, dead])
-    assert worker.bury(api) == ["brave-owl"]  # type: ignore[arg-type]
+    assert worker.mark_crashed(api) == ["brave-owl"]  # type: ignore[arg-type]
     path, body = api.sent[-1]
     assert path == "flow_runs/7/set_state"
     assert body["state"]["type"] == "CRASHED"

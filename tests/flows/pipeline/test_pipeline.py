@@ -18,7 +18,7 @@ import yaml
 from projects import Project, with_prefect
 from waiting import processes_in
 
-from flows.system.locks import only_run
+from flows.system.locks import project_lock
 
 pytestmark = pytest.mark.integration
 
@@ -238,7 +238,7 @@ def test_wrong_params_are_refused_before_anything_runs(first) -> None:
 
 def test_two_runs_do_not_share_a_project(first) -> None:
     project, _ = first
-    with only_run(project.root):
+    with project_lock(project.root, "run"):
         ended = project.adasde("run", code=1)
     assert f"another run is working in {project.root} (process {os.getpid()})" in ended.stderr
     assert "Wait until it has ended" in ended.stderr

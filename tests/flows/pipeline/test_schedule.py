@@ -22,7 +22,7 @@ from waiting import eventually, processes_in
 from flows.servers.prefect import api_url
 from flows.servers.prefect_api import PrefectApi
 from flows.servers.service import answers, free_port
-from flows.system.locks import only_run
+from flows.system.locks import project_lock
 
 pytestmark = pytest.mark.long
 
@@ -126,7 +126,7 @@ def test_a_scheduled_run_completes_and_shows_its_results(up: Up) -> None:
 
 def test_one_run_waits_for_another_by_hand_and_a_third_is_left_out(up: Up) -> None:
     eventually(lambda: not active(up))
-    with only_run(up.project.root):
+    with project_lock(up.project.root, "run"):
         first = up.start_run()
         state = eventually(lambda: (run := up.run(first))["state_name"] == "Waiting" and run["state"])
         assert f"another run is working in {up.project.root} (process {os.getpid()})" in state["message"]

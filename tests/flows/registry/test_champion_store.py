@@ -1,4 +1,4 @@
-"""Bundles, pointer and audit log in a store: whole, immutable, verified, and read by those who use them."""
+"""Bundles, pointer and audit log in a store: complete, immutable, verified, and readable for users."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from adasde.errors import DataError, StoreError
 from adasde.storage import LocalStore, read_pointed
 from flows.registry import audit
 from flows.registry.audit import GRACE, Audit
-from flows.registry.champion_store import Champions, Pointer, Promoted
+from flows.registry.champion_store import Champions, Pointer
 
 FILES = {"coefficients.json": b'{"table": 1}', "metrics.json": b"{}", "provenance.json": b"[]"}
 NAME = "adasde-digits-nfe5"
@@ -25,8 +25,9 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def promoted(k: int) -> Promoted:
-    return Promoted(f"decision{k}", str(k), f"bundles/{k}/coefficients.json", f"sha{k}", "then", "who@where")
+def pointer(k: int) -> Pointer:
+    bundle = f"bundles/{k}/coefficients.json"
+    return Pointer(NAME, f"decision{k}", str(k), bundle, f"sha{k}", "then", "who@where")
 
 
 @pytest.fixture
@@ -40,31 +41,32 @@ def log(champions: Champions, tmp_path: Path) -> Audit:
 
 
 def test_pointers_remember_and_return() -> None:
-    first = Pointer(NAME, promoted(1))
-    third = first.promoted(promoted(2)).promoted(promoted(3))
+    third = pointer(1).succeeded_by(pointer(2)).succeeded_by(pointer(3))
     assert [one.version for one in third.previous] == ["2", "1"]
     assert third.decisions == {"decision1", "decision2", "decision3"}
     back = third.rolled_back("decision4", at="now", by="me")
-    assert back.champion == replace(promoted(2), decision="decision4", at="now", by="me")
+    assert replace(back, previous=(), rejected=()) == replace(
+        pointer(2), decision="decision4", at="now", by="me"
+    )
     assert [one.version for one in back.previous] == ["1"]
     assert back.rejected == ("sha3",)
     further = back.rolled_back("decision5", at="now", by="me")
-    assert (further.champion.version, further.previous, further.rejected) == ("1", (), ("sha2", "sha3"))
-    assert further.promoted(promoted(3)).rejected == ("sha2",)
+    assert (further.version, further.previous, further.rejected) == ("1", (), ("sha2", "sha3"))
+    assert further.succeeded_by(pointer(3)).rejected == ("sha2",)
 
 
 def test_pointers_do_not_grow_for_ever() -> None:
-    pointer = Pointer(NAME, promoted(0))
+    last = pointer(0)
     for k in range(1, 200):
-        pointer = pointer.promoted(promoted(k))
-    assert [one.version for one in pointer.previous] == [str(k) for k in range(198, 148, -1)]
+        last = last.succeeded_by(pointer(k))
+    assert [one.version for one in last.previous] == [str(k) for k in range(198, 148, -1)]
 
 
 def test_the_pointer_is_read_as_it_was_written(champions: Champions) -> None:
     assert champions.read() is None
-    pointer = Pointer(NAME, promoted(1)).promoted(promoted(2)).rolled_back("d", at="now", by="me")
-    champions.point(pointer)
-    assert champions.read() == pointer
+    written = pointer(1).succeeded_by(pointer(2)).succeeded_by(pointer(3)).rolled_back("d", at="now", by="me")
+    champions.point(written)
+    assert champions.read() == written
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"schema_version": 2}', '{"schema_version": 1}'])
@@ -74,7 +76,7 @@ def test_what_is_no_pointer_is_refused(champions: Champions, text: str) -> None:
         champions.read()
 
 
-def test_a_bundle_is_whole_and_stays_as_it_is(champions: Champions, tmp_path: Path) -> None:
+def test_a_bundle_is_complete_and_stays_as_it_is(champions: Champions, tmp_path: Path) -> None:
     key, digest = champions.publish(FILES)
     assert digest == sha256(FILES["coefficients.json"])
     folder = tmp_path / "store/registry" / NAME / Path(key).parent
@@ -110,9 +112,9 @@ def test_a_file_that_was_exchanged_is_refused(champions: Champions) -> None:
     assert caught.value.kind == "checksum"
 
 
-def test_those_who_use_the_champion_read_its_coefficients(champions: Champions) -> None:
+def test_users_of_the_champion_read_its_coefficients(champions: Champions) -> None:
     key, digest = champions.publish(FILES)
-    champions.point(Pointer(NAME, Promoted("d", "1", key, digest, "then", "me")))
+    champions.point(Pointer(NAME, "d", "1", key, digest, "then", "me"))
     where, data = read_pointed(champions.address)
     assert data == FILES["coefficients.json"]
     assert where.endswith(key)

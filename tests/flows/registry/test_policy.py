@@ -4,194 +4,109 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from adasde.config.sections import PromotionParams
 from adasde.errors import DataError
-from flows.registry.policy import Candidate, Decision, Measured, decide, read_row
+from flows.registry.policy import METRICS, Candidate, Decision, MetricValue, decide, read_row
 
-POLICY = PromotionParams()
-OTHERS = {"kid": Measured(0.01), "precision": Measured(0.8), "recall": Measured(0.8)}
 NAN = float("nan")
+NOTHING: MappingProxyType[str, Any] = MappingProxyType({})
+
+Row = tuple[Candidate, Candidate | None, PromotionParams, bool, str]
 
 
-def fid(mean: float, spread: float | None = 0.0) -> dict[str, Measured]:
-    return {"fid": Measured(mean, spread)}
+def version(number: str, **changes: Any) -> Candidate:
+    """A version at FID ``fid``; (mean, spread) or a mean replaces a metric, None removes it."""
+    known = {"kid": 0.01, "precision": 0.8, "recall": 0.8}
+    values = known | {name: changes.pop(name) for name in METRICS if name in changes}
+    metrics = {
+        name: MetricValue(*value) if isinstance(value, tuple) else MetricValue(value)
+        for name, value in values.items()
+        if value is not None
+    }
+    return replace(Candidate(number, f"sha-{number}", "w", "protocol", metrics), **changes)
 
 
 def candidate(**changes: Any) -> Candidate:
-    """A candidate at FID 0.9; ``metrics`` replaces single ones."""
-    metrics = fid(0.9) | OTHERS | changes.pop("metrics", {})
-    return replace(Candidate("2", "sha-2", "w", "protocol", metrics), **changes)
+    return version("2", **({"fid": (0.9, 0.0)} | changes))
 
 
 def champion(**changes: Any) -> Candidate:
-    """A champion at FID 1."""
-    metrics = fid(1.0) | OTHERS | changes.pop("metrics", {})
-    return replace(Candidate("1", "sha-1", "w", "protocol", metrics), **changes)
+    return version("1", **({"fid": (1.0, 0.0)} | changes))
 
 
-def policy(**changes: Any) -> PromotionParams:
-    return PromotionParams(**changes)
+def row(promote: bool, words: str, *, theirs: Any = NOTHING, rules: Any = NOTHING, **mine: Any) -> Row:
+    """A case: a candidate against a champion (``theirs`` None: there is none) under a policy."""
+    other = None if theirs is None else champion(**theirs)
+    return candidate(**mine), other, PromotionParams(**rules), promote, words
 
 
-def without(name: str) -> dict[str, Measured]:
-    return {key: value for key, value in (fid(0.9) | OTHERS).items() if key != name}
-
-
-TABLE: dict[str, tuple[Candidate, Candidate | None, PromotionParams, bool, str]] = {
-    "no champion": (candidate(), None, POLICY, True, "no champion yet, and fid 0.9"),
-    "no champion, no number": (candidate(metrics=fid(NAN)), None, POLICY, False, "its fid is not finite"),
-    "no champion, infinite guard": (
-        candidate(metrics={"recall": Measured(math.inf)}),
-        None,
-        POLICY,
+TABLE: dict[str, Row] = {
+    "no champion": row(True, "no champion yet, and fid 0.9", theirs=None),
+    "no champion, no number": row(False, "its fid is not finite", theirs=None, fid=(NAN, 0.0)),
+    "no champion, infinite guard": row(False, "its recall is not finite", theirs=None, recall=math.inf),
+    "not measured": row(False, "fid was not measured", theirs=None, fid=None),
+    "guard not measured": row(False, "its recall was not measured", recall=None),
+    "the same file": row(False, "nothing to do", sha256="sha-1"),
+    "the same file, broken numbers": row(False, "nothing to do", sha256="sha-1", fid=(NAN, 0.0)),
+    "better": row(True, "better by 0.1, and 0.02 is required"),
+    "worse": row(False, "fid 1.1 ± 0 against 1 ± 0: worse by 0.1", fid=(1.1, 0.0)),
+    "level": row(False, "not better", rules={"margin": 0.0}, fid=(1.0, 0.0)),
+    "inside the margin": row(False, "but 0.02 is required", fid=(0.99, 0.0)),
+    "on the margin": row(True, "and 0.25 is required", rules={"margin": 0.25}, fid=(0.75, 0.0)),
+    "inside the noise": row(
         False,
-        "its recall is not finite",
+        "better by 0.1, but 0.113 is required (margin 0.02, spread 0.113)",
+        theirs={"fid": (1.0, 0.08)},
+        fid=(0.9, 0.08),
     ),
-    "not measured": (
-        replace(candidate(), metrics=without("fid")),
-        None,
-        POLICY,
-        False,
-        "fid was not measured",
+    "above the noise": row(True, "0.0849", theirs={"fid": (1.0, 0.06)}, fid=(0.9, 0.06)),
+    "twice the noise": row(
+        False, "but 0.17 is required", theirs={"fid": (1.0, 0.06)}, rules={"spread": 2.0}, fid=(0.9, 0.06)
     ),
-    "guard not measured": (
-        replace(candidate(), metrics=without("recall")),
-        champion(),
-        POLICY,
-        False,
-        "its recall was not measured",
+    "noise does not count": row(
+        True, "and 0.02 is required", theirs={"fid": (1.0, None)}, rules={"spread": 0.0}, fid=(0.9, 5.0)
     ),
-    "the same file": (candidate(sha256="sha-1"), champion(), POLICY, False, "nothing to do"),
-    "the same file, broken numbers": (
-        candidate(sha256="sha-1", metrics=fid(NAN)),
-        champion(),
-        POLICY,
-        False,
-        "nothing to do",
+    "noise not known": row(False, "is not known", fid=(0.9, None)),
+    "a guard is worse": row(False, "recall 0.7 against 0.8: worse by 0.1, and 0.04 is tolerated", recall=0.7),
+    "a guard is a little worse": row(True, "worse by 0.03, and 0.04 is tolerated", recall=0.77),
+    "a guard is better": row(True, "precision 0.99 against 0.8: not worse", precision=0.99),
+    "a lower-is-better guard": row(
+        False, "kid 0.02 against 0.01: worse by 0.01, and 0.005 is tolerated", kid=0.02
     ),
-    "better": (candidate(), champion(), POLICY, True, "better by 0.1, and 0.02 is asked for"),
-    "worse": (
-        candidate(metrics=fid(1.1)),
-        champion(),
-        POLICY,
-        False,
-        "fid 1.1 ± 0 against 1 ± 0: worse by 0.1",
+    "not guarded": row(
+        True, "kid 0.01 against 0.01: not worse", rules={"tolerance": {"kid": 0.5}}, recall=0.1
     ),
-    "level": (candidate(metrics=fid(1.0)), champion(), policy(margin=0.0), False, "not better"),
-    "inside the margin": (candidate(metrics=fid(0.99)), champion(), POLICY, False, "but 0.02 is asked for"),
-    "on the margin": (
-        candidate(metrics=fid(0.75)),
-        champion(),
-        policy(margin=0.25),
-        True,
-        "and 0.25 is asked for",
+    "the guard is the metric itself": row(
+        True, "better by 0.01", rules={"margin": 0.0, "tolerance": {"fid": 0.0}}, fid=(0.99, 0.0)
     ),
-    "inside the noise": (
-        candidate(metrics=fid(0.9, 0.08)),
-        champion(metrics=fid(1.0, 0.08)),
-        POLICY,
-        False,
-        "better by 0.1, but 0.113 is asked for (margin 0.02, spread 0.113)",
-    ),
-    "above the noise": (
-        candidate(metrics=fid(0.9, 0.06)),
-        champion(metrics=fid(1.0, 0.06)),
-        POLICY,
-        True,
-        "0.0849",
-    ),
-    "twice the noise": (
-        candidate(metrics=fid(0.9, 0.06)),
-        champion(metrics=fid(1.0, 0.06)),
-        policy(spread=2.0),
-        False,
-        "but 0.17 is asked for",
-    ),
-    "noise does not count": (
-        candidate(metrics=fid(0.9, 5.0)),
-        champion(metrics=fid(1.0, None)),
-        policy(spread=0.0),
-        True,
-        "and 0.02 is asked for",
-    ),
-    "noise not known": (candidate(metrics=fid(0.9, None)), champion(), POLICY, False, "is not known"),
-    "a guard gets worse": (
-        candidate(metrics={"recall": Measured(0.7)}),
-        champion(),
-        POLICY,
-        False,
-        "recall 0.7 against 0.8: worse by 0.1, and 0.04 is tolerated",
-    ),
-    "a guard gets a little worse": (
-        candidate(metrics={"recall": Measured(0.77)}),
-        champion(),
-        POLICY,
-        True,
-        "worse by 0.03, and 0.04 is tolerated",
-    ),
-    "a guard gets better": (
-        candidate(metrics={"precision": Measured(0.99)}),
-        champion(),
-        POLICY,
-        True,
-        "precision 0.99 against 0.8: not worse",
-    ),
-    "a lower-is-better guard": (
-        candidate(metrics={"kid": Measured(0.02)}),
-        champion(),
-        POLICY,
-        False,
-        "kid 0.02 against 0.01: worse by 0.01, and 0.005 is tolerated",
-    ),
-    "not guarded": (
-        candidate(metrics={"recall": Measured(0.1)}),
-        champion(),
-        policy(tolerance={"kid": 0.5}),
-        True,
-        "kid 0.01 against 0.01: not worse",
-    ),
-    "the guard is the metric itself": (
-        candidate(metrics=fid(0.99)),
-        champion(),
-        policy(margin=0.0, tolerance={"fid": 0.0}),
-        True,
-        "better by 0.01",
-    ),
-    "higher is better": (
-        candidate(metrics={"recall": Measured(0.9, 0.01)}),
-        champion(metrics={"recall": Measured(0.8, 0.01)}),
-        policy(metric="recall"),
+    "higher is better": row(
         True,
         "recall 0.9 ± 0.01 against 0.8 ± 0.01: better by 0.1",
+        theirs={"recall": (0.8, 0.01)},
+        rules={"metric": "recall"},
+        recall=(0.9, 0.01),
     ),
-    "higher is better, and it is lower": (
-        candidate(metrics={"recall": Measured(0.7, 0.01)}),
-        champion(metrics={"recall": Measured(0.8, 0.01)}),
-        policy(metric="recall"),
+    "higher is better, and it is lower": row(
         False,
         "worse by 0.1",
+        theirs={"recall": (0.8, 0.01)},
+        rules={"metric": "recall"},
+        recall=(0.7, 0.01),
     ),
-    "another protocol": (candidate(protocol="other"), champion(), POLICY, False, "another protocol (other…)"),
-    "other weights": (candidate(weights="v"), champion(), POLICY, False, "for other weights"),
-    "weights not known": (candidate(weights=""), champion(), POLICY, True, "better by 0.1"),
-    "rolled back before": (candidate(rejected=True), champion(), POLICY, False, "was rolled back; --force"),
-    "the champion's number is broken": (
-        candidate(),
-        champion(metrics=fid(NAN)),
-        POLICY,
-        True,
-        "the champion has no finite one",
+    "another protocol": row(False, "another protocol (other…)", protocol="other"),
+    "other weights": row(False, "for other weights", weights="v"),
+    "weights not known": row(True, "better by 0.1", weights=""),
+    "rolled back before": row(False, "was rolled back; --force", rejected=True),
+    "the champion's number is broken": row(
+        True, "the champion has no finite one", theirs={"fid": (NAN, 0.0)}
     ),
-    "the champion was not measured so": (
-        candidate(),
-        champion(metrics={"recall": Measured(NAN)}),
-        POLICY,
-        True,
-        "recall 0.8, and the champion has no finite one",
+    "the champion was not measured so": row(
+        True, "recall 0.8, and the champion has no finite one", theirs={"recall": NAN}
     ),
 }
 
@@ -206,10 +121,10 @@ def test_the_decision(case: str) -> None:
 
 
 def test_every_metric_that_is_looked_at_has_its_reason() -> None:
-    assert decide(candidate(), champion(), POLICY) == Decision(
+    assert decide(candidate(), champion(), PromotionParams()) == Decision(
         True,
         (
-            "fid 0.9 ± 0 against 1 ± 0: better by 0.1, and 0.02 is asked for (margin 0.02, spread 0)",
+            "fid 0.9 ± 0 against 1 ± 0: better by 0.1, and 0.02 is required (margin 0.02, spread 0)",
             "kid 0.01 against 0.01: not worse",
             "precision 0.8 against 0.8: not worse",
             "recall 0.8 against 0.8: not worse",
@@ -220,8 +135,8 @@ def test_every_metric_that_is_looked_at_has_its_reason() -> None:
 def test_rows_of_metrics_files() -> None:
     row = {"fid": {"mean": 1, "spread": 0.5, "values": [0.5, 1.5]}, "kid": 0.25, "recall": NAN, "nfe": 5}
     known = read_row(row)
-    assert known["fid"] == Measured(1.0, 0.5, (0.5, 1.5))
-    assert known["kid"] == Measured(0.25)
+    assert known["fid"] == MetricValue(1.0, 0.5, (0.5, 1.5))
+    assert known["kid"] == MetricValue(0.25)
     assert not known["recall"].finite
     assert set(known) == {"fid", "kid", "recall"}
 

@@ -15,7 +15,7 @@ from tiny import tiny_values, write_params
 
 from adasde.errors import AdaSDEError
 from flows.registry import flow
-from flows.registry.outcome import Outcome
+from flows.registry.service import PromotionResult
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def artifacts(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return made
 
 
-def run(home: QuickHome, **arguments: Any) -> list[Outcome]:
+def run(home: QuickHome, **arguments: Any) -> list[PromotionResult]:
     return flow.promote.fn(project=str(home.root), **arguments)
 
 
@@ -64,7 +64,7 @@ def test_every_budget_though_one_fails(home: QuickHome, artifacts: dict[str, str
     assert list(artifacts) == ["promotion-adasde-digits-nfe5"]
 
 
-def test_all_failures_are_told(home: QuickHome, artifacts: dict[str, str]) -> None:
+def test_all_failures_are_reported(home: QuickHome, artifacts: dict[str, str]) -> None:
     with pytest.raises(AdaSDEError, match=r"no model adasde-digits-nfe3 .* no model adasde-digits-nfe5 "):
         run(home)
 

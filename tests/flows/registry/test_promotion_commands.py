@@ -195,15 +195,15 @@ def test_a_full_disk(home: RealHome) -> None:
     version = home.add("full", 1.0)
     words = ("promote", "full", "--nfe", "5")
     with files_end_after(100):  # nothing can be stored
-        told = refused(*words)
+        error = refused(*words)
     assert (
-        "cannot store " in told and "File too large. What was there before is kept; free some space" in told
+        "cannot store " in error and "File too large. What was there before is kept; free some space" in error
     )
     assert home.champion("full") is None
-    with files_end_after(8000):  # all but what MLflow's database is told
-        told = refused(*words)
-    assert f"version {version} of adasde-full-nfe5 is champion, " in told
-    assert "only the record of it failed: disk I/O error. The next promote, rollback or registry" in told
+    with files_end_after(8000):  # all but the writes of MLflow's database
+        error = refused(*words)
+    assert f"version {version} of adasde-full-nfe5 is champion, " in error
+    assert "only the record of it failed: disk I/O error. The next promote, rollback or registry" in error
     assert home.champion("full") == version != home.alias("full")
     assert "it is complete now" in answer(*words)["notes"][-1]
     assert home.champion("full") == home.alias("full") == version
@@ -215,9 +215,9 @@ def test_a_server_of_mlflow_that_is_away(home: RealHome, monkeypatch: pytest.Mon
         patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
         patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         for command in (("promote", "a", "--nfe", "5"), ("rollback", "a", "--nfe", "5"), ("registry",)):
-            told = refused(*command)
+            error = refused(*command)
             assert (
-                "MLflow at http://127.0.0.1:9 failed: Connection refused. The champion is as it was" in told
+                "MLflow at http://127.0.0.1:9 failed: Connection refused. The champion is as it was" in error
             )
     assert answer("promote", "waiting", "--nfe", "5")["changed"]
 

@@ -30,7 +30,7 @@ def champions(home: QuickHome) -> Champions:
 
 
 def used(home: QuickHome) -> float:
-    """The mark of the coefficients that somebody who uses the champion gets."""
+    """Mark of the coefficients that a user of the champion gets."""
     where, data = read_pointed(champions(home).address)
     assert where.startswith("s3://")
     return json.loads(data)["mark"]

@@ -16,18 +16,18 @@ pytestmark = pytest.mark.integration  # every stage runs once
 
 
 def test_the_same_numbers_as_the_pipeline(finished_project: Path, params: Params) -> None:
-    referee = ReEvaluation.load(finished_project, params, "digits", 3)
-    measured = referee.measure((finished_project / "data/distill/nfe3/coefficients.json").read_bytes())
+    re_evaluation = ReEvaluation.load(finished_project, params, "digits", 3)
+    measured = re_evaluation.measure((finished_project / "data/distill/nfe3/coefficients.json").read_bytes())
     known = json.loads((finished_project / "data/metrics/nfe3.json").read_text())
     assert measured["rows"] == {STUDENT: known["rows"][STUDENT]}
     assert json.loads(json.dumps({**measured, "rows": 0})) == {**known, "rows": 0}
-    assert referee.protocol == known["protocol_hash"]
+    assert re_evaluation.protocol == known["protocol_hash"]
 
 
 def test_other_params_are_another_protocol(finished_project: Path, params: Params) -> None:
     more = params.model_copy(update={"sample": params.sample.model_copy(update={"images": 50})})
-    referees = [ReEvaluation.load(finished_project, one, "digits", 3) for one in (params, more)]
-    assert referees[0].protocol != referees[1].protocol
+    both = [ReEvaluation.load(finished_project, one, "digits", 3) for one in (params, more)]
+    assert both[0].protocol != both[1].protocol
 
 
 def test_coefficients_of_another_checkpoint(project: Path, params: Params) -> None:
@@ -45,7 +45,7 @@ def test_coefficients_of_another_checkpoint(project: Path, params: Params) -> No
         ("report", "glyphs", "data/checkpoint is that of 'digits'.*Set model: glyphs"),
     ],
 )
-def test_what_is_missing_is_said(project: Path, params: Params, lost: str, model: str, words: str) -> None:
+def test_what_is_missing_is_named(project: Path, params: Params, lost: str, model: str, words: str) -> None:
     shutil.rmtree(project / lost)
     with pytest.raises(DataError, match=f"cannot be done here: .*{words}"):
         ReEvaluation.load(project, params, model, 3)

@@ -150,7 +150,7 @@ def test_other_protocols_are_measured_again_and_that_is_kept(
     assert "fid 0.5 ± 0.001 against 0.9" in outcome.reasons[0]
     pointer = home.champions(MODEL).read()
     assert pointer is not None
-    bundle = home.champions(MODEL).verify(pointer.champion.bundle)
+    bundle = home.champions(MODEL).verify(pointer.bundle)
     assert json.loads(bundle["metrics.json"])["protocol_hash"] == "c" * 64
     home.add(MODEL, 3.0, protocol="b" * 64)
     promoted(home)
@@ -214,7 +214,7 @@ def test_a_damaged_bundle(home: QuickHome) -> None:
     pointer = champions.read()
     assert pointer is not None
     home.add(MODEL, 0.4)
-    champions.store.delete(f"{champions.folder}/{pointer.champion.bundle}")
+    champions.store.delete(f"{champions.folder}/{pointer.bundle}")
     with pytest.raises(
         AdaSDEError, match=f"the champion, version {second} .*, is damaged: .*'adasde rollback'"
     ):

@@ -1,4 +1,4 @@
-"""Promotions that end anywhere, and several at once: the champion is the old one or the new one, whole."""
+"""Promotions that end at any step, and several at once: the old or the new champion remains, intact."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from adasde.storage import LocalStore
 from flows.registry import service
 from flows.registry.audit import GRACE, Audit
 from flows.registry.champion_store import Champions, Pointer
-from flows.registry.transaction import Transaction, move
-from flows.system.locks import BusyError, only_promotion
+from flows.registry.transaction import Transaction
+from flows.system.locks import BusyError, project_lock
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_the_record_fails_after_the_champion_has_changed(home: QuickHome) -> Non
 def test_two_on_this_machine(home: QuickHome) -> None:
     home.add(MODEL, 1.0)
     busy = "another promotion or rollback is under way"
-    with only_promotion(home.root), pytest.raises(BusyError, match=busy):
+    with project_lock(home.root, "promotion"), pytest.raises(BusyError, match=busy):
         promoted(home)
     assert promoted(home).changed
 
@@ -159,8 +159,8 @@ def test_two_on_two_machines(home: QuickHome, monkeypatch: pytest.MonkeyPatch) -
 
 
 def theirs(pointer: Pointer) -> Pointer:
-    """What somebody else makes of it."""
-    return pointer.promoted(replace(pointer.champion, decision="theirs", version="9", by="them@elsewhere"))
+    """Pointer that another machine writes next."""
+    return pointer.succeeded_by(replace(pointer, decision="theirs", version="9", by="them@elsewhere"))
 
 
 def test_a_champion_that_changed_since_the_decision(home: QuickHome, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_a_champion_that_changed_since_the_decision(home: QuickHome, monkeypatch
         promoted(home)
     found = champions.read()
     assert found is not None
-    assert (found.champion.version, found.previous[0].version) == ("9", first)
+    assert (found.version, found.previous[0].version) == ("9", first)
     assert home.states(MODEL)[-1] == "withdrawn"
     monkeypatch.setattr(service, "decide", real)
     assert promoted(home).champion == second
@@ -206,16 +206,16 @@ def test_many_at_once_in_several_projects(home: QuickHome, tmp_path: Path) -> No
     champions = home.champions(MODEL)
     before = champions.read()
     assert before is not None
-    for turn in range(20):
+    for attempt in range(20):
         start, moved = threading.Barrier(3), []
 
         def work(name: str) -> None:
             audit = Audit(champions.store, f"{champions.folder}/audit", tmp_path / name)
-            one = Transaction(tmp_path / name, params, MODEL, 5, home.client, champions, audit)
-            after = before.promoted(replace(before.champion, decision=f"{turn}{name}"))  # noqa: B023
+            one = Transaction(tmp_path / name, params, MODEL, 5, home.client, champions, audit, before)  # noqa: B023
+            after = before.succeeded_by(replace(before, decision=f"{attempt}{name}"))  # noqa: B023
             start.wait()  # noqa: B023
             with suppress(AdaSDEError):
-                move(one, before, after, {"action": "promote", "version": first, "reasons": ()})  # noqa: B023
+                one.commit(after, {"action": "promote", "version": first, "reasons": ()})
                 moved.append(after)  # noqa: B023
 
         threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from flows.registry import show
 from flows.registry.show import decisions, list_models, tables
-from flows.system.locks import only_promotion
+from flows.system.locks import project_lock
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def test_everything_that_is_known(busy: QuickHome) -> None:
         ("2", [], 2.0),
         ("1", ["champion"], 1.0),
     ]
-    told = [(one["action"], one["version"], one["state"], one["forced"]) for one in model["decisions"]]
-    assert told == [
+    shown = [(one["action"], one["version"], one["state"], one["forced"]) for one in model["decisions"]]
+    assert shown == [
         ("promote", "1", "done", False),
         ("promote", "2", "done", True),
         ("promote", "3", "kept", False),
@@ -97,7 +97,7 @@ def test_only_what_was_asked_for(busy: QuickHome) -> None:
 
 def test_an_alias_is_put_right_unless_a_promotion_is_under_way(busy: QuickHome) -> None:
     busy.client.set_registered_model_alias("adasde-digits-nfe5", "champion", "3")
-    with only_promotion(busy.root):
+    with project_lock(busy.root, "promotion"):
         (model,) = list_models(busy.root)
     assert "under way" in model["notes"][0]
     assert busy.alias(MODEL) == "3"

@@ -20,7 +20,7 @@ from adasde.errors import AdaSDEError
 from flows.reproduce import reproduce, source_run
 from flows.reproduce.checkout import Place
 from flows.reproduce.compare import compare
-from flows.system.locks import BusyError, only_reproduction
+from flows.system.locks import BusyError, project_lock
 from flows.tracking.provenance import machine
 
 pytestmark = pytest.mark.integration
@@ -182,7 +182,8 @@ def test_the_folder_has_an_environment_of_its_own(
 
 
 def test_two_do_not_share_a_folder(made: Made) -> None:
-    with only_reproduction(made.project.root, made.run_id), pytest.raises(BusyError, match="already"):
+    lock = project_lock(made.project.root, "reproduce", key=made.run_id)
+    with lock, pytest.raises(BusyError, match="already"):
         reproduce.reproduce(made.project.root, made.run_id, out=None, say=print)
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from adasde.errors import AdaSDEError
 from flows.servers import prefect
-from flows.servers.prefect import Address
+from flows.servers.prefect import ServerAddress
 from flows.servers.service import HOST, Service, answers, free_port
-from flows.system.locks import only_servers
+from flows.system.locks import project_lock
 
 
 def service(tmp_path: Path, *command: str) -> tuple[Service, int]:
@@ -29,7 +29,7 @@ def test_a_service_is_there_until_it_is_stopped(tmp_path: Path) -> None:
     it, port = service(tmp_path, "-m", "http.server", "--bind", HOST, "PORT")
     it.wait(60)
     assert answers(f"http://{HOST}:{port}/")
-    assert answers(f"http://{HOST}:{port}/nothing"), "somebody is there, be it only to say no"
+    assert answers(f"http://{HOST}:{port}/nothing"), "an error is an answer too"
     assert free_port(port) != port
     it.stop()
     assert not it.runs()
@@ -92,15 +92,15 @@ def test_the_server_of_a_command_is_the_chosen_one_else_the_one_that_is_up(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert prefect.address(home) is None
-    with only_servers(home) as announce:
+    with project_lock(home, "servers") as announce:
         assert prefect.address(home) is None, "not up yet"
         announce({"prefect": "http://up/api"})
-        assert prefect.address(home) == Address("http://up/api", "adasde up")
+        assert prefect.address(home) == ServerAddress("http://up/api", "adasde up")
         profile = '[profiles.mine]\nPREFECT_API_URL = "http://profile/api"\n[profiles.other]\n'
         (home / "profiles.toml").write_text(f'active = "mine"\n{profile}')
-        assert prefect.address(home) == Address("http://profile/api", str(home / "profiles.toml"))
+        assert prefect.address(home) == ServerAddress("http://profile/api", str(home / "profiles.toml"))
         monkeypatch.setenv("PREFECT_API_URL", "http://mine/api")
-        assert prefect.address(home) == Address("http://mine/api", "PREFECT_API_URL")
+        assert prefect.address(home) == ServerAddress("http://mine/api", "PREFECT_API_URL")
     monkeypatch.delenv("PREFECT_API_URL")
     monkeypatch.setenv("PREFECT_PROFILE", "other")
     assert prefect.address(home) is None
@@ -109,4 +109,4 @@ def test_the_server_of_a_command_is_the_chosen_one_else_the_one_that_is_up(
 def test_a_chosen_server_that_does_not_answer_is_named() -> None:
     url = prefect.api_url(free_port())
     with pytest.raises(AdaSDEError, match=rf"{url} \(from PREFECT_API_URL\) does not answer.*unset"):
-        Address(url, "PREFECT_API_URL").wait()
+        ServerAddress(url, "PREFECT_API_URL").wait()

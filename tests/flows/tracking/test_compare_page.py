@@ -16,7 +16,7 @@ import pytest
 from projects import ROOT
 from tiny import tiny_values, write_params
 
-from flows.servers.up import Together, start_mlflow
+from flows.servers.up import ServiceGroup, start_mlflow
 from flows.system import environment
 from flows.tracking.client import experiment_id, open_client
 from flows.tracking.payload import Outputs
@@ -91,7 +91,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     before = dict(os.environ)
     os.environ.update(environment.settings(project, {**os.environ, "MLFLOW_TRACKING_URI": uri}))
     try:
-        with Together() as services:
+        with ServiceGroup() as services:
             runs = {}
             with open_client(uri) as client:
                 experiment = experiment_id(client, "adasde-digits", project=project)

@@ -13,7 +13,7 @@ from waiting import eventually
 
 from adasde.storage.resolve import local_path
 from flows.servers.service import free_port
-from flows.servers.up import Together, start_mlflow
+from flows.servers.up import ServiceGroup, start_mlflow
 
 pytestmark = pytest.mark.integration
 
@@ -39,7 +39,7 @@ def test_a_lost_tracking_server_costs_nothing_but_the_tracking(make_toy) -> None
     toy.params("nfe", value=[3])
     project = Remote(toy.root, toy.home)
     store, port = f"sqlite:///{toy.root / 'mlflow.db'}", free_port()
-    with Together() as services:
+    with ServiceGroup() as services:
         (toy.home / "uri").write_text(start_mlflow(toy.root, store, port, services))
         services.wait()
         process = project.start("run")
@@ -54,7 +54,7 @@ def test_a_lost_tracking_server_costs_nothing_but_the_tracking(make_toy) -> None
     assert "The stages are done and kept" in told and len(told) < 400
     assert rows(toy, "SELECT status FROM runs WHERE status = 'FINISHED'") == []
 
-    with Together() as services:
+    with ServiceGroup() as services:
         start_mlflow(toy.root, store, port, services)
         services.wait()
         summary = json.loads(project.adasde("run", "--json").stdout)
