@@ -9,8 +9,8 @@ from typing import Any
 from adasde.models.checkpoint import Card, Part, cards
 from adasde.models.families.edm.family import describe
 from adasde.models.hub.cards import ModelCard, card_of, catalogue, extractor_of
-from adasde.models.loading import FAMILIES
 from adasde.models.memory import estimate_memory, weights_of
+from adasde.models.registry import FAMILIES
 
 
 def described() -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,84 +14,15 @@ from torch import Tensor, nn
 from adasde.errors import CheckpointError, ParamsError
 from adasde.models.checkpoint import PROMPTS, Card, Part, find, read_card, read_weights, verified
 from adasde.models.conditioning import by_class
-from adasde.models.families.adm import family as openai
 from adasde.models.families.adm.classifier import guided_by
-from adasde.models.families.edm import family as edm_family
-from adasde.models.families.edm.convert import convert as convert_edm
-from adasde.models.families.inception import network as inception
-from adasde.models.families.ldm import autoencoder, stable
-from adasde.models.families.toy.classifier import Classifier
-from adasde.models.families.toy.mlp import ResidualMLP
-from adasde.models.families.toy.unet import UNet
-from adasde.models.families.vit import networks
+from adasde.models.families.ldm import stable
 from adasde.models.hub import linked
-from adasde.models.hub.convert import CONVERTERS
 from adasde.models.hub.own import FILE, PIPELINE, file_with_card, is_file, is_function, model_of
 from adasde.models.libraries import short
 from adasde.models.precision import Runtime
-from adasde.models.preconditioning import Preconditioned
 from adasde.models.prompts import Prompted, Source, read_prompts
+from adasde.models.registry import network_of
 from adasde.types import Model
-
-
-def _residual_mlp(card: Card, about: Mapping[str, Any]) -> nn.Module:
-    return Preconditioned(ResidualMLP(card.shape, width=about["width"], depth=about["depth"]))
-
-
-def _unet(card: Card, about: Mapping[str, Any]) -> nn.Module:
-    sizes = {name: about[name] for name in ("classes", "width", "blocks", "embedding")}
-    return Preconditioned(UNet(card.shape[0], **sizes))
-
-
-def _digit_classifier(card: Card, about: Mapping[str, Any]) -> nn.Module:
-    return Classifier(about.get("shape", card.shape))
-
-
-def _classifier(card: Card, about: Mapping[str, Any]) -> nn.Module:
-    sizes = {name: about[name] for name in ("channels", "units", "classes")}
-    return Classifier(about.get("shape", card.shape), **sizes)
-
-
-def _edm_song_unet(card: Card, about: Mapping[str, Any]) -> nn.Module:
-    return edm_family.song_unet(card.shape, about)
-
-
-def _edm_dhariwal_unet(card: Card, about: Mapping[str, Any]) -> nn.Module:
-    return edm_family.dhariwal_unet(card.shape, about)
-
-
-FAMILIES: dict[str, Callable[[Card, Mapping[str, Any]], nn.Module]] = {
-    "residual-mlp": _residual_mlp,
-    "unet": _unet,
-    edm_family.SONG: _edm_song_unet,
-    edm_family.DHARIWAL: _edm_dhariwal_unet,
-    openai.UNET: lambda card, about: openai.unet(about),
-    openai.UNET_EDM: lambda card, about: openai.unet(about),
-    openai.LATENT_UNET: lambda card, about: openai.unet(about),
-    openai.CLASSIFIER: lambda card, about: openai.classifier(about),
-    autoencoder.VQ: lambda card, about: autoencoder.Decoder(about),
-    stable.STABLE: lambda card, about: stable.StableDiffusion(about),
-    inception.FAMILY: lambda card, about: inception.Inception(),
-    networks.DINO: lambda card, about: networks.DinoV2(about),
-    networks.CLIP: lambda card, about: networks.Clip(about),
-    "digit-classifier": _digit_classifier,
-    "classifier": _classifier,
-}
-"""Family name of a card -> the network without weights."""
-
-CONVERTERS |= {
-    edm_family.SONG: convert_edm,
-    edm_family.DHARIWAL: convert_edm,
-    openai.UNET: openai.convert_unet,
-    openai.UNET_EDM: openai.convert_unet_edm,
-    openai.LATENT_UNET: openai.convert_latent_unet,
-    openai.CLASSIFIER: openai.convert_classifier,
-    autoencoder.VQ: autoencoder.convert,
-    stable.STABLE: stable.convert,
-    inception.FAMILY: inception.convert,
-    networks.DINO: networks.convert_dino,
-    networks.CLIP: networks.convert_clip,
-}
 
 
 def build(card: Card, part: Part, weights: dict[str, Tensor]) -> nn.Module:
@@ -100,11 +31,8 @@ def build(card: Card, part: Part, weights: dict[str, Tensor]) -> nn.Module:
     Raises:
         CheckpointError: the family is unknown, or the weights do not fit it.
     """
-    if part.family not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise CheckpointError(f"{card.name!r} is of the unknown family {part.family!r}; known: {known}.")
     try:
-        network = FAMILIES[part.family](card, part.about)
+        network = network_of(card, part)
         network.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(

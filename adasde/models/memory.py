@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from adasde.models.checkpoint import Card, Part
-from adasde.models.loading import FAMILIES
+from adasde.models.registry import network_of
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ def estimate_memory(card: Card, part: Part, *, batch: int, gradient: bool = Fals
     ``gradient``: with what is kept to differentiate with respect to the images, as distillation does.
 
     Raises:
-        KeyError: nothing here builds this family.
+        CheckpointError: the family is unknown.
     """
     with torch.device("meta"):
-        network = FAMILIES[part.family](card, part.about).eval().requires_grad_(False)
+        network = network_of(card, part).eval().requires_grad_(False)
         arguments: list[Tensor] = [torch.empty(batch, *card.shape), torch.tensor(1.0)]
         if card.classes and part is card.model:
             arguments.append(torch.zeros(batch, dtype=torch.long))
@@ -52,7 +52,7 @@ def estimate_memory(card: Card, part: Part, *, batch: int, gradient: bool = Fals
 def weights_of(card: Card, part: Part) -> int:
     """Bytes of the weights of ``part``, float32."""
     with torch.device("meta"):
-        network = FAMILIES[part.family](card, part.about)
+        network = network_of(card, part)
     return 4 * sum(tensor.numel() for tensor in network.state_dict().values())
 
 

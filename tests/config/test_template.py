@@ -25,8 +25,8 @@ from adasde.errors import ParamsError
 from adasde.models import describe
 from adasde.models.checkpoint import Card, Part, cards
 from adasde.models.hub.cards import card_of, catalogue
-from adasde.models.hub.convert import Converted
 from adasde.models.loading import load_model
+from adasde.models.registry import Converted
 from adasde.types import Model
 from adasde.utils.yaml_schema import parse_yaml
 

@@ -21,7 +21,7 @@ from adasde.models.checkpoint import cards
 from adasde.models.describe import described, description, lines
 from adasde.models.families.edm.family import describe
 from adasde.models.hub.cards import CardFile, card_of, catalogue, folder, read_cards
-from adasde.models.hub.convert import converted
+from adasde.models.registry import converted
 from adasde.models.safe_pickle import Opened
 
 NAMES = list(catalogue())

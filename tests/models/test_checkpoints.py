@@ -140,7 +140,7 @@ def test_a_card_that_is_no_json_is_refused(checkpoint: Path) -> None:
 def test_weights_of_another_family_are_refused(checkpoint: Path) -> None:
     part = json.loads((checkpoint / CARD).read_text())["model"]
     rewrite_card(checkpoint, model=part | {"family": "transformer"})
-    with pytest.raises(CheckpointError, match=r"unknown family 'transformer'; known: residual-mlp"):
+    with pytest.raises(CheckpointError, match=r"unknown family 'transformer'; known: .*residual-mlp"):
         load_model(checkpoint)
     rewrite_card(checkpoint, model=part | {"about": part["about"] | {"width": 16}})
     with pytest.raises(CheckpointError, match=f"do not fit the family '{part['family']}'"):

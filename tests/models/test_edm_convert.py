@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
 from adasde.models.families.edm.family import BUILDERS, describe
-from adasde.models.hub.convert import converted
 from adasde.models.loading import load_model
+from adasde.models.registry import converted
 from adasde.models.safe_pickle import Opened, open_checkpoint
 
 NAMES = {"VP": "VPPrecond", "IDDPM": "iDDPMPrecond", "EDM": "EDMPrecond", "VE": "VEPrecond"}

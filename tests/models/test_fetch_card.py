@@ -24,9 +24,9 @@ from adasde.models.checkpoint import read_card, read_weights
 from adasde.models.families.edm.family import describe
 from adasde.models.hub import cards, fetch
 from adasde.models.hub.cards import ModelCard, card_of
-from adasde.models.hub.convert import CONVERTERS, Converted, Opened
 from adasde.models.hub.lockfile import LOCK, Lock
 from adasde.models.loading import load_model
+from adasde.models.registry import CONVERTERS, Converted, Opened
 from adasde.utils.atomic_io import sha256_file
 
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "tied": torch.ones(2, 2).t()}

@@ -16,7 +16,7 @@ from adasde.models.checkpoint import read_card
 from adasde.models.families.inception.network import FAMILY, Inception
 from adasde.models.hub import cards, fetch
 from adasde.models.hub.cards import ExtractorCard, card_of, extractor_of
-from adasde.models.hub.convert import CONVERTERS, Converted, Opened, converted
+from adasde.models.registry import CONVERTERS, Converted, Opened, converted
 from adasde.utils.atomic_io import sha256_file
 
 NAME = "inception-2015-12-05"

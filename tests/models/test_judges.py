@@ -25,9 +25,8 @@ from adasde.models.checkpoint import PROMPTS, read_card
 from adasde.models.conditioning import drawn
 from adasde.models.families.vit import networks
 from adasde.models.hub.cards import judge_of
-from adasde.models.hub.convert import converted
 from adasde.models.libraries import transformers
-from adasde.models.loading import FAMILIES
+from adasde.models.registry import FAMILIES, converted
 from adasde.models.safe_pickle import Opened, open_checkpoint
 from adasde.models.tokens import Tokens
 from adasde.utils.atomic_io import sha256_file
@@ -120,7 +119,7 @@ def test_prompts_are_read_as_clips_tokenizer_does(tmp_path: Path) -> None:
 def test_other_files_are_refused(family: str, changes: dict[str, Any], words: str) -> None:
     tensors = weights(SMALL) if family == "dinov2" else dict(clip().state_dict())
     tensors = {name: value for name, value in (tensors | changes).items() if value is not None}
-    with pytest.raises(CheckpointError, match=f"no checkpoint of the family '{family}'.*{words}"):
+    with pytest.raises(CheckpointError, match=f"not a checkpoint of the family '{family}'.*{words}"):
         converted(family, Opened(tensors, {}))
 
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from adasde.errors import CheckpointError, SolverError
 from adasde.models.checkpoint import write_part
 from adasde.models.families.ldm.autoencoder import Decoder, decoder_of
-from adasde.models.hub.convert import Converted, Opened, converted
 from adasde.models.libraries import transformers
-from adasde.models.loading import FAMILIES, load_model
+from adasde.models.loading import load_model
+from adasde.models.registry import FAMILIES, Converted, Opened, converted
 from adasde.sampling.wrappers import Counting
 from adasde.types import Model
 
@@ -225,12 +225,12 @@ def test_other_files_are_refused(golden: dict[str, np.ndarray]) -> None:
     unet = {f"model.diffusion_model.{name}": one for name, one in published("sd/small", golden).items()}
     deep = {name.replace("blocks.0.attn1", "blocks.1.attn1"): one for name, one in unet.items()} | unet
     for tensors, words in (
-        ({}, "no checkpoint of the family 'stable-diffusion'"),
-        (unet, "no checkpoint of the family 'stable-diffusion'"),
+        ({}, "not a checkpoint of the family 'stable-diffusion'"),
+        (unet, "not a checkpoint of the family 'stable-diffusion'"),
         (deep, "this is no Stable Diffusion 1: its attention is not one block deep"),
-        (unet | {"model.diffusion_model.wings.weight": torch.zeros(1)}, "no checkpoint of the family"),
+        (unet | {"model.diffusion_model.wings.weight": torch.zeros(1)}, "not a checkpoint of the family"),
     ):
         with pytest.raises(CheckpointError, match=words):
             converted("stable-diffusion", Opened(tensors, {"card": {"shape": [4, 8, 8]}}))
-    with pytest.raises(CheckpointError, match="no checkpoint of the family 'ldm-vq'"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of the family 'ldm-vq'"):
         converted("ldm-vq", Opened({"encoder.weight": torch.zeros(1)}))

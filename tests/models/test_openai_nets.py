@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from adasde.errors import CheckpointError, SolverError
 from adasde.models.checkpoint import write_part
-from adasde.models.hub.convert import Converted, Opened, converted
-from adasde.models.loading import FAMILIES, load_model
+from adasde.models.loading import load_model
 from adasde.models.process import Process
+from adasde.models.registry import FAMILIES, Converted, Opened, converted
 from adasde.sampling.wrappers import Counting
 from adasde.types import Model
 
@@ -141,14 +141,14 @@ def test_other_files_are_refused(golden: dict[str, np.ndarray]) -> None:
     shapes = read_shapes(golden["cm/small"])
     weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     for tensors, words in (
-        ({}, "no checkpoint of the family 'openai-unet-edm'"),
+        ({}, "not a checkpoint of the family 'openai-unet-edm'"),
         (weights | {"wings.weight": torch.zeros(1)}, "KeyError.'wings.weight'"),
         ({name: value for name, value in weights.items() if "out.2" not in name}, "KeyError.'out.2.weight'"),
         ({name: value for name, value in weights.items() if "blocks.3." not in name}, "no checkpoint"),
     ):
         with pytest.raises(CheckpointError, match=words):
             converted("openai-unet-edm", opened("cm", tensors, side=16, head=16))
-    with pytest.raises(CheckpointError, match="no checkpoint of the family 'ldm-unet'"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of the family 'ldm-unet'"):
         converted("ldm-unet", Opened(weights, {"card": {"shape": [3, 16, 16]}}))
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from adasde.errors import CheckpointError
 from adasde.models import checkpoint
-from adasde.models.hub import convert
 from adasde.models.hub.download import brought
 from adasde.models.hub.extras import (
     TOKENIZER,
@@ -25,7 +24,8 @@ from adasde.models.hub.extras import (
 from adasde.models.hub.linked import write_link
 from adasde.models.hub.lockfile import Lock
 from adasde.models.hub.own import FILE, file_with_card, is_file, is_own
-from adasde.models.safe_pickle import Opened, open_checkpoint, unpack
+from adasde.models.registry import Opened, converted, require
+from adasde.models.safe_pickle import open_checkpoint, unpack
 from adasde.storage.resolve import scheme
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _sources(card: ModelCard) -> list[ModelCard | ExtractorCard]:
     for source in sources:
         for file in source.files:
             if file.role != TOKENIZER:
-                convert.require(_family(source, file))
+                require(_family(source, file))
     return sources
 
 
@@ -233,7 +233,7 @@ def _convert(
     opened = open_checkpoint(source, key=file.key)
     said = {**card.model_dump(mode="json"), "about": file.about}
     about: Mapping[str, Any] = {**opened.about, "role": file.role, "card": said}
-    made = convert.converted(_family(card, file), Opened(opened.tensors, about))
+    made = converted(_family(card, file), Opened(opened.tensors, about))
     tensors = {name: value.detach().clone().contiguous() for name, value in made.tensors.items()}
     safetensors.torch.save_file(tensors, room / f"{file.role}.safetensors")
     checkpoint.write_part(room, file.role, {"family": made.family, "about": made.about}, head=head)
