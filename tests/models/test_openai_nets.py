@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from adasde.errors import CheckpointError, SolverError
 from adasde.models.checkpoint import write_part
 from adasde.models.loading import load_model
-from adasde.models.process import Process
+from adasde.models.parameterization import Process
 from adasde.models.registry import FAMILIES, Converted, Opened, converted
 from adasde.sampling.wrappers import Counting
 from adasde.types import Model

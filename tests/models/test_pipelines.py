@@ -17,8 +17,7 @@ import adasde
 from adasde.errors import CheckpointError, SolverError
 from adasde.models.families.diffusers.networks import FluxAdapter, TextUNetAdapter
 from adasde.models.loading import load_model
-from adasde.models.predicted import Predicted
-from adasde.models.process import Process
+from adasde.models.parameterization import Predicted, Process
 from adasde.models.prompts import Prompted, read_prompts
 from adasde.sampling.wrappers import Counting
 from adasde.types import Model

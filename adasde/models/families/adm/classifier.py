@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from adasde.models.conditioning import labels_of
 from adasde.models.libraries import diffusers
-from adasde.models.process import Process
+from adasde.models.parameterization import Process
 from adasde.types import Denoiser
 
 

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from adasde.models.families.adm.classifier import Classifier
 from adasde.models.families.adm.layout import Layout, renamed
 from adasde.models.libraries import diffusers
+from adasde.models.parameterization import Predicted, Process
 from adasde.models.preconditioning import Preconditioned, Scalings
-from adasde.models.predicted import Predicted
-from adasde.models.process import Process
 from adasde.models.registry import Converted, Opened
 
 UNET, UNET_EDM, CLASSIFIER, LATENT_UNET = "openai-unet", "openai-unet-edm", "openai-classifier", "ldm-unet"

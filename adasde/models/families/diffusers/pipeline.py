@@ -15,8 +15,7 @@ from adasde.models.conditioning import by_class
 from adasde.models.families.diffusers.folder import checked_index, folder_of, weights_hash
 from adasde.models.families.diffusers.networks import ADAPTERS, Adapter
 from adasde.models.libraries import diffusers, short
-from adasde.models.predicted import Predicted
-from adasde.models.process import Process
+from adasde.models.parameterization import Predicted, Process
 from adasde.models.prompts import Prompted, Source, read_prompts
 from adasde.sampling.schedules import unknown
 from adasde.types import Model

@@ -16,8 +16,7 @@ from adasde.models.families.adm.family import averaged
 from adasde.models.families.adm.layout import Layout, renamed
 from adasde.models.families.ldm.autoencoder import Decoder, decoder_of
 from adasde.models.libraries import diffusers, short, transformers
-from adasde.models.predicted import Predicted
-from adasde.models.process import Process
+from adasde.models.parameterization import Predicted, Process
 from adasde.models.registry import Converted, Opened
 from adasde.models.tokens import Tokens
 

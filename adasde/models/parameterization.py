@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
+from adasde.models.preconditioning import Preconditioner, Scalings
 from adasde.sampling.schedules import unknown
 
 FLOW = "flow_prediction"
@@ -158,3 +159,15 @@ def _without_signal_at_the_end(signal: np.ndarray) -> np.ndarray:
     """The signal rescaled so that none is left at the last time (Lin et al., 2305.08891, algorithm 1)."""
     root = np.sqrt(signal)
     return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+
+
+class Predicted(Preconditioner):
+    """``D(x, sigma)`` around a network that was trained by ``process``, on training times in place of levels."""
+
+    def __init__(self, network: nn.Module, process: Process) -> None:
+        super().__init__(network)
+        self.process = process
+
+    def scalings(self, sigma: Tensor) -> Scalings:
+        of_x, of_output = self.process.factors(sigma)
+        return Scalings(of_x, of_output, 1 / self.process.shrink(sigma), self.process.time(sigma))
