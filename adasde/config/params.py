@@ -43,10 +43,10 @@ def _known_solver(name: str) -> str:
 
 
 def _known_judge(name: str) -> str:
-    from adasde.models.hub.cards import judge_of
+    from adasde.models.hub.cards import evaluator_of
 
     try:
-        return judge_of(name).name
+        return evaluator_of(name).name
     except CheckpointError as error:
         raise ValueError(str(error)) from error
 

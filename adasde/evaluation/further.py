@@ -13,7 +13,7 @@ from torch import Tensor
 from adasde.errors import CheckpointError, DataError
 from adasde.evaluation.features import Features
 from adasde.evaluation.metrics import Statistics, fid, image_features
-from adasde.models.checkpoint import Card, Part, find, read_card, read_weights, verified
+from adasde.models.checkpoint import Card, Component, find, read_card, read_weights, verified
 from adasde.models.conditioning import drawn
 from adasde.models.families.vit.networks import Clip
 from adasde.models.loading import build
@@ -118,7 +118,7 @@ def check_further(checkpoint: Path, real: Tensor | None) -> None:
         )
 
 
-def _likeness(card: Card, part: Part, folder: Path, classes: str) -> Likeness:
+def _likeness(card: Card, part: Component, folder: Path, classes: str) -> Likeness:
     if card.prompts is None or card.tokenizer is None:
         missing = "prompts" if card.prompts is None else "tokenizer"
         raise CheckpointError(
@@ -132,7 +132,7 @@ def _likeness(card: Card, part: Part, folder: Path, classes: str) -> Likeness:
     return Likeness(network, tokens, read_prompts(verified(folder, card.prompts)), pick, said)
 
 
-def _eyes(card: Card, part: Part, folder: Path) -> Features:
+def _eyes(card: Card, part: Component, folder: Path) -> Features:
     device = default_device()
     network: Any = build(card, part, read_weights(folder, part)).to(device)
     return Features(network, name="dinov2", sha256=part.sha256, device=device)

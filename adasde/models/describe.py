@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from adasde.models.checkpoint import Card, Part, cards
+from adasde.models.checkpoint import Card, Component, cards
 from adasde.models.families.edm.family import describe
 from adasde.models.hub.cards import ModelCard, card_of, catalogue, extractor_of
 from adasde.models.memory import estimate_memory, weights_of
@@ -48,14 +48,14 @@ def as_built(name: str) -> Card | None:
         CheckpointError: there is no such card.
     """
     card = card_of(name)
-    parts: dict[str, Part] = {
-        file.role: Part(file.name, "", 0, file.family or card.family, file.built)
+    parts: dict[str, Component] = {
+        file.role: Component(file.name, "", 0, file.family or card.family, file.built)
         for file in card.files
         if file.built is not None
     }
     if card.network is not None:
         family, _, about = describe(card.network.class_name, card.network.arguments)
-        parts["model"] = Part(card.files[0].name, "", 0, family, about)
+        parts["model"] = Component(card.files[0].name, "", 0, family, about)
     if "model" not in parts:
         return None
     ends = (card.sigma_min, card.sigma_max)

@@ -12,12 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError, ParamsError
-from adasde.models.checkpoint import PROMPTS, Card, Part, find, read_card, read_weights, verified
+from adasde.models.checkpoint import PROMPTS, Card, Component, find, read_card, read_weights, verified
 from adasde.models.conditioning import by_class
 from adasde.models.families.adm.classifier import guided_by
 from adasde.models.families.ldm import stable
-from adasde.models.hub import linked
-from adasde.models.hub.own import FILE, PIPELINE, file_with_card, is_file, is_function, model_of
+from adasde.models.hub.custom import (
+    FILE,
+    LINKED,
+    PIPELINE,
+    file_with_card,
+    follow_link,
+    is_file,
+    is_function,
+    model_of,
+)
 from adasde.models.libraries import short
 from adasde.models.precision import Runtime
 from adasde.models.prompts import Prompted, Source, read_prompts
@@ -25,18 +33,18 @@ from adasde.models.registry import network_of
 from adasde.types import Model
 
 
-def build(card: Card, part: Part, weights: dict[str, Tensor]) -> nn.Module:
+def build(card: Card, component: Component, weights: dict[str, Tensor]) -> nn.Module:
     """The frozen network of one part of a checkpoint, in evaluation mode.
 
     Raises:
         CheckpointError: the family is unknown, or the weights do not fit it.
     """
     try:
-        network = network_of(card, part)
+        network = network_of(card, component)
         network.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            f"the weights of {card.name!r} ({part.file}) do not fit the family {part.family!r}: "
+            f"the weights of {card.name!r} ({component.file}) do not fit the family {component.family!r}: "
             f"{short(error)}"
         ) from error
     return network.eval().requires_grad_(False)
@@ -81,9 +89,9 @@ def load_model(
         card = read_card(folder)
         if not prompts and card.prompts is not None:
             prompts = verified(folder, card.prompts)
-        if card.model.family == linked.FAMILY:
+        if card.model.family == LINKED:
             load = partial(load_model, device=device, prompts=prompts, runtime=runtime)
-            return linked.follow(card, folder, load)
+            return follow_link(card, folder, load)
         weights = read_weights(folder, card.model)
     runtime = runtime or Runtime()
     return _assembled(card, weights, folder=folder, device=device, prompts=prompts, runtime=runtime)

@@ -12,7 +12,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from adasde.models.checkpoint import Card, Part
+from adasde.models.checkpoint import Card, Component
 from adasde.models.registry import network_of
 
 
@@ -31,8 +31,8 @@ class Memory:
     activations: int
 
 
-def estimate_memory(card: Card, part: Part, *, batch: int, gradient: bool = False) -> Memory:
-    """What the network of ``part`` takes for ``batch`` samples in float32, none of it allocated.
+def estimate_memory(card: Card, component: Component, *, batch: int, gradient: bool = False) -> Memory:
+    """What the network of ``component`` takes for ``batch`` samples in float32, none of it allocated.
 
     ``gradient``: with what is kept to differentiate with respect to the images, as distillation does.
 
@@ -40,19 +40,19 @@ def estimate_memory(card: Card, part: Part, *, batch: int, gradient: bool = Fals
         CheckpointError: the family is unknown.
     """
     with torch.device("meta"):
-        network = network_of(card, part).eval().requires_grad_(False)
+        network = network_of(card, component).eval().requires_grad_(False)
         arguments: list[Tensor] = [torch.empty(batch, *card.shape), torch.tensor(1.0)]
-        if card.classes and part is card.model:
+        if card.classes and component is card.model:
             arguments.append(torch.zeros(batch, dtype=torch.long))
     sizes = [tensor.numel() for tensor in network.state_dict().values()]
     arguments[0].requires_grad_(gradient)
     return Memory(sum(sizes), 4 * sum(sizes), peak_bytes(network, arguments))
 
 
-def weights_of(card: Card, part: Part) -> int:
-    """Bytes of the weights of ``part``, float32."""
+def weights_of(card: Card, component: Component) -> int:
+    """Bytes of the weights of ``component``, float32."""
     with torch.device("meta"):
-        network = network_of(card, part)
+        network = network_of(card, component)
     return 4 * sum(tensor.numel() for tensor in network.state_dict().values())
 
 

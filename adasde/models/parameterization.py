@@ -162,7 +162,7 @@ def _without_signal_at_the_end(signal: np.ndarray) -> np.ndarray:
 
 
 class Predicted(Preconditioner):
-    """``D(x, sigma)`` around a network that was trained by ``process``, on training times in place of levels."""
+    """``D(x, sigma)`` around a network that ``process`` trained on times instead of noise levels."""
 
     def __init__(self, network: nn.Module, process: Process) -> None:
         super().__init__(network)

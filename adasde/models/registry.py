@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
-from adasde.models.checkpoint import Card, Part
+from adasde.models.checkpoint import Card, Component
 from adasde.models.safe_pickle import Opened
 
 __all__ = ["CONVERTERS", "FAMILIES", "Converted", "Converter", "Opened", "converted", "register"]
@@ -52,16 +52,16 @@ def register(family: str, *, build: Builder | None = None, convert: Converter | 
         CONVERTERS[family] = convert
 
 
-def network_of(card: Card, part: Part) -> nn.Module:
+def network_of(card: Card, component: Component) -> nn.Module:
     """The network of one file of a checkpoint, without its weights.
 
     Raises:
         CheckpointError: the family is unknown.
     """
-    if part.family not in FAMILIES:
+    if component.family not in FAMILIES:
         known = ", ".join(FAMILIES)
-        raise CheckpointError(f"{card.name!r} is of the unknown family {part.family!r}; known: {known}.")
-    return FAMILIES[part.family](card, part.about)
+        raise CheckpointError(f"{card.name!r} is of the unknown family {component.family!r}; known: {known}.")
+    return FAMILIES[component.family](card, component.about)
 
 
 def require(family: str) -> Converter:

@@ -23,7 +23,7 @@ from adasde.config.params import check_params, load_params
 from adasde.config.template import starting_text
 from adasde.errors import ParamsError
 from adasde.models import describe
-from adasde.models.checkpoint import Card, Part, cards
+from adasde.models.checkpoint import Card, Component, cards
 from adasde.models.hub.cards import card_of, catalogue
 from adasde.models.loading import load_model
 from adasde.models.registry import Converted
@@ -142,8 +142,8 @@ def test_images_of_latents_are_larger_than_what_is_sampled() -> None:
     assert images["sample@3"] == 48 * latents["sample@3"] and images["teacher@3"] == latents["teacher@3"]
 
 
-def part(made: Converted) -> Part:
-    return Part("", "", 0, made.family, made.about)
+def part(made: Converted) -> Component:
+    return Component("", "", 0, made.family, made.about)
 
 
 def random(shape: tuple[int, ...], model: Converted, **parts: Converted) -> Model:

@@ -100,15 +100,15 @@ def published(path: Path, case: str, **changes: Any) -> nn.Module:
 
 def folder_of(path: Path, opened: Opened, family: str, shape: tuple[int, ...]) -> Path:
     """The checkpoint folder of an opened file."""
-    from adasde.models.checkpoint import write_part
+    from adasde.models.checkpoint import Description, add_component
 
     result = converted(family, opened)
     path.mkdir()
     safetensors.torch.save_file(result.tensors, path / "model.safetensors")
     head = {"name": "x", "data": "x", "license": "x", "shape": shape, "sigma_min": 0.002, "sigma_max": 80.0}
-    write_part(path, "model", {"family": result.family, "about": result.about}, head=head)
+    add_component(path, "model", result.family, result.about, description=Description(**head))
     (path / "features.safetensors").write_bytes(b"")
-    write_part(path, "features", {"family": "digit-classifier", "about": {}}, head=head)
+    add_component(path, "features", "digit-classifier", {})
     return path
 
 

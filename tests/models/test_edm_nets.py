@@ -16,7 +16,7 @@ from golden_edm_nets import CASES, FULL, KEYS, OUTPUTS, SIGMAS, inputs, keys_of,
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
-from adasde.models.checkpoint import write_part
+from adasde.models.checkpoint import Description, add_component
 from adasde.models.families.edm import EDM, IDDPM, VE, VP
 from adasde.models.families.edm.family import DHARIWAL, SONG, describe, dhariwal_unet, song_unet
 from adasde.models.loading import load_model
@@ -138,9 +138,9 @@ def checkpoint(folder: Path, case: str) -> Path:
         "sigma_min": 0.002,
         "sigma_max": 80.0,
     }
-    write_part(folder, "model", {"family": family, "about": about}, head=head)
+    add_component(folder, "model", family, about, description=Description(**head))
     (folder / "features.safetensors").write_bytes(b"")
-    write_part(folder, "features", {"family": "digit-classifier", "about": {}}, head=head)
+    add_component(folder, "features", "digit-classifier", {})
     return folder
 
 

@@ -55,7 +55,7 @@ def fetched(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Features
         patch.setattr(cards, "extractor_of", lambda name: known)
         patch.setitem(CONVERTERS, "toy", lambda opened: Converted("toy", {}, dict(opened.tensors)))
         toy = card({"url": f"file://{folder}/model.pt"}, features=NAME)
-        fetch.fetch_card(toy, folder / "checkpoint", project=folder)
+        fetch.fetch(toy, folder / "checkpoint", project=folder)
     made = read_card(folder / "checkpoint")
     assert made.features is not None and made.features.family == FAMILY
     return load_features(folder / "checkpoint")
@@ -118,7 +118,7 @@ def test_a_file_of_another_hash_is_refused(
     monkeypatch.setattr(cards, "extractor_of", lambda name: extractor_card(weights))
     toy = card({"url": f"file://{tmp_path}/model.pt"}, features=NAME)
     with pytest.raises(CheckpointError, match=rf"card '{NAME}': its sha256 is .*, expected 6726825d…"):
-        fetch.fetch_card(toy, tmp_path / "checkpoint", project=tmp_path)
+        fetch.fetch(toy, tmp_path / "checkpoint", project=tmp_path)
     assert not (tmp_path / "checkpoint").exists()
 
 

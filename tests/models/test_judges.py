@@ -24,7 +24,7 @@ from adasde.evaluation.metrics import Statistics, fid, image_features
 from adasde.models.checkpoint import PROMPTS, read_card
 from adasde.models.conditioning import drawn
 from adasde.models.families.vit import networks
-from adasde.models.hub.cards import judge_of
+from adasde.models.hub.cards import evaluator_of
 from adasde.models.libraries import transformers
 from adasde.models.registry import FAMILIES, converted
 from adasde.models.safe_pickle import Opened, open_checkpoint
@@ -191,4 +191,4 @@ def test_unknown_judges_are_refused() -> None:
 
 def test_the_cards_have_hashes() -> None:
     for name in (CLIP, DINO):
-        assert all(file.sha256 and file.bytes for file in judge_of(name).files)
+        assert all(file.sha256 and file.bytes for file in evaluator_of(name).files)

@@ -16,7 +16,7 @@ from golden_openai import TIMES, read_shapes
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError, SolverError
-from adasde.models.checkpoint import write_part
+from adasde.models.checkpoint import Description, add_component
 from adasde.models.families.ldm.autoencoder import Decoder, decoder_of
 from adasde.models.libraries import transformers
 from adasde.models.loading import load_model
@@ -89,12 +89,11 @@ def checkpoint(folder: Path, **parts: Converted) -> Path:
     """A checkpoint folder of latents [C, 8, 8]."""
     folder.mkdir()
     channels = 3 if "autoencoder" in parts else 4
-    head = {"name": "latent", "data": "none", "license": "none", "shape": (channels, 8, 8)}
+    description = Description("latent", "none", "none", (channels, 8, 8), 0.03, 14.0)
     for role, made in parts.items():
         tensors = {name: value.clone() for name, value in made.tensors.items()}
         safetensors.torch.save_file(tensors, folder / f"{role}.safetensors")
-        part = {"family": made.family, "about": made.about}
-        write_part(folder, role, part, head=head | {"sigma_min": 0.03, "sigma_max": 14.0})
+        add_component(folder, role, made.family, made.about, description=description)
     return folder
 
 

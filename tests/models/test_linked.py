@@ -24,7 +24,7 @@ from adasde.config.params import check_params
 from adasde.errors import CheckpointError
 from adasde.evaluation.features import load_features
 from adasde.models import checkpoint
-from adasde.models.checkpoint import find, read_card, weights_folder
+from adasde.models.checkpoint import Description, find, read_card, weights_folder
 from adasde.models.families.toy.classifier import Classifier
 from adasde.models.loading import load_model
 from adasde.models.prompts import read_prompts
@@ -64,7 +64,7 @@ def judge(folder: Path, shape: tuple[int, int, int]) -> str:
         "sigma_min": 0.1,
         "sigma_max": 9.0,
     }
-    checkpoint.write_part(folder, "features", {"family": "classifier", "about": sizes}, head=head)
+    checkpoint.add_component(folder, "features", "classifier", sizes, description=Description(**head))
     return folder.name
 
 

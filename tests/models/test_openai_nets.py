@@ -15,7 +15,7 @@ from golden_openai import LABELS, OUTPUTS, SIGMAS, TIMES, noisy, read_shapes
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError, SolverError
-from adasde.models.checkpoint import write_part
+from adasde.models.checkpoint import Description, add_component
 from adasde.models.loading import load_model
 from adasde.models.parameterization import Process
 from adasde.models.registry import FAMILIES, Converted, Opened, converted
@@ -161,7 +161,7 @@ def guided(folder: Path, golden: dict[str, np.ndarray]) -> Model:
         folder.mkdir(exist_ok=True)
         tensors = {name: value.contiguous() for name, value in made.tensors.items()}
         safetensors.torch.save_file(tensors, folder / f"{role}.safetensors")
-        write_part(folder, role, {"family": made.family, "about": made.about}, head=head)
+        add_component(folder, role, made.family, made.about, description=Description(**head))
     return load_model(folder)
 
 

@@ -16,8 +16,8 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Address = Annotated[str, Field(pattern=r"^(https|s3|hf|file)://[^\s]+$")]
 Text = Annotated[str, Field(min_length=1)]
 Role = Literal["model", "features", "autoencoder", "classifier", "dinov2", "clip", "tokenizer"]
-JUDGES = ("dinov2", "clip")
-"""Roles of networks that judge images beside the extractor."""
+EVALUATORS = ("dinov2", "clip")
+"""Roles of evaluation networks beside the feature extractor, ``judges`` of params.yaml."""
 
 
 class CardFile(Section):
@@ -54,7 +54,7 @@ class CardFile(Section):
         return self.url.partition("@")[0].rpartition("/")[2]
 
 
-class Statistics(Section):
+class CardStatistics(Section):
     """Reference statistics (mean and covariance of features) of the data that the model was trained on."""
 
     url: Address
@@ -122,7 +122,7 @@ class ExtractorCard(Section):
 
     @property
     def role(self) -> Role:
-        """What it does: ``features``, or one of ``JUDGES``."""
+        """``features``, or one of ``EVALUATORS``."""
         return self.files[0].role
 
 
@@ -156,7 +156,7 @@ class ModelCard(Section):
     guidance: Guidance | None = None
     network: Network | None = None
     features: Text | None
-    reference: Statistics | None
+    reference: CardStatistics | None
     prompts: Address | None = None
     recipes: dict[PositiveInt, Recipe]
 
@@ -225,15 +225,15 @@ def extractor_names() -> list[str]:
     return list(_extractors())
 
 
-def judge_of(name: str) -> ExtractorCard:
-    """The card of what judges images beside the extractor.
+def evaluator_of(name: str) -> ExtractorCard:
+    """The card of an evaluation network beside the feature extractor.
 
     Raises:
         CheckpointError: there is none, or it is an extractor.
     """
-    judges = [one for one in extractor_names() if extractor_of(one).role in JUDGES]
-    if name not in judges:
-        raise CheckpointError(f"there is no judge {name!r}; known: {', '.join(judges)}.")
+    known = [one for one in extractor_names() if extractor_of(one).role in EVALUATORS]
+    if name not in known:
+        raise CheckpointError(f"there is no judge {name!r}; known: {', '.join(known)}.")
     return extractor_of(name)
 
 

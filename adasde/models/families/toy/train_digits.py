@@ -10,11 +10,12 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from adasde.models.checkpoint import write_part
+from adasde.models.checkpoint import Description, add_component
 from adasde.models.families.toy.classifier import Classifier
 from adasde.models.families.toy.data import digits
 from adasde.models.families.toy.mlp import ResidualMLP
@@ -32,7 +33,7 @@ from adasde.models.families.toy.training import (
 from adasde.models.preconditioning import Preconditioned, training_loss
 from adasde.utils.safetensors_io import save_tensors
 
-HEAD = {
+HEAD: dict[str, Any] = {
     "name": "digits",
     "data": "Optical Recognition of Handwritten Digits, UCI, 1797 images 8x8, as in scikit-learn",
     "license": "CC BY 4.0 (data: E. Alpaydin, C. Kaynak, 1998, doi 10.24432/C50P49)",
@@ -199,7 +200,7 @@ def train_denoiser(
     model = fit_denoiser(images, settings, seed=seed, progress=progress)
     save_tensors(Path(out) / "model.safetensors", model.state_dict())
     about = {"width": settings.width, "depth": settings.depth, "seed": seed, "training": asdict(settings)}
-    write_part(Path(out), "model", {"family": "residual-mlp", "about": about}, head=HEAD)
+    add_component(Path(out), "model", "residual-mlp", about, description=Description(**HEAD))
 
 
 def train_classifier(
@@ -218,4 +219,4 @@ def train_classifier(
     model, accuracy = fit_classifier(*digits(), settings, seed=seed, progress=progress)
     save_tensors(Path(out) / "features.safetensors", model.state_dict())
     about = {"held_out_accuracy": round(accuracy, 4), "seed": seed, "training": asdict(settings)}
-    write_part(Path(out), "features", {"family": "digit-classifier", "about": about}, head=HEAD)
+    add_component(Path(out), "features", "digit-classifier", about, description=Description(**HEAD))

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from adasde.models.checkpoint import write_part
+from adasde.models.checkpoint import Description, add_component
 from adasde.models.families.toy.classifier import Classifier
 from adasde.models.families.toy.glyphs import HELD_OUT, LETTERS, REAL, SIZE, glyphs, training_seeds
 from adasde.models.families.toy.training import (
@@ -33,7 +34,7 @@ from adasde.models.families.toy.unet import UNet
 from adasde.models.preconditioning import Preconditioned, training_loss
 from adasde.utils.safetensors_io import save_tensors
 
-HEAD = {
+HEAD: dict[str, Any] = {
     "name": "glyphs",
     "data": "Capital letters 16x16 RGB, drawn by adasde.models.glyphs from the DejaVu fonts of matplotlib",
     "license": "Apache-2.0 (weights; the fonts: DejaVu 2.37, free, derived from Bitstream Vera)",
@@ -154,7 +155,7 @@ def write_denoiser(out: Path, model: nn.Module, settings: DenoiserTraining, *, s
     save_tensors(out / "model.safetensors", model.state_dict())
     built = {name: getattr(settings, name) for name in ("width", "blocks", "embedding")}
     about = {"classes": CLASSES, **built, "seed": seed, "training": asdict(settings)}
-    write_part(out, "model", {"family": "unet", "about": about}, head=HEAD)
+    add_component(out, "model", "unet", about, description=Description(**HEAD))
 
 
 def train_denoiser(
@@ -226,4 +227,4 @@ def train_classifier(
         "seed": seed,
         "training": asdict(settings),
     }
-    write_part(Path(out), "features", {"family": "classifier", "about": about}, head=HEAD)
+    add_component(Path(out), "features", "classifier", about, description=Description(**HEAD))
