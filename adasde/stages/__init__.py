@@ -9,7 +9,7 @@ from adasde.stages.evaluate import evaluate
 from adasde.stages.learn import distill, teacher
 from adasde.stages.prepare import fetch, reference
 from adasde.stages.sample import sample
-from adasde.stages.train import train_digits, train_glyphs
+from adasde.stages.train import train
 
 __all__ = [
     "distill",
@@ -19,6 +19,5 @@ __all__ = [
     "reference_of",
     "sample",
     "teacher",
-    "train_digits",
-    "train_glyphs",
+    "train",
 ]

@@ -144,7 +144,7 @@ def test_other_files_are_refused(golden: dict[str, np.ndarray]) -> None:
         ({}, "not a checkpoint of the family 'openai-unet-edm'"),
         (weights | {"wings.weight": torch.zeros(1)}, "KeyError.'wings.weight'"),
         ({name: value for name, value in weights.items() if "out.2" not in name}, "KeyError.'out.2.weight'"),
-        ({name: value for name, value in weights.items() if "blocks.3." not in name}, "no checkpoint"),
+        ({name: value for name, value in weights.items() if "blocks.3." not in name}, "not a checkpoint"),
     ):
         with pytest.raises(CheckpointError, match=words):
             converted("openai-unet-edm", opened("cm", tensors, side=16, head=16))
