@@ -11,11 +11,11 @@ import golden_ldm
 import golden_openai
 import numpy as np
 import pytest
-import test_ldm_nets
+import small_ldm
 import torch
 import yaml
 from command import ROOT, adasde, explained
-from test_openai_nets import small
+from small_openai import small
 from tiny import tiny_values, write_params
 
 from adasde.config.cost import estimate, per_image, random_model, work
@@ -156,7 +156,7 @@ def test_guided_and_prompted_networks_are_measured_at_their_cost() -> None:
     with np.load(golden_openai.OUTPUTS) as stored:
         adm, guide = (small(case, dict(stored)) for case in ("adm", "classifier"))
     with np.load(golden_ldm.OUTPUTS) as stored:
-        stable = test_ldm_nets.small(dict(stored))
+        stable = small_ldm.small(dict(stored))
     models = [random((3, 16, 16), adm, classifier=guide), random((4, 8, 8), stable)]
     for model, cost in zip(models, (1, 2), strict=True):
         denoise: Any = model.bind(range(2), 2.0)

@@ -14,7 +14,7 @@ import yaml
 from command import adasde, explained
 from golden_edm_nets import FULL
 from golden_openai import read_shapes
-from test_ldm_nets import PUBLISHED_TEXT, single_file, text_weights
+from small_ldm import PUBLISHED_TEXT, single_file, text_weights
 
 from adasde.errors import CheckpointError
 from adasde.models.checkpoint import cards

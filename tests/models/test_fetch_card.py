@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import hostile
 import pickle_code
 import pytest
 import torch
 from command import adasde, explained
+from edm_pickles import nvidia, published  # noqa: F401 (a fixture)
 from golden_edm_nets import CASES
+from model_cards import card, saved
 from site_server import served_folder
-from test_edm_convert import nvidia, published  # noqa: F401 (a fixture)
 from tiny import tiny_values, write_params
 
 from adasde.errors import CheckpointError, StoreError
@@ -23,7 +22,6 @@ from adasde.models import checkpoint
 from adasde.models.checkpoint import read_card, read_weights
 from adasde.models.families.edm.family import describe
 from adasde.models.hub import cards, fetch
-from adasde.models.hub.cards import ModelCard, card_of
 from adasde.models.hub.lockfile import LOCK, Lock
 from adasde.models.loading import load_model
 from adasde.models.registry import CONVERTERS, Converted, Opened
@@ -43,33 +41,12 @@ def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CONVERTERS, "toy", doubled)
 
 
-def saved(tensors: dict[str, Any]) -> bytes:
-    stream = io.BytesIO()
-    torch.save(tensors, stream)
-    return stream.getvalue()
-
-
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "site").mkdir()
     (tmp_path / "site/model.pt").write_bytes(saved(TENSORS))
     with served_folder(tmp_path / "site") as address:
         yield address
-
-
-def card(*files: dict[str, Any], **changes: Any) -> ModelCard:
-    """A card of the toy family; addresses without TLS are for tests alone."""
-    values = (
-        card_of("cifar10").model_dump() | {"name": "toy-model", "family": "toy", "features": None} | changes
-    )
-    made = [{"role": "model", "sha256": None, "bytes": None} | file for file in files]
-    known = [file | {"url": "https://x/x", "mirrors": ()} for file in made]
-    whole = ModelCard.model_validate(values | {"files": known})
-    chosen = tuple(
-        part.model_copy(update={"url": file["url"], "mirrors": file.get("mirrors", ())})
-        for part, file in zip(whole.files, made, strict=True)
-    )
-    return whole.model_copy(update={"files": list(chosen)})
 
 
 def test_a_card_becomes_a_checkpoint(site: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

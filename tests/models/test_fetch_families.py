@@ -14,8 +14,9 @@ import safetensors.torch
 import torch
 from golden_edm_nets import named_weights
 from golden_openai import read_shapes
-from test_fetch_card import saved
-from test_ldm_nets import WORDS, off, single_file, text_weights
+from model_cards import saved
+from small_ldm import WORDS, single_file, text_weights
+from small_openai import off
 from tiny_judges import write_tokenizer
 from torch import Tensor
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_fetch_card import card
+from model_cards import card
 from torch import nn
 
 from adasde.errors import CheckpointError, DataError

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from command import adasde as command
+from custom_models import images as archive
+from custom_models import text_to_image
 from golden_judges import LARGE, OUTPUTS, SMALL, images, weights
 from PIL import Image
-from test_linked import images as archive
-from test_linked import text_to_image
 from tiny import tiny_values, write_params
 from tiny_judges import CLIP, DINO, clip, use_judges, write_tokenizer
 
