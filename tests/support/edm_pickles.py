@@ -15,7 +15,7 @@ from torch import nn
 
 from adasde.models.families.edm.family import BUILDERS, describe
 
-NAMES = {"VP": "VPPrecond", "IDDPM": "iDDPMPrecond", "EDM": "EDMPrecond", "VE": "VEPrecond"}
+NAMES = {"IDDPMPrecond": "iDDPMPrecond"}
 
 
 class Persistent:

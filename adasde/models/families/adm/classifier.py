@@ -37,7 +37,7 @@ class Pool(nn.Module):
         return self.c_proj(mean.transpose(2, 3).flatten(1, 2))[:, :, 0]
 
 
-class Classifier(nn.Module):
+class NoisyClassifier(nn.Module):
     """Noisy images z [B, C, H, W] at training times [B] -> logits [B, classes]."""
 
     def __init__(self, config: Mapping[str, Any], *, classes: int, head: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from adasde.models.families.adm.classifier import Classifier
+from adasde.models.families.adm.classifier import NoisyClassifier
 from adasde.models.families.adm.layout import Layout, renamed
 from adasde.models.libraries import diffusers
 from adasde.models.parameterization import Predicted, Process
@@ -42,7 +42,7 @@ def unet(about: Mapping[str, Any]) -> nn.Module:
 
 def classifier(about: Mapping[str, Any]) -> nn.Module:
     """``(z, time) -> logits`` of the classifier, without weights."""
-    return Classifier(about["network"], classes=int(about["classes"]), head=int(about["head"]))
+    return NoisyClassifier(about["network"], classes=int(about["classes"]), head=int(about["head"]))
 
 
 def convert_unet(opened: Opened) -> Converted:

@@ -9,20 +9,26 @@ from __future__ import annotations
 from adasde.models.families.edm import family
 from adasde.models.families.edm.convert import convert
 from adasde.models.families.edm.dhariwal import DhariwalSettings, DhariwalUNet
-from adasde.models.families.edm.preconditioners import EDM, IDDPM, PRECONDITIONERS, VE, VP
+from adasde.models.families.edm.preconditioners import (
+    PRECONDITIONERS,
+    EDMPrecond,
+    IDDPMPrecond,
+    VEPrecond,
+    VPPrecond,
+)
 from adasde.models.families.edm.song import SongSettings, SongUNet
 from adasde.models.registry import register
 
 __all__ = [
-    "EDM",
-    "IDDPM",
     "PRECONDITIONERS",
-    "VE",
-    "VP",
     "DhariwalSettings",
     "DhariwalUNet",
+    "EDMPrecond",
+    "IDDPMPrecond",
     "SongSettings",
     "SongUNet",
+    "VEPrecond",
+    "VPPrecond",
 ]
 
 register(family.SONG, build=lambda card, about: family.song_unet(card.shape, about), convert=convert)

@@ -149,7 +149,7 @@ def silu(x: Tensor) -> Tensor:
     return functional.silu(x, inplace=not x.requires_grad)
 
 
-class Block(nn.Module):
+class UNetBlock(nn.Module):
     """A residual block that knows the noise level: two convolutions, a shortcut, perhaps self-attention."""
 
     def __init__(

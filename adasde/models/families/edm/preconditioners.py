@@ -13,7 +13,7 @@ from adasde.models.preconditioning import Preconditioned, Preconditioner, Scalin
 NAME = "model"  # of the network, in front of the names of its weights in the published files
 
 
-class VP(Preconditioner):
+class VPPrecond(Preconditioner):
     """The network predicts noise; it is told the time t of the VP process, on the scale 0 .. steps - 1."""
 
     def __init__(
@@ -32,7 +32,7 @@ class VP(Preconditioner):
         return Scalings(1.0, -sigma, variance.sqrt(), (self.steps - 1) * time)
 
 
-class VE(Preconditioner):
+class VEPrecond(Preconditioner):
     """The network predicts the negative noise; it is told ln(sigma / 2)."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -42,7 +42,7 @@ class VE(Preconditioner):
         return Scalings(1.0, sigma, 1.0, (sigma / 2).log())
 
 
-class IDDPM(Preconditioner):
+class IDDPMPrecond(Preconditioner):
     """The network predicts noise at one of ``steps`` discrete levels; it is told the nearest one's index.
 
     ``u`` [steps + 1] falls from the highest level to 0, with c1 and c2 of Table 1.
@@ -62,7 +62,7 @@ class IDDPM(Preconditioner):
         return Scalings(1.0, -sigma, (1 + sigma**2).sqrt(), (len(self.u) - 2 - index).to(sigma))
 
 
-class EDM(Preconditioned):
+class EDMPrecond(Preconditioned):
     """EDM's own; ``sigma_data`` is a setting, not among the published weights."""
 
     def __init__(self, network: nn.Module, *, sigma_data: float = 0.5) -> None:
@@ -84,5 +84,10 @@ def levels(c1: float, c2: float, steps: int) -> Tensor:
     return torch.tensor(values[::-1])
 
 
-PRECONDITIONERS: dict[str, Callable[..., Preconditioner]] = {"edm": EDM, "vp": VP, "ve": VE, "iddpm": IDDPM}
+PRECONDITIONERS: dict[str, Callable[..., Preconditioner]] = {
+    "edm": EDMPrecond,
+    "vp": VPPrecond,
+    "ve": VEPrecond,
+    "iddpm": IDDPMPrecond,
+}
 """Name in a card -> the preconditioner, to be called with the network and its settings as keywords."""

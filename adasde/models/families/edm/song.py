@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adasde.models.families.edm.layers import (
-    Block,
     BlockStyle,
     FourierEmbedding,
     ResampledConv,
+    UNetBlock,
     WaveEmbedding,
     norm,
     silu,
 )
-from adasde.models.families.edm.unet import Plan, decode, decoder, encoder, one_hot
+from adasde.models.families.edm.unet import UNetPlan, decode, decoder, encoder, one_hot
 
 HALF = math.sqrt(0.5)  # keeps the variance of a sum of two
 EPS = 1e-6
@@ -84,7 +84,7 @@ class SongUNet(nn.Module):
         self.map_layer0 = nn.Linear(noise, wide)
         self.map_layer1 = nn.Linear(wide, wide)
         widths = [width * factor for factor in settings.channel_mult]
-        plan = Plan(resolution, width, widths, settings.num_blocks, settings.attn_resolutions, style)
+        plan = UNetPlan(resolution, width, widths, settings.num_blocks, settings.attn_resolutions, style)
         self.enc, skips = encoder(channels, plan)
         if settings.encoder_type == "residual":
             self.enc = _with_residuals(self.enc, channels, settings.resample_filter)
@@ -104,7 +104,7 @@ class SongUNet(nn.Module):
         skips: list[Tensor] = []
         side = x
         for name, layer in self.enc.items():
-            if isinstance(layer, Block):
+            if isinstance(layer, UNetBlock):
                 x = layer(x, embedding)
             elif name.endswith("_aux_residual"):
                 x = side = layer(side).add_(skips.pop()).mul_(HALF)
@@ -132,7 +132,7 @@ def _with_residuals(layers: nn.ModuleDict, channels: int, taps: tuple[int, ...])
     result = nn.ModuleDict()
     for name, layer in layers.items():
         result[name] = layer
-        if isinstance(layer, Block) and name.endswith("_down"):
+        if isinstance(layer, UNetBlock) and name.endswith("_down"):
             after = layer.conv1.out_channels
             result[name.replace("_down", "_aux_residual")] = ResampledConv(
                 (channels, after), 3, direction="down", taps=taps, conv_first=True
