@@ -62,7 +62,7 @@ class Likeness:
         total = 0.0
         for start in range(0, len(images), PART):
             told = [self.prompts[self.pick(seed) % len(self.prompts)] for seed in seeds[start : start + PART]]
-            said = self.network.said(self.tokens(told))
+            said = self.network.text_features(self.tokens(told))
             seen = self.network.features(to_float(images[start : start + PART]))
             total += (said * seen).sum(1).clamp(min=0).double().sum().item()
         return 100 * total / len(images)

@@ -85,7 +85,7 @@ class Card(Description):
 
 
 def weights_folder() -> Path:
-    """Where the packaged checkpoints lie."""
+    """Folder of the bundled checkpoints."""
     return Path(__file__).parent / "families" / "toy" / "weights"
 
 
@@ -97,15 +97,15 @@ def downloadable() -> list[str]:
 
 
 def cards() -> dict[str, Card]:
-    """The packaged checkpoints by name."""
+    """The bundled checkpoints by name."""
     return {path.parent.name: read_card(path.parent) for path in sorted(weights_folder().glob(f"*/{CARD}"))}
 
 
 def find(spec: str | os.PathLike[str]) -> Path:
-    """The folder of a checkpoint: a packaged one by its name, or any other by its path.
+    """The folder of a checkpoint: a bundled one by its name, or any other by its path.
 
     Raises:
-        CheckpointError: neither a packaged name nor an existing folder.
+        CheckpointError: neither a bundled name nor an existing folder.
     """
     names = sorted(path.parent.name for path in weights_folder().glob(f"*/{CARD}"))
     if spec in names:
@@ -123,7 +123,7 @@ def find(spec: str | os.PathLike[str]) -> Path:
     kind = "is a file, not a checkpoint folder" if folder.exists() else "is no packaged model and no folder"
     raise CheckpointError(
         f"the model {str(spec)!r} {kind}.{guess} Packaged: {', '.join(names)}; 'adasde models' lists all; "
-        "or give the folder that 'adasde fetch --out FOLDER' wrote, which brings models from s3:// too."
+        "or give the folder that 'adasde fetch --out FOLDER' wrote, which fetches models from s3:// too."
     )
 
 

@@ -1,4 +1,4 @@
-"""The libraries that describe other people's networks, and what they say when something is wrong."""
+"""Optional libraries of other networks, imported when needed, and their error messages."""
 
 from __future__ import annotations
 

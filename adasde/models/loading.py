@@ -1,4 +1,4 @@
-"""Pre-trained models, each brought to ``D(x, sigma)`` in EDM's coordinates."""
+"""Loading of pre-trained models, each as ``D(x, sigma)`` in EDM's coordinates."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def load_model(
 ) -> Model:
     """Load a frozen model.
 
-    ``spec`` is the name of a packaged one, a checkpoint folder (see ``checkpoints``), ``diffusers:`` and the
+    ``spec`` is the name of a bundled model, a checkpoint folder, ``diffusers:`` and the
     folder or hub id of a pipeline, ``file:`` and a safetensors file with a card beside it, or
     ``module:function``, which returns a ``Model``. ``prompts`` are a text-to-image model's, a list or a file.
     ``runtime``: number format, layout and compilation of a network that a card describes.
 
     Raises:
         CheckpointError: there is no such model, or its files are damaged or of another checkpoint.
-        ParamsError: ``runtime`` of a model that brings its own code.
+        ParamsError: ``runtime`` for a model that is code.
     """
     spec = str(spec)
     if runtime is not None and (spec.startswith(PIPELINE) or is_function(spec)):

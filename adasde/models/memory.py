@@ -1,4 +1,4 @@
-"""How much memory a network takes, found without its weights: on PyTorch's meta device."""
+"""Memory of a network, measured without its weights on PyTorch's meta device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Memory:
     """An estimate for one call of a network.
 
     Attributes:
-        parameters: how many numbers the network has learned.
+        parameters: number of learned numbers.
         weights: their bytes, float32.
         activations: bytes that live at once, beside the weights and the images, while a batch is denoised.
     """
@@ -32,7 +32,7 @@ class Memory:
 
 
 def estimate_memory(card: Card, component: Component, *, batch: int, gradient: bool = False) -> Memory:
-    """What the network of ``component`` takes for ``batch`` samples in float32, none of it allocated.
+    """Memory of the network of ``component`` for ``batch`` samples in float32; none of it is allocated.
 
     ``gradient``: with what is kept to differentiate with respect to the images, as distillation does.
 

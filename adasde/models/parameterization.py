@@ -1,6 +1,6 @@
-"""What a network was trained as, brought to ``D(x, sigma)``: noise process, training times, prediction.
+"""Parameterization of a network: noise process, training times, prediction, as ``D(x, sigma)``.
 
-x = x0 + sigma * eps throughout. A variance-preserving network (Ho et al., 2006.11239) is shown
+x = x0 + sigma * eps throughout. A variance-preserving network (Ho et al., 2006.11239) takes
 z = x / sqrt(1 + sigma^2), one of flow matching (Lipman et al., 2210.02747) z = (1 - u) x0 + u eps =
 x / (1 + sigma) with u = sigma / (1 + sigma), the share of noise.
 """
@@ -60,7 +60,7 @@ class Process:
 
     Attributes:
         prediction: a key of ``CLEAN``.
-        times: number of training times T; the network is told 0 .. T - 1 (flow: u * T), fractions too.
+        times: number of training times T; the network's inputs are 0 .. T - 1 (flow: u * T), fractions too.
         levels: [T] the noise level at each training time, increasing; empty for flow matching.
     """
 
@@ -115,11 +115,11 @@ class Process:
         return float(self.times - 1) if self.flow else float(self.levels[-1])
 
     def shrink(self, sigma: Number) -> Number:
-        """The factor from x to what the network is shown."""
+        """Factor from x to the network's input z."""
         return 1 / (1 + sigma) if self.flow else 1 / (1 + sigma**2) ** 0.5
 
     def time(self, sigma: Number) -> Number:
-        """What the network is told for a noise level: between training times, linear in log sigma.
+        """Training time of a noise level, the network's input; linear in log sigma in between.
 
         Of a tensor it is a tensor of the same shape and dtype, differentiable.
         """

@@ -88,7 +88,7 @@ def test_clip_is_transformers_with_its_own_preparation_of_images() -> None:
     torch.testing.assert_close(found, expected / expected.norm(dim=1, keepdim=True), rtol=0, atol=0.01)
     tokens = torch.tensor([[6, 0, 1, 7, 7, 7, 7, 7], [6, 1, 7, 7, 7, 7, 7, 7]])
     text = theirs.text_projection(theirs.text_model(input_ids=tokens).pooler_output)
-    torch.testing.assert_close(ours.said(tokens), text / text.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(ours.text_features(tokens), text / text.norm(dim=1, keepdim=True))
 
 
 def test_prompts_are_read_as_clips_tokenizer_does(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_judges_give_their_numbers_in_the_protocol(tmp_path: Path, monkeypatch: 
     lines = (folder / PROMPTS).read_text().splitlines()
     network: Any = built("clip", dict(clip().state_dict()))
     tokens = Tokens(folder / "tokenizer.json", length=8)
-    said = network.said(tokens([lines[drawn(seed) % len(lines)] for seed in seeds]))
+    said = network.text_features(tokens([lines[drawn(seed) % len(lines)] for seed in seeds]))
     cosines = (said * network.features(to_float(shown))).sum(1)
     assert row["clip_score"] == pytest.approx(100 * cosines.clamp(min=0).mean().item(), rel=1e-4)
     assert not torch.equal(cosines.clamp(min=0), torch.zeros(40))

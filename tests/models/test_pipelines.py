@@ -179,7 +179,7 @@ def flux(*, guided: bool) -> tuple[Model, FluxAdapter, list[float]]:
         return torch.randn(1, 3, 16, generator=generator), torch.randn(1, 16, generator=generator)
 
     denoise = Predicted(adapter, Process.of({"_class_name": "FlowMatchEulerDiscreteScheduler"}))
-    condition = Prompted(network, encode, PROMPTS, name="flux", told=adapter.guided)
+    condition = Prompted(network, encode, PROMPTS, name="flux", guided=adapter.guided)
     model = Model("flux", condition.null, (4, 8, 8), 0.001, 999.0, "0", condition=condition)
     return model, adapter, told
 

@@ -1,4 +1,4 @@
-"""The cards of models that are fetched: where they come from, their terms, and how the paper used them."""
+"""Model cards: the source of a published model, its terms, and the paper's settings."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class CardFile(Section):
     """One file of a model.
 
     Attributes:
-        role: the part of the checkpoint that is made of it.
+        role: of the checkpoint's file that is made of it.
         family: of the converter, where it is not the card's.
-        sha256: null: unknown to us, recorded in checkpoints.lock when it is first fetched.
-        sha256_begins: its first digits, where nobody publishes more.
-        bytes: null: unknown to us.
+        sha256: null: unpublished, recorded in checkpoints.lock on the first fetch.
+        sha256_begins: its first digits, where no more is published.
+        bytes: null: unknown.
         member: the file that is meant in an archive.
         key: the entry of the file that holds the weights.
-        about: what the converter cannot read off the weights, where it is not usual, as ``head``: channels of
+        about: unusual settings that the converter cannot infer from the weights, as ``head``: channels of
             an attention head of OpenAI's networks.
-        built: what the converter makes of the file, for estimates before it is here.
+        built: the converter's ``about``, for estimates before the download.
     """
 
     role: Role
@@ -50,7 +50,7 @@ class CardFile(Section):
 
     @property
     def name(self) -> str:
-        """What it is called on disk."""
+        """Its name on disk."""
         return self.url.partition("@")[0].rpartition("/")[2]
 
 
@@ -105,7 +105,7 @@ class Recipe(Section):
 
 
 class ExtractorCard(Section):
-    """A network that images are judged by, which ``features`` or ``judges`` of params.yaml name.
+    """A network that evaluates images, named by ``features`` or ``judges`` of params.yaml.
 
     Attributes:
         units: number of features of an image.

@@ -100,7 +100,7 @@ def _card_of(path: Path) -> dict[str, Any]:
 
 
 def model_of(spec: str) -> Model:
-    """What the user's ``module:function`` returns; modules of the working folder are found too.
+    """The ``Model`` that ``module:function`` returns; modules of the working folder are found too.
 
     Raises:
         CheckpointError: there is no such module or function, it fails, or returns no ``Model``.

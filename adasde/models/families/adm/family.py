@@ -1,4 +1,4 @@
-"""The families of OpenAI's U-Net: how a published file becomes a card's ``about``, and that a network."""
+"""The families of OpenAI's U-Net: from a published file to a card's ``about``, and from that to a network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLACE = "network.network."  # of the U-Net's weights in D's
 
 
 class Consistency(Preconditioned):
-    """EDM's D, whose network is told 1000 times EDM's c_noise (Song et al., 2303.01469)."""
+    """EDM's D around a network that takes 1000 times EDM's c_noise (Song et al., 2303.01469)."""
 
     def scalings(self, sigma: Tensor) -> Scalings:
         skip, out, divisor, noise = super().scalings(sigma)
@@ -46,7 +46,7 @@ def classifier(about: Mapping[str, Any]) -> nn.Module:
 
 
 def convert_unet(opened: Opened) -> Converted:
-    """ADM: predicts noise (and a variance); told times of 1000 linear betas."""
+    """ADM: predicts noise (and a variance) at the times of 1000 linear betas."""
     return _converted(opened.tensors, opened, UNET)
 
 
@@ -89,7 +89,7 @@ def averaged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def settings_of(opened: Opened) -> Mapping[str, Any]:
-    """What a card says of the file that its weights do not: ``head``, ``blocks``."""
+    """Settings of a card that the weights do not show: ``head``, ``blocks``."""
     return (opened.about.get("card") or {}).get("about") or {}
 
 

@@ -1,4 +1,4 @@
-"""What is where in a published U-Net, read off the names and shapes of its weights, and its names here.
+"""Layout of a published U-Net, inferred from the names and shapes of its weights, and its names here.
 
 Dhariwal and Nichol (2105.05233); latent diffusion has the same layout.
 """
@@ -47,11 +47,11 @@ class Layout:
     classes: int
     channels: int
     outputs: int
-    told: bool = False  # its attention looks at the embedding of a prompt as well
+    text: bool = False  # cross-attention to the embedding of a prompt
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], *, blocks: int | None = None) -> Layout:
-        """From the published weights; ``blocks`` where there is no decoder that tells it.
+        """From the published weights; ``blocks`` where there is no decoder to infer it from.
 
         Raises:
             KeyError, ValueError: they are no such network's.
@@ -157,7 +157,7 @@ class Layout:
         """Published module -> ours, but for the joint projection of attention (``renamed``)."""
         blocks = {**dict(self.convolutions()), **ENDS}
         inside = [(self.residuals(), RESIDUAL)]
-        if not self.told:  # else the names within are the same
+        if not self.text:  # else the names within are the same
             inside.append((self.attentions(), ATTENTION))
         for pairs, inner in inside:
             for theirs, ours in pairs:
@@ -196,7 +196,7 @@ def renamed(tensors: Mapping[str, Tensor], layout: Layout, *, head: int, legacy:
             ours = attentions[module[:-4]]
             for part, value in zip("qkv", _projections(tensor, head=head, legacy=legacy), strict=True):
                 result[f"{ours}.to_{part}.{last}"] = value
-        elif layout.told and (place := _place(module, attentions)):
+        elif layout.text and (place := _place(module, attentions)):
             result[attentions[place] + name.removeprefix(place)] = tensor
         else:
             raise KeyError(name)

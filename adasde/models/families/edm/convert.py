@@ -20,7 +20,7 @@ def convert(opened: Opened) -> Converted:
     """The denoiser in one of NVIDIA's pickles: its family, how to build it, its weights under their names.
 
     Raises:
-        CheckpointError: it is none of EDM's denoisers, or its weights are not those of what it says it is.
+        CheckpointError: it is not one of EDM's denoisers, or its weights do not fit its description.
     """
     modules = opened.about.get("modules")
     if not modules:

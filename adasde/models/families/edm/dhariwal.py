@@ -64,7 +64,7 @@ class DhariwalUNet(nn.Module):
     ) -> Tensor:
         """The raw output [B, outputs, h, w]; ``c_noise`` is [B] or [1] (shared by the batch).
 
-        ``augment`` [B, augment_dim] is what training told of its augmentations; nothing at sampling time.
+        ``augment`` [B, augment_dim] describes the augmentations of training; nothing at sampling time.
         """
         embedding = self._embed(c_noise, labels, augment)
         skips = []
@@ -75,7 +75,7 @@ class DhariwalUNet(nn.Module):
         return self.out_conv(silu(self.out_norm(x)))
 
     def _embed(self, c_noise: Tensor, labels: Tensor | None, augment: Tensor | None) -> Tensor:
-        """What the blocks are modulated by, [B or 1, wide]."""
+        """Modulation of the blocks, [B or 1, wide]."""
         embedding = self.map_noise(c_noise)
         if self.map_augment is not None and augment is not None:
             embedding = embedding + self.map_augment(augment)

@@ -1,4 +1,4 @@
-"""The preconditioners of VP, VE and iDDPM beside EDM's own (Karras et al., arXiv 2206.00364, Table 1)."""
+"""The preconditioners of VP, VE, iDDPM and EDM (Karras et al., arXiv 2206.00364, Table 1)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME = "model"  # of the network, in front of the names of its weights in the pu
 
 
 class VPPrecond(Preconditioner):
-    """The network predicts noise; it is told the time t of the VP process, on the scale 0 .. steps - 1."""
+    """The network predicts noise; its input is the time t of the VP process, on the scale 0 .. steps - 1."""
 
     def __init__(
         self, network: nn.Module, *, beta_d: float = 19.9, beta_min: float = 0.1, steps: int = 1000
@@ -33,7 +33,7 @@ class VPPrecond(Preconditioner):
 
 
 class VEPrecond(Preconditioner):
-    """The network predicts the negative noise; it is told ln(sigma / 2)."""
+    """The network predicts the negative noise; its input is ln(sigma / 2)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network, name=NAME)
@@ -43,7 +43,7 @@ class VEPrecond(Preconditioner):
 
 
 class IDDPMPrecond(Preconditioner):
-    """The network predicts noise at one of ``steps`` discrete levels; it is told the nearest one's index.
+    """The network predicts noise at one of ``steps`` discrete levels; its input is the nearest one's index.
 
     ``u`` [steps + 1] falls from the highest level to 0, with c1 and c2 of Table 1.
     """

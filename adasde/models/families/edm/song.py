@@ -98,7 +98,7 @@ class SongUNet(nn.Module):
     ) -> Tensor:
         """The raw output [B, outputs, h, w]; ``c_noise`` is [B] or [1] (shared by the batch).
 
-        ``augment`` [B, augment_dim] is what training told of its augmentations; nothing at sampling time.
+        ``augment`` [B, augment_dim] describes the augmentations of training; nothing at sampling time.
         """
         embedding = self._embed(c_noise, labels, augment)
         skips: list[Tensor] = []
@@ -116,7 +116,7 @@ class SongUNet(nn.Module):
         return leave(silu(normalise(x)))
 
     def _embed(self, c_noise: Tensor, labels: Tensor | None, augment: Tensor | None) -> Tensor:
-        """What the blocks add, [B or 1, wide]."""
+        """Embedding that the blocks add, [B or 1, wide]."""
         embedding = self.map_noise(c_noise)
         if self.map_label is not None:
             scaled = one_hot(labels, self.classes, like=embedding) * math.sqrt(self.classes)

@@ -13,7 +13,7 @@ from adasde.models.families.edm.layers import BlockStyle, UNetBlock
 
 @dataclass(frozen=True)
 class UNetPlan:
-    """What lies where in a U-Net."""
+    """Widths, depth and attention of a U-Net."""
 
     resolution: int  # of the image, a square
     first: int  # channels behind the first convolution

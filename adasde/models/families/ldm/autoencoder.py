@@ -56,7 +56,7 @@ def convert(opened: Opened) -> Converted:
 
 
 def decoder_of(published: Mapping[str, Tensor], *, scale: float) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What ``Decoder`` needs, and its weights; ``scale``: the denoiser's latents over those decoded.
+    """Settings and weights of a ``Decoder``; ``scale``: the denoiser's latents over those decoded.
 
     Raises:
         KeyError, ValueError: these are no such autoencoder's.

@@ -1,4 +1,4 @@
-"""The network of the embedded glyphs model: a small class-conditional U-Net on 2x2 patches."""
+"""The network of the bundled glyphs model: a small class-conditional U-Net on 2x2 patches."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class UNet(nn.Module):
         return nn.functional.pixel_shuffle(self.leave(hidden), 2)
 
     def _embed(self, c_noise: Tensor, labels: Tensor) -> Tensor:
-        """What the blocks are modulated by, [B or 1, embedding]."""
+        """Modulation of the blocks, [B or 1, embedding]."""
         parts = self.noise(c_noise), self.label(labels)
         count = max(len(part) for part in parts)
         return self.mix(torch.cat([part.expand(count, -1) for part in parts], dim=1))
