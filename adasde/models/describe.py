@@ -46,7 +46,7 @@ def as_built(name: str) -> Card | None:
         CheckpointError: there is no such card.
     """
     card = card_of(name)
-    built = {
+    built: dict[str, Any] = {
         file.role: Component(file.name, "", 0, file.family or card.family, file.built)
         for file in card.files
         if file.built is not None and file.role in ("model", "autoencoder", "classifier")
