@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
 from adasde.models.checkpoint import Description, add_component
-from adasde.models.families.edm import EDMPrecond, IDDPMPrecond, VEPrecond, VPPrecond
 from adasde.models.families.edm.family import DHARIWAL, SONG, describe, dhariwal_unet, song_unet
+from adasde.models.families.edm.preconditioners import EDMPrecond, IDDPMPrecond, VEPrecond, VPPrecond
 from adasde.models.loading import load_model
 
 BUILDERS = {SONG: song_unet, DHARIWAL: dhariwal_unet}

@@ -100,7 +100,7 @@ def test_prompts_are_read_as_clips_tokenizer_does(tmp_path: Path) -> None:
         [6, 0, 0, 0, 0, 7],
     ]
     (tmp_path / "no.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=r"no\.json is no tokenizer .* It is the tokenizer"):
+    with pytest.raises(CheckpointError, match=r"no\.json is no tokenizer .* Use the tokenizer"):
         Tokens(tmp_path / "no.json", length=6)
 
 

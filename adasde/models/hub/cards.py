@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -104,12 +104,11 @@ class Recipe(Section):
     note: str = ""
 
 
-class ExtractorCard(Section):
-    """A network that evaluates images, named by ``features`` or ``judges`` of params.yaml.
+class PublishedCard(Section):
+    """A network whose files are fetched.
 
     Attributes:
-        units: number of features of an image.
-        files: the network, and the tokenizer where it reads prompts.
+        licence: of the weights; ``terms`` are what one agrees to, shown before the download.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_.-]+$")]
@@ -117,6 +116,17 @@ class ExtractorCard(Section):
     licence: Text
     terms: Text
     terms_url: Address
+    files: Annotated[list[CardFile], Field(min_length=1)]
+
+
+class ExtractorCard(PublishedCard):
+    """A network that evaluates images, named by ``features`` or ``judges`` of params.yaml.
+
+    Attributes:
+        units: number of features of an image.
+        files: the network, and the tokenizer where it reads prompts.
+    """
+
     units: PositiveInt
     files: Annotated[list[CardFile], Field(min_length=1, max_length=2)]
 
@@ -126,7 +136,7 @@ class ExtractorCard(Section):
         return self.files[0].role
 
 
-class ModelCard(Section):
+class ModelCard(PublishedCard):
     """A model that is fetched.
 
     Attributes:
@@ -135,19 +145,12 @@ class ModelCard(Section):
         image: of one image, where that is another (latent models).
         classes: of a class-conditional model; 0: unconditional.
         features: name of the extractor card of its evaluation; null: none.
-        licence: of the weights; ``terms`` are what one agrees to, shown before the download.
         prompts: address of the prompts of a text-to-image model's evaluation.
         recipes: by the number of evaluations; guidance doubles them.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9_.-]+$")]
-    title: Text
     data: Text
     family: Text
-    files: Annotated[list[CardFile], Field(min_length=1)]
-    licence: Text
-    terms: Text
-    terms_url: Address
     shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)]
     image: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)] | None = None
     classes: Annotated[int, Field(ge=0)]
@@ -173,6 +176,9 @@ class ModelCard(Section):
             if not recipe.published and not recipe.note:
                 raise ValueError(f"the recipe for {nfe} evaluations is inferred: its note must say from what")
         return self
+
+
+Kind = TypeVar("Kind", bound=PublishedCard)
 
 
 def folder() -> Path:
@@ -202,22 +208,27 @@ def read_cards(path: Path) -> list[ModelCard]:
     for suffix, changes in variants.items():
         recipes = {nfe: _inferred(recipe, values["name"]) for nfe, recipe in values["recipes"].items()}
         made.append({**values, "recipes": recipes, **changes, "name": f"{values['name']}-{suffix}"})
+    return [_validated(ModelCard, card, path) for card in made]
+
+
+def _validated(kind: type[Kind], values: dict[str, Any], path: Path) -> Kind:
     try:
-        return [ModelCard.model_validate(card) for card in made]
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise CheckpointError(explain(error, ModelCard, source=str(path))) from error
+        raise CheckpointError(explain(error, kind, source=str(path))) from error
 
 
 def _inferred(recipe: dict[str, Any], name: str) -> dict[str, Any]:
     return {**recipe, "published": False, "note": recipe.get("note") or f"that of {name}"}
 
 
-def _extractors() -> dict[str, Path]:
-    return {path.stem: path for path in _files("extractors")}
-
-
 def _files(kind: str) -> list[Path]:
     return sorted(folder().glob(f"*/{kind}/*.yaml"), key=lambda path: path.name)
+
+
+@cache
+def _extractors() -> dict[str, ExtractorCard]:
+    return {path.stem: _validated(ExtractorCard, read_yaml(path), path) for path in _files("extractors")}
 
 
 def extractor_names() -> list[str]:
@@ -231,10 +242,10 @@ def evaluator_of(name: str) -> ExtractorCard:
     Raises:
         CheckpointError: there is none, or it is an extractor.
     """
-    known = [one for one in extractor_names() if extractor_of(one).role in EVALUATORS]
+    known = {one: card for one, card in _extractors().items() if card.role in EVALUATORS}
     if name not in known:
         raise CheckpointError(f"there is no judge {name!r}; known: {', '.join(known)}.")
-    return extractor_of(name)
+    return known[name]
 
 
 def extractor_of(name: str) -> ExtractorCard:
@@ -246,10 +257,7 @@ def extractor_of(name: str) -> ExtractorCard:
     known = _extractors()
     if name not in known:
         raise CheckpointError(f"there is no feature extractor {name!r}; known: {', '.join(known)}.")
-    try:
-        return ExtractorCard.model_validate(read_yaml(known[name]))
-    except ValidationError as error:
-        raise CheckpointError(explain(error, ExtractorCard, source=str(known[name]))) from error
+    return known[name]
 
 
 def card_of(name: str) -> ModelCard:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from adasde.errors import CheckpointError, StoreError
-from adasde.models.hub.cards import CardFile, ExtractorCard, ModelCard
+from adasde.models.hub.cards import CardFile, ModelCard, PublishedCard
 from adasde.models.hub.lockfile import Lock
 from adasde.storage import local_copy
 from adasde.storage.download import download
@@ -36,7 +36,7 @@ class Downloads:
         """A file that ``card`` names besides its weights; as ``fetch``."""
         return self.fetch(card, CardFile(role="features", url=url, sha256=sha256, bytes=None))
 
-    def fetch(self, card: ModelCard | ExtractorCard, file: CardFile) -> Path:
+    def fetch(self, card: PublishedCard, file: CardFile) -> Path:
         """The verified file, downloaded if it is not there. An unpublished hash is recorded on first use.
 
         Raises:

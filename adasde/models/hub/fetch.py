@@ -16,7 +16,7 @@ from adasde.errors import CheckpointError
 from adasde.models import checkpoint
 from adasde.models.checkpoint import CARD, PROMPTS, Description, add_component, read_card, staged, verified
 from adasde.models.hub import cards
-from adasde.models.hub.cards import CardFile, ExtractorCard, ModelCard
+from adasde.models.hub.cards import CardFile, ExtractorCard, ModelCard, PublishedCard
 from adasde.models.hub.custom import FILE, file_with_card, is_custom, is_file, write_link
 from adasde.models.hub.download import Downloads
 from adasde.models.loading import load_model
@@ -30,7 +30,6 @@ from adasde.utils.atomic_io import write_text
 from adasde.utils.progress import track
 
 TOKENIZER, TOKENIZER_FILE = "tokenizer", "tokenizer.json"
-Source = ModelCard | ExtractorCard
 
 
 def fetch(
@@ -98,9 +97,9 @@ def _card(spec: str) -> ModelCard | None:
     return cards.card_of(spec) if scheme(spec) is None and spec in checkpoint.downloadable() else None
 
 
-def _sources(card: ModelCard) -> list[Source]:
+def _sources(card: ModelCard) -> list[PublishedCard]:
     """The cards whose files are needed; their converters are registered (CheckpointError: one is not)."""
-    sources: list[Source] = [card]
+    sources: list[PublishedCard] = [card]
     if card.features is not None:
         sources.append(cards.extractor_of(card.features))
     for source in sources:
@@ -180,7 +179,11 @@ def _check_prompts(evaluator: ExtractorCard, folder: Path) -> None:
 
 
 def _add(
-    sources: Sequence[Source], folder: Path, downloads: Downloads, *, description: Description | None = None
+    sources: Sequence[PublishedCard],
+    folder: Path,
+    downloads: Downloads,
+    *,
+    description: Description | None = None,
 ) -> None:
     """Show the terms of the cards, then add all their files to the checkpoint in ``folder``."""
     print("\n".join(map(_terms, sources)), file=sys.stderr, flush=True)
@@ -192,7 +195,7 @@ def _add(
             _convert(source, file, path, folder, description)
 
 
-def _terms(card: Source) -> str:
+def _terms(card: PublishedCard) -> str:
     """The files that are fetched and the licence that the user agrees to."""
     sizes = [file.bytes for file in card.files]
     known = f"{sum(size or 0 for size in sizes) / 1e6:.0f} MB" if all(sizes) else "size not known"
@@ -201,7 +204,9 @@ def _terms(card: Source) -> str:
     return f"{card.name}: {card.title}; {names} ({known})\n{terms}"
 
 
-def _convert(card: Source, file: CardFile, path: Path, folder: Path, description: Description | None) -> None:
+def _convert(
+    card: PublishedCard, file: CardFile, path: Path, folder: Path, description: Description | None
+) -> None:
     """Add the content of a downloaded file to the checkpoint in ``folder``."""
     if file.role == TOKENIZER:
         shutil.copyfile(path, folder / TOKENIZER_FILE)
@@ -217,7 +222,7 @@ def _convert(card: Source, file: CardFile, path: Path, folder: Path, description
     add_component(folder, file.role, made.family, made.about, description=description)
 
 
-def _family(card: Source, file: CardFile) -> str:
+def _family(card: PublishedCard, file: CardFile) -> str:
     """The family whose converter reads the file."""
     return file.family or str(getattr(card, "family", None))
 

@@ -8,28 +8,7 @@ from __future__ import annotations
 
 from adasde.models.families.edm import family
 from adasde.models.families.edm.convert import convert
-from adasde.models.families.edm.dhariwal import DhariwalSettings, DhariwalUNet
-from adasde.models.families.edm.preconditioners import (
-    PRECONDITIONERS,
-    EDMPrecond,
-    IDDPMPrecond,
-    VEPrecond,
-    VPPrecond,
-)
-from adasde.models.families.edm.song import SongSettings, SongUNet
 from adasde.models.registry import register
-
-__all__ = [
-    "PRECONDITIONERS",
-    "DhariwalSettings",
-    "DhariwalUNet",
-    "EDMPrecond",
-    "IDDPMPrecond",
-    "SongSettings",
-    "SongUNet",
-    "VEPrecond",
-    "VPPrecond",
-]
 
 register(family.SONG, build=lambda card, about: family.song_unet(card.shape, about), convert=convert)
 register(family.DHARIWAL, build=lambda card, about: family.dhariwal_unet(card.shape, about), convert=convert)
