@@ -81,19 +81,8 @@ class Layout:
 
     def config(self, *, side: int, head: int) -> dict[str, Any]:
         """The settings of a ``UNet2DModel``: ``side`` of the images, ``head`` channels an attention head."""
-        down, up = (
-            [f"Attn{way}Block2D" if attends else self._plain(way) for attends in levels]
-            for way, levels in (("Down", self.attention), ("Up", self.attention[::-1]))
-        )
         kind = "resnet" if self.residual else "conv"
-        return {
-            "sample_size": side,
-            "in_channels": self.channels,
-            "out_channels": self.outputs or self.channels,
-            "block_out_channels": list(self.widths),
-            "layers_per_block": self.blocks,
-            "down_block_types": down,
-            "up_block_types": up,
+        return self._sizes(side, "Attn", "Resnet{}sampleBlock2D" if self.residual else "{}Block2D") | {
             "downsample_type": kind,
             "upsample_type": kind,
             "attention_head_dim": head,
@@ -104,20 +93,27 @@ class Layout:
 
     def text_config(self, tensors: Mapping[str, Tensor], *, heads: int, side: int) -> dict[str, Any]:
         """The settings of a ``UNet2DConditionModel``: ``heads`` of attention at every width."""
+        width = tensors["middle_block.1.transformer_blocks.0.attn2.to_k.weight"].shape[1]
+        # attention_head_dim is the library's name for the number of heads
+        return self._sizes(side, "CrossAttn", "{}Block2D") | {
+            "attention_head_dim": heads,
+            "cross_attention_dim": width,
+        }
+
+    def _sizes(self, side: int, attention: str, plain: str) -> dict[str, Any]:
+        """Settings that both have; classes of levels with ``attention`` and of ``plain`` ones."""
         down, up = (
-            [f"CrossAttn{way}Block2D" if attends else f"{way}Block2D" for attends in levels]
+            [f"{attention}{way}Block2D" if attends else plain.format(way) for attends in levels]
             for way, levels in (("Down", self.attention), ("Up", self.attention[::-1]))
         )
         return {
             "sample_size": side,
             "in_channels": self.channels,
-            "out_channels": self.outputs,
+            "out_channels": self.outputs or self.channels,
             "block_out_channels": list(self.widths),
             "layers_per_block": self.blocks,
             "down_block_types": down,
             "up_block_types": up,
-            "attention_head_dim": heads,  # the library's name for the number of heads
-            "cross_attention_dim": tensors["middle_block.1.transformer_blocks.0.attn2.to_k.weight"].shape[1],
         }
 
     def residuals(self) -> Iterator[tuple[str, str]]:
@@ -163,10 +159,6 @@ class Layout:
             for theirs, ours in pairs:
                 blocks |= {f"{theirs}.{name}": f"{ours}.{value}" for name, value in inner.items()}
         return blocks
-
-    def _plain(self, way: str) -> str:
-        """Class of a level without attention, ``way`` Down or Up."""
-        return f"Resnet{way}sampleBlock2D" if self.residual else f"{way}Block2D"
 
     def _up(self, level: int) -> str:
         """The published block behind the last of a level of the decoder, counted from the lowest."""
