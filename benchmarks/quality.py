@@ -16,6 +16,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ from torch import Tensor
 import adasde
 from adasde.evaluation.metrics import Statistics, fid, image_features
 from adasde.experiments.bench.targets import ModelTarget
-from adasde.models.families.toy import train_digits, train_glyphs
 from adasde.models.families.toy.classifier import Classifier
 from adasde.models.families.toy.data import digits, real_images
-from adasde.models.families.toy.training import descend_classifier, deterministic
+from adasde.models.families.toy.recipes import RECIPES, augment
+from adasde.models.families.toy.trainer import descend_classifier, fit_classifier
+from adasde.models.families.toy.training import deterministic
 from adasde.sampling.noise import SeededNoise
 from adasde.utils.batching import in_chunks
 
@@ -52,13 +54,13 @@ class Unseen:
 
 def _of_digits() -> Classifier:
     images, labels = digits()
-    recipe = train_digits.ClassifierTraining()
+    recipe = RECIPES["digits"].classifier
     with deterministic(SEED) as generator:
         network = Classifier(images.shape[1:], channels=(24, 48), units=48)
 
         def batch(done: int) -> tuple[Tensor, Tensor]:
             rows = torch.randint(len(images), (recipe.batch,), generator=generator)
-            return train_digits.augment(images[rows], recipe, generator), labels[rows]
+            return augment(images[rows], recipe, generator), labels[rows]
 
         descend_classifier(network, batch, recipe)
         network.normalise(images)
@@ -66,8 +68,9 @@ def _of_digits() -> Classifier:
 
 
 def _of_glyphs() -> Classifier:
-    recipe = train_glyphs.ClassifierTraining(iterations=2500, channels=(24, 48, 48), units=48)
-    return train_glyphs.fit_classifier(recipe, seed=SEED)[0]
+    recipe = RECIPES["glyphs"]
+    settings = replace(recipe.classifier, iterations=2500, channels=(24, 48, 48), units=48)
+    return fit_classifier(recipe, settings, seed=SEED)[0]
 
 
 class Evaluator:

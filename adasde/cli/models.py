@@ -21,7 +21,7 @@ def train_digits(
     """Train the digits model and its feature extractor from scratch (one thread, deterministic)."""
     from adasde.stages import train
 
-    tell("train-digits", train.train_digits(out, seed=seed, iterations=iterations), as_json)
+    tell("train-digits", train.train("digits", out, seed=seed, iterations=iterations), as_json)
 
 
 def train_glyphs(
@@ -30,7 +30,7 @@ def train_glyphs(
     """Train the glyphs model and its feature extractor from scratch (one thread, deterministic, an hour)."""
     from adasde.stages import train
 
-    tell("train-glyphs", train.train_glyphs(out, seed=seed, iterations=iterations), as_json)
+    tell("train-glyphs", train.train("glyphs", out, seed=seed, iterations=iterations), as_json)
 
 
 models = typer.Typer(

@@ -21,8 +21,9 @@ from adasde.models.describe import as_built
 from adasde.models.families.adm.classifier import guided_by
 from adasde.models.families.ldm import stable
 from adasde.models.hub.cards import catalogue
-from adasde.models.loading import FAMILIES, load_model
+from adasde.models.loading import load_model
 from adasde.models.prompts import Encode, Prompted
+from adasde.models.registry import FAMILIES, network_of
 from adasde.sampling.solvers import evaluations_of
 from adasde.types import Denoiser, Model
 
@@ -135,7 +136,7 @@ def _model(params: Params, checkpoint: Path) -> tuple[Model, bool]:
 def random_model(card: Card) -> Model:
     """A model with the network of ``card`` and random weights."""
     network, guide = (
-        None if part is None else FAMILIES[part.family](card, part.about).eval().requires_grad_(False)
+        None if part is None else network_of(card, part).eval().requires_grad_(False)
         for part in (card.model, card.classifier)
     )
     assert network is not None

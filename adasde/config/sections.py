@@ -11,7 +11,7 @@ from torch import Tensor
 from adasde.config.metrics import MetricName
 from adasde.distillation.config import DistillSettings
 from adasde.errors import CheckpointError, ParamsError, SolverError, StoreError
-from adasde.models.hub.cards import judge_of
+from adasde.models.hub.cards import evaluator_of
 from adasde.sampling.schedules import SCHEDULES, schedule, unknown
 from adasde.sampling.solvers import make_solver, steps_for_nfe
 from adasde.storage.resolve import checked_url
@@ -34,7 +34,7 @@ def _known_solver(name: str) -> str:
 
 def _known_judge(name: str) -> str:
     try:
-        return judge_of(name).name
+        return evaluator_of(name).name
     except CheckpointError as error:
         raise ValueError(str(error)) from error
 

@@ -44,7 +44,7 @@ class ClipScore:
             prompts = [
                 self.prompts[self.pick(seed) % len(self.prompts)] for seed in seeds[start : start + BATCH]
             ]
-            texts = self.network.said(self.tokens(prompts))
+            texts = self.network.text_features(self.tokens(prompts))
             features = self.network.features(to_float(images[start : start + BATCH]))
             total += (texts * features).sum(1).clamp(min=0).double().sum().item()
         return 100 * total / len(images)

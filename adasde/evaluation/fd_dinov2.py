@@ -12,7 +12,7 @@ from torch import Tensor
 from adasde.errors import DataError
 from adasde.evaluation.features import Features
 from adasde.evaluation.metrics import Statistics, fid, image_features
-from adasde.models.checkpoint import Card, Part, find, read_card, read_weights
+from adasde.models.checkpoint import Card, Component, find, read_card, read_weights
 from adasde.models.loading import build
 from adasde.utils.atomic_io import sha256_file
 from adasde.utils.devices import default_device
@@ -74,7 +74,7 @@ def check_dinov2(checkpoint: Path, real: Tensor | None) -> None:
         )
 
 
-def _extractor(card: Card, part: Part, folder: Path) -> Features:
+def _extractor(card: Card, part: Component, folder: Path) -> Features:
     device = default_device()
     network: Any = build(card, part, read_weights(folder, part)).to(device)
     return Features(network, name="dinov2", sha256=part.sha256, device=device)

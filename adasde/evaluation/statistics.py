@@ -17,7 +17,7 @@ from adasde.evaluation.image_folder import ImageFiles
 from adasde.evaluation.metrics import Statistics, image_features
 from adasde.models.checkpoint import find, read_card
 from adasde.models.families.ldm import stable
-from adasde.models.hub import linked
+from adasde.models.hub import custom
 from adasde.models.loading import load_model
 from adasde.types import Summary
 from adasde.utils.atomic_io import sha256_json
@@ -85,7 +85,7 @@ def image_shape(checkpoint: str | os.PathLike[str]) -> tuple[int, ...]:
         CheckpointError: there is no such model, or its files are damaged.
     """
     card = read_card(find(checkpoint))
-    if card.autoencoder is None and card.model.family not in (linked.FAMILY, stable.STABLE):
+    if card.autoencoder is None and card.model.family not in (custom.LINKED, stable.STABLE):
         return card.shape
     with torch.no_grad():
         return tuple(load_model(checkpoint).images(torch.zeros(1, *card.shape)).shape[1:])

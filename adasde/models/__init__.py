@@ -1,4 +1,4 @@
-"""Pre-trained models, each brought to ``D(x, sigma)`` in EDM's coordinates."""
+"""Pre-trained models, each as ``D(x, sigma)`` in EDM's coordinates."""
 
 from adasde.models.loading import load_model
 

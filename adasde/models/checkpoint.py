@@ -1,9 +1,9 @@
-"""Model cards and verified weights.
+"""Checkpoint folders: a card and verified weights.
 
 A checkpoint is a folder with card.json, model.safetensors and, as the model needs them,
 features.safetensors, autoencoder.safetensors, classifier.safetensors, dinov2.safetensors, clip.safetensors,
-tokenizer.json, prompts.txt. The packaged ones lie in
-``adasde/models/weights/<name>/``; ``fetch`` makes the same folder elsewhere.
+tokenizer.json, prompts.txt. The bundled ones lie in ``adasde/models/families/toy/weights/<name>/``;
+``adasde.models.hub.fetch`` writes the same folder for every other model.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import difflib
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,10 +24,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from adasde.errors import CheckpointError, DataError
-from adasde.storage import local_copy
-from adasde.storage.resolve import local_path, scheme
-from adasde.utils.atomic_io import atomic, sha256_file, write_json
-from adasde.utils.progress import track
+from adasde.utils.atomic_io import sha256_file, write_json
 
 CARD = "card.json"
 VERSION = 1
@@ -40,8 +37,8 @@ REMEDY = (
 
 
 @dataclass(frozen=True)
-class Part:
-    """One weights file of a checkpoint: ``about`` is what its family needs to build the network."""
+class Component:
+    """One file of a checkpoint; ``about`` is what its family needs to build the network."""
 
     file: str
     sha256: str
@@ -51,8 +48,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Card:
-    """What is known of a checkpoint without opening its weights."""
+class Description:
+    """Fields of a card that belong to the model, not to one of its files."""
 
     name: str
     data: str
@@ -60,14 +57,20 @@ class Card:
     shape: tuple[int, ...]  # of one sample
     sigma_min: float
     sigma_max: float
-    model: Part
-    features: Part | None = None  # the packaged models have their own
-    autoencoder: Part | None = None  # of latent models
-    classifier: Part | None = None  # for classifier guidance
-    dinov2: Part | None = None  # these two judge images beside the features
-    clip: Part | None = None
-    tokenizer: Part | None = None  # CLIP's, tokenizer.json
-    prompts: Part | None = None  # one a line, of text-to-image models
+
+
+@dataclass(frozen=True)
+class Card(Description):
+    """Description of a checkpoint and of its files, known without opening the weights."""
+
+    model: Component
+    features: Component | None = None  # the bundled models have their own
+    autoencoder: Component | None = None  # of latent models
+    classifier: Component | None = None  # for classifier guidance
+    dinov2: Component | None = None  # evaluation networks beside the features
+    clip: Component | None = None
+    tokenizer: Component | None = None  # CLIP's, tokenizer.json
+    prompts: Component | None = None  # one a line, of text-to-image models
 
     @property
     def classes(self) -> int:
@@ -75,14 +78,14 @@ class Card:
         return int(self.model.about.get("classes", 0))
 
     @property
-    def parts(self) -> tuple[Part, ...]:
-        """Its weights files."""
-        found = (getattr(self, role) for role in ROLES)
-        return tuple(part for part in found if part is not None)
+    def components(self) -> dict[str, Component]:
+        """Its files by role."""
+        found = {role: getattr(self, role) for role in ROLES}
+        return {role: component for role, component in found.items() if component is not None}
 
 
 def weights_folder() -> Path:
-    """Where the packaged checkpoints lie."""
+    """Folder of the bundled checkpoints."""
     return Path(__file__).parent / "families" / "toy" / "weights"
 
 
@@ -94,15 +97,15 @@ def downloadable() -> list[str]:
 
 
 def cards() -> dict[str, Card]:
-    """The packaged checkpoints by name."""
+    """The bundled checkpoints by name."""
     return {path.parent.name: read_card(path.parent) for path in sorted(weights_folder().glob(f"*/{CARD}"))}
 
 
 def find(spec: str | os.PathLike[str]) -> Path:
-    """The folder of a checkpoint: a packaged one by its name, or any other by its path.
+    """The folder of a checkpoint: a bundled one by its name, or any other by its path.
 
     Raises:
-        CheckpointError: neither a packaged name nor an existing folder.
+        CheckpointError: neither a bundled name nor an existing folder.
     """
     names = sorted(path.parent.name for path in weights_folder().glob(f"*/{CARD}"))
     if spec in names:
@@ -120,7 +123,7 @@ def find(spec: str | os.PathLike[str]) -> Path:
     kind = "is a file, not a checkpoint folder" if folder.exists() else "is no packaged model and no folder"
     raise CheckpointError(
         f"the model {str(spec)!r} {kind}.{guess} Packaged: {', '.join(names)}; 'adasde models' lists all; "
-        "or give the folder that 'adasde fetch --out FOLDER' wrote, which brings models from s3:// too."
+        "or give the folder that 'adasde fetch --out FOLDER' wrote, which fetches models from s3:// too."
     )
 
 
@@ -132,16 +135,15 @@ def read_card(folder: Path) -> Card:
     """
     path = folder / CARD
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        if fields.pop("version") != VERSION:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if values.pop("version") != VERSION:
             raise ValueError(f"its version is not {VERSION}")
-        parts = {role: Part(**fields.pop(role)) for role in ROLES if role in fields or role == ROLES[0]}
-        for part in parts.values():
-            if part.file != Path(part.file).name or part.file in ("", ".", ".."):
-                raise ValueError(f"{part.file!r} is not the name of a file beside it")
-        fields["shape"] = tuple(fields["shape"])
-        everything: dict[str, Any] = {**parts, **fields}
-        return Card(**everything)
+        found = [role for role in ROLES if role in values or role == "model"]
+        components = {role: Component(**values.pop(role)) for role in found}
+        for component in components.values():
+            if component.file != Path(component.file).name or component.file in ("", ".", ".."):
+                raise ValueError(f"{component.file!r} is not the name of a file beside it")
+        return Card(**{**values, **components, "shape": tuple(values["shape"])})
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} is not a checkpoint: it has no {CARD}. {REMEDY}") from error
     except KeyError as error:
@@ -150,93 +152,85 @@ def read_card(folder: Path) -> Card:
         raise CheckpointError(f"the model card {path} cannot be read ({error}). {REMEDY}") from error
 
 
-def verified(folder: Path, part: Part) -> Path:
+def verified(folder: Path, component: Component) -> Path:
     """The path of one weights file, after comparing its SHA-256 with the card's.
 
     Raises:
         CheckpointError: the file is missing, unreadable or not the one of the card.
     """
-    path = folder / part.file
+    path = folder / component.file
     try:
         found = sha256_file(path)
     except OSError as error:
         raise CheckpointError(f"the weights {path} cannot be read ({error.strerror}). {REMEDY}") from error
-    if found != part.sha256:
+    if found != component.sha256:
         raise CheckpointError(
             f"the weights {path} ({path.stat().st_size} bytes) are not those of the card: their sha256 is "
-            f"{found[:12]}…, expected {part.sha256[:12]}… ({part.bytes} bytes). {REMEDY}"
+            f"{found[:12]}…, expected {component.sha256[:12]}… ({component.bytes} bytes). {REMEDY}"
         )
     return path
 
 
-def read_weights(folder: Path, part: Part) -> dict[str, Tensor]:
-    """The verified tensors of one part.
+def read_weights(folder: Path, component: Component) -> dict[str, Tensor]:
+    """The verified tensors of one component.
 
     Raises:
         CheckpointError: as ``verified``, or the file is no safetensors file.
     """
-    path = verified(folder, part)
+    path = verified(folder, component)
     try:
         return safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"the weights {path} cannot be read ({error}). {REMEDY}") from error
 
 
-def fetch(spec: str, out: str | os.PathLike[str]) -> None:
-    """Copy the checkpoint ``spec`` into the folder ``out``; the card comes last.
-
-    ``spec`` is the name of a packaged checkpoint, or a folder that holds one: a path, ``file://``, ``s3://``
-    or ``https://``. All files are compared with the SHA-256 of its card.
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A folder for a new checkpoint, beside ``out``; its files move into ``out`` at the end, the card last.
 
     Raises:
-        CheckpointError: there is no such checkpoint, or its files are damaged.
-        StoreError: it cannot be reached.
-        DataError: ``out`` cannot be written.
+        DataError: ``out`` cannot be written, or the disk is full.
     """
-    with ExitStack() as stack:
-        if scheme(spec) in (None, "file"):
-            source = find(spec if scheme(spec) is None else local_path(spec))
-        else:
-            source = Path(stack.enter_context(room_beside(Path(out))))
-            _bring(spec.rstrip("/"), source)
-        card = read_card(source)
-        for file in [*(verified(source, part) for part in card.parts), source / CARD]:
-            with atomic(Path(out) / file.name) as temporary:
-                shutil.copyfile(file, temporary)
-
-
-def room_beside(out: Path) -> TemporaryDirectory[str]:
-    """A folder on the same disk as ``out``, removed in the end (DataError)."""
     try:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        return TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name}-")
+        with TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name}-") as temporary:
+            folder = Path(temporary)
+            yield folder
+            out.mkdir(exist_ok=True)
+            files = [component.file for component in read_card(folder).components.values()]
+            for file in [*files, CARD]:
+                shutil.move(folder / file, out / file)
     except OSError as error:
-        raise DataError(f"cannot write {out}: {error.strerror}. Make the folder writable.") from error
+        reason = error.strerror or str(error)
+        raise DataError(
+            f"cannot write {out}: {reason}. Free some space or make the folder writable."
+        ) from error
 
 
-def _bring(spec: str, folder: Path) -> None:
-    """Copy the files of a checkpoint from an address into a local folder."""
-    local_copy(f"{spec}/{CARD}", folder)
-    for part in read_card(folder).parts:
-        with track(part.bytes, f"fetch {part.file}", "bytes") as advance:
-            local_copy(f"{spec}/{part.file}", folder, sha256=part.sha256, progress=advance)
-
-
-def write_part(
-    folder: Path, role: str, part: Mapping[str, Any], *, head: Mapping[str, Any], file: str | None = None
+def add_component(
+    folder: Path,
+    role: str,
+    family: str,
+    about: Mapping[str, Any],
+    *,
+    description: Description | None = None,
+    file: str | None = None,
 ) -> None:
-    """Describe ``file`` (``<role>.safetensors``) in ``folder``'s card; ``head`` holds the card's own fields.
+    """Add ``file`` (default: ``<role>.safetensors``) of ``folder`` to its card; other components are kept.
 
-    ``part`` has ``family`` and ``about``. What the card says of the other role is kept.
+    ``description``: of a new card; None: the card has one.
 
     Raises:
         DataError: the card cannot be written.
     """
     path = folder / (file or f"{role}.safetensors")
     try:
-        kept = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        values = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        kept = {}
-    others = {other: kept[other] for other in ROLES if other in kept}
-    facts = {"file": path.name, "sha256": sha256_file(path), "bytes": path.stat().st_size}
-    write_json(folder / CARD, {"version": VERSION, **head, **others, role: {**facts, **part}})
+        values = {}
+    components = {other: values.pop(other) for other in ROLES if other in values}
+    if description is not None:
+        named = {field.name: getattr(description, field.name) for field in fields(Description)}
+        values = {"version": VERSION, **named}
+    component = Component(path.name, sha256_file(path), path.stat().st_size, family, about)
+    write_json(folder / CARD, {**values, **components, role: asdict(component)})

@@ -1,4 +1,4 @@
-"""Class-conditional denoisers: which class an image has, and classifier-free guidance."""
+"""Class-conditional denoisers: the class of an image, and classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Conditional:
 
 
 def by_class(network: Network, classes: int, *, name: str, has_null: bool = True) -> dict[str, Any]:
-    """What a ``Model`` has of a class-conditional ``network``: ``classes``, ``denoise`` and ``condition``.
+    """Fields of a ``Model`` with a class-conditional ``network``: ``classes``, ``denoise``, ``condition``.
 
     The label ``classes`` is that of no class; a network without one (not ``has_null``) can neither be asked
     for no class nor be guided away from it, and says so (SolverError).

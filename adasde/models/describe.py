@@ -1,4 +1,4 @@
-"""What ``adasde models`` says: packaged models and model cards, in one form."""
+"""Descriptions of models for ``adasde models`` and ``adasde init``: bundled ones and model cards alike."""
 
 from __future__ import annotations
 
@@ -6,95 +6,79 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from adasde.models.checkpoint import Card, Part, cards
+from adasde.models.checkpoint import Card, Component, cards
 from adasde.models.families.edm.family import describe
 from adasde.models.hub.cards import ModelCard, card_of, catalogue, extractor_of
-from adasde.models.loading import FAMILIES
 from adasde.models.memory import estimate_memory, weights_of
+from adasde.models.registry import FAMILIES
 
 
 def described() -> list[dict[str, Any]]:
-    """The facts of every model, the packaged ones first."""
-    packaged = [_packaged(card) for card in cards().values()]
-    return packaged + [_fetched(card) for card in catalogue().values()]
+    """The facts of every model, the bundled ones first."""
+    bundled = [_bundled(card) for card in cards().values()]
+    return bundled + [_fetched(card) for card in catalogue().values()]
 
 
 def description(name: str, *, batch: int) -> dict[str, Any]:
-    """All facts of one model, with an estimate of its memory where its network is known here.
+    """All facts of one model, with an estimate of its memory where its network is known.
 
     Raises:
         CheckpointError: there is no such model.
     """
-    packaged = cards()
-    if name in packaged:
-        return {**_packaged(packaged[name]), "memory": _estimate(packaged[name], batch)}
-    card = card_of(name)
-    built = as_built(name)
-    return {**_fetched(card), "memory": None if built is None else _estimate(built, batch)}
+    bundled = cards().get(name)
+    card = as_built(name) if bundled is None else bundled
+    facts = _fetched(card_of(name)) if bundled is None else _bundled(bundled)
+    return {**facts, "memory": None if card is None else _estimate(card, batch)}
 
 
 def _estimate(card: Card, batch: int) -> dict[str, Any] | None:
     if card.model.family not in FAMILIES:
         return None
-    others = [part for part in (card.classifier, card.autoencoder) if part is not None]
-    beside = sum(weights_of(card, part) for part in others)
-    return {"batch": batch, **asdict(estimate_memory(card, card.model, batch=batch)), "others": beside}
+    others = [one for one in (card.classifier, card.autoencoder) if one is not None]
+    memory = asdict(estimate_memory(card, card.model, batch=batch))
+    return {"batch": batch, **memory, "others": sum(weights_of(card, one) for one in others)}
 
 
 def as_built(name: str) -> Card | None:
-    """What the checkpoint of a model card will be like, if the card says how its network is built.
+    """The card of the checkpoint that a model card becomes; None if it does not say how the network is built.
 
     Raises:
         CheckpointError: there is no such card.
     """
     card = card_of(name)
-    parts: dict[str, Part] = {
-        file.role: Part(file.name, "", 0, file.family or card.family, file.built)
+    built: dict[str, Any] = {
+        file.role: Component(file.name, "", 0, file.family or card.family, file.built)
         for file in card.files
-        if file.built is not None
+        if file.built is not None and file.role in ("model", "autoencoder", "classifier")
     }
     if card.network is not None:
         family, _, about = describe(card.network.class_name, card.network.arguments)
-        parts["model"] = Part(card.files[0].name, "", 0, family, about)
-    if "model" not in parts:
+        built["model"] = Component(card.files[0].name, "", 0, family, about)
+    if "model" not in built:
         return None
-    ends = (card.sigma_min, card.sigma_max)
-    return Card(
-        card.name,
-        card.data,
-        card.licence,
-        tuple(card.shape),
-        *ends,
-        parts["model"],
-        autoencoder=parts.get("autoencoder"),
-        classifier=parts.get("classifier"),
-    )
+    sigmas = card.sigma_min, card.sigma_max
+    return Card(card.name, card.data, card.licence, tuple(card.shape), *sigmas, **built)
 
 
-def _packaged(card: Card) -> dict[str, Any]:
+def _bundled(card: Card) -> dict[str, Any]:
     files = [
-        {"role": role, "name": part.file, "url": None, "sha256": part.sha256, "bytes": part.bytes}
-        for role, part in (("model", card.model), ("features", card.features))
-        if part is not None
+        {"role": role, "name": one.file, "url": None, "sha256": one.sha256, "bytes": one.bytes}
+        for role, one in card.components.items()
     ]
+    unused = ("image", "guidance", "terms", "terms_url", "reference", "prompts")
     return {
         "name": card.name,
         "title": card.data,
         "from": "packaged",
         "family": card.model.family,
         "shape": list(card.shape),
-        "image": None,
         "classes": card.classes,
         "sigma": [card.sigma_min, card.sigma_max],
-        "guidance": None,
         "licence": card.license,
-        "terms": None,
-        "terms_url": None,
         "features": "its own",
-        "reference": None,
-        "prompts": None,
         "files": files,
         "recipes": {},
+        **dict.fromkeys(unused),
     }
 
 
@@ -135,39 +119,34 @@ def _marked(nfe: str, recipe: dict[str, Any]) -> str:
 
 def paragraphs(facts: dict[str, Any]) -> str:
     """All facts of one model for people."""
-    lines = [f"{facts['name']}: {facts['title']} ({facts['from']})"]
     shape = _by(facts["shape"]) + (f" latents of images {_by(facts['image'])}" if facts["image"] else "")
-    lines += [
-        f"family    {facts['family']}; {shape}; {facts['classes'] or 'no'} classes",
-        f"sigma     {facts['sigma'][0]:g} to {facts['sigma'][1]:g}",
+    terms = f". {facts['terms']} {facts['terms_url']}" if facts["terms"] else ""
+    guidance = facts["guidance"]
+    fields = [
+        ("family", f"{facts['family']}; {shape}; {facts['classes'] or 'no'} classes"),
+        ("sigma", f"{facts['sigma'][0]:g} to {facts['sigma'][1]:g}"),
+        ("guidance", f"{guidance['kind']}, {guidance['scale']:g}" if guidance else None),
+        ("licence", facts["licence"] + terms),
+        *(("file", _file(file)) for file in facts["files"]),
+        ("features", facts["features"] or "none"),
+        ("reference", facts["reference"] and facts["reference"]["url"]),
+        ("prompts", facts["prompts"]),
+        *((f"NFE {nfe}", _recipe(recipe)) for nfe, recipe in facts["recipes"].items()),
+        ("memory", _memory(facts["memory"])),
     ]
-    if facts["guidance"]:
-        lines.append(f"guidance  {facts['guidance']['kind']}, {facts['guidance']['scale']:g}")
-    lines.append(
-        f"licence   {facts['licence']}"
-        + (f". {facts['terms']} {facts['terms_url']}" if facts["terms"] else "")
+    lines = [f"{word:<9} {text}" for word, text in fields if text]
+    return "\n".join([f"{facts['name']}: {facts['title']} ({facts['from']})", *lines])
+
+
+def _file(file: dict[str, Any]) -> str:
+    known = (
+        f"sha256 {file['sha256'][:12]}…" if file["sha256"] else "sha256 not published: trusted on first use"
     )
-    for file in facts["files"]:
-        sha256 = (
-            f"sha256 {file['sha256'][:12]}…"
-            if file["sha256"]
-            else "sha256 not published: trusted on first use"
-        )
-        lines.append(
-            f"file      {file['role']}: {file['url'] or file['name']} ({_size(file['bytes'])}, {sha256})"
-        )
-    lines.append(f"features  {facts['features'] or 'none'}")
-    if facts["reference"]:
-        lines.append(f"reference {facts['reference']['url']}")
-    if facts["prompts"]:
-        lines.append(f"prompts   {facts['prompts']}")
-    lines += [_recipe(nfe, recipe) for nfe, recipe in facts["recipes"].items()]
-    lines.append(_memory(facts["memory"]))
-    return "\n".join(lines)
+    return f"{file['role']}: {file['url'] or file['name']} ({_size(file['bytes'])}, {known})"
 
 
 def beginning(facts: dict[str, Any], *, out: str, judges: Sequence[str] = (), time: str = "") -> str:
-    """What ``adasde init`` says: terms, downloads (of ``judges`` too), memory, ``time``, what is next."""
+    """Summary of ``adasde init``: terms, downloads (``judges`` too), memory, ``time``, the next command."""
     lines = [f"init: {out} for {facts['name']} ({facts['title']})"]
     wanted = paragraphs(facts).splitlines()
     lines += [line for line in wanted if line.startswith(("licence", "file", "reference", "memory"))]
@@ -187,12 +166,12 @@ def _size(size: int | None) -> str:
     return f"{size / 1e6:.1f} MB" if size else "size not known"
 
 
-def _recipe(nfe: str, recipe: dict[str, Any]) -> str:
+def _recipe(recipe: dict[str, Any]) -> str:
     kind = "published" if recipe["published"] else "inferred"
     gamma = "not known" if recipe["gamma_max"] is None else f"{recipe['gamma_max']:g}"
     note = f" ({recipe['note']})" if recipe["note"] else ""
     return (
-        f"NFE {nfe:<5} {kind}: M {recipe['inserted']}, gamma_max {gamma}, alpha {recipe['alpha']:g}, "
+        f"{kind}: M {recipe['inserted']}, gamma_max {gamma}, alpha {recipe['alpha']:g}, "
         f"scale_dir {recipe['scale_dir']:g}, scale_time {recipe['scale_time']:g}, lr {recipe['lr']:g}, batch "
         f"{recipe['batch']}, {recipe['trajectories']} trajectories, {recipe['schedule']}{note}"
     )
@@ -200,10 +179,10 @@ def _recipe(nfe: str, recipe: dict[str, Any]) -> str:
 
 def _memory(memory: dict[str, Any] | None) -> str:
     if memory is None:
-        return "memory    known once it is fetched"
+        return "known once it is fetched"
     others = memory["others"]
     beside = f"; its other networks have {others / 1e6:.1f} MB of weights" if others else ""
     return (
-        f"memory    {memory['parameters']:,} numbers, {memory['weights'] / 1e6:.1f} MB of weights; a batch "
+        f"{memory['parameters']:,} numbers, {memory['weights'] / 1e6:.1f} MB of weights; a batch "
         f"of {memory['batch']} takes about {memory['activations'] / 1e6:.1f} MB more (float32){beside}"
     )

@@ -1,7 +1,8 @@
-"""The libraries that describe other people's networks, and what they say when something is wrong."""
+"""Optional libraries of other networks, imported when needed, and their error messages."""
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 
@@ -9,33 +10,6 @@ from adasde.errors import CheckpointError
 from adasde.utils.torchvision_compat import usable_torchvision
 
 LONGEST = 400  # characters of another library's message within ours
-
-
-def diffusers() -> ModuleType:
-    """The library, imported when it is needed.
-
-    Raises:
-        CheckpointError: it is not installed.
-    """
-    return _imported("diffusers")
-
-
-def transformers() -> ModuleType:
-    """The library, imported when it is needed.
-
-    Raises:
-        CheckpointError: it is not installed.
-    """
-    return _imported("transformers")
-
-
-def tokenizers() -> ModuleType:
-    """The library, imported when it is needed.
-
-    Raises:
-        CheckpointError: it is not installed.
-    """
-    return _imported("tokenizers")
 
 
 def short(error: Exception) -> str:
@@ -53,3 +27,9 @@ def _imported(name: str) -> ModuleType:
             f"this model needs the Python package {error.name!r}, which is not installed. Install it with "
             "pip install 'adasde[models]'."
         ) from error
+
+
+diffusers = partial(_imported, "diffusers")
+transformers = partial(_imported, "transformers")
+tokenizers = partial(_imported, "tokenizers")
+"""``library()``: the module, imported when it is needed (CheckpointError: it is not installed)."""

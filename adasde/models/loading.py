@@ -1,9 +1,9 @@
-"""Pre-trained models, each brought to ``D(x, sigma)`` in EDM's coordinates."""
+"""Loading of pre-trained models, each as ``D(x, sigma)`` in EDM's coordinates."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,103 +12,39 @@ import torch
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError, ParamsError
-from adasde.models.checkpoint import PROMPTS, Card, Part, find, read_card, read_weights, verified
+from adasde.models.checkpoint import PROMPTS, Card, Component, find, read_card, read_weights, verified
 from adasde.models.conditioning import by_class
-from adasde.models.families.adm import family as openai
 from adasde.models.families.adm.classifier import guided_by
-from adasde.models.families.edm import family as edm_family
-from adasde.models.families.edm.convert import convert as convert_edm
-from adasde.models.families.inception import network as inception
-from adasde.models.families.ldm import autoencoder, stable
-from adasde.models.families.toy.classifier import Classifier
-from adasde.models.families.toy.mlp import ResidualMLP
-from adasde.models.families.toy.unet import UNet
-from adasde.models.families.vit import networks
-from adasde.models.hub import linked
-from adasde.models.hub.convert import CONVERTERS
-from adasde.models.hub.own import FILE, PIPELINE, file_with_card, is_file, is_function, model_of
+from adasde.models.families.ldm import stable
+from adasde.models.hub.custom import (
+    FILE,
+    LINKED,
+    PIPELINE,
+    file_with_card,
+    follow_link,
+    is_file,
+    is_function,
+    model_of,
+)
 from adasde.models.libraries import short
 from adasde.models.precision import Runtime
-from adasde.models.preconditioning import Preconditioned
 from adasde.models.prompts import Prompted, Source, read_prompts
+from adasde.models.registry import network_of
 from adasde.types import Model
 
 
-def _residual_mlp(card: Card, about: Mapping[str, Any]) -> nn.Module:
-    return Preconditioned(ResidualMLP(card.shape, width=about["width"], depth=about["depth"]))
-
-
-def _unet(card: Card, about: Mapping[str, Any]) -> nn.Module:
-    sizes = {name: about[name] for name in ("classes", "width", "blocks", "embedding")}
-    return Preconditioned(UNet(card.shape[0], **sizes))
-
-
-def _digit_classifier(card: Card, about: Mapping[str, Any]) -> nn.Module:
-    return Classifier(about.get("shape", card.shape))
-
-
-def _classifier(card: Card, about: Mapping[str, Any]) -> nn.Module:
-    sizes = {name: about[name] for name in ("channels", "units", "classes")}
-    return Classifier(about.get("shape", card.shape), **sizes)
-
-
-def _edm_song_unet(card: Card, about: Mapping[str, Any]) -> nn.Module:
-    return edm_family.song_unet(card.shape, about)
-
-
-def _edm_dhariwal_unet(card: Card, about: Mapping[str, Any]) -> nn.Module:
-    return edm_family.dhariwal_unet(card.shape, about)
-
-
-FAMILIES: dict[str, Callable[[Card, Mapping[str, Any]], nn.Module]] = {
-    "residual-mlp": _residual_mlp,
-    "unet": _unet,
-    edm_family.SONG: _edm_song_unet,
-    edm_family.DHARIWAL: _edm_dhariwal_unet,
-    openai.UNET: lambda card, about: openai.unet(about),
-    openai.UNET_EDM: lambda card, about: openai.unet(about),
-    openai.LATENT_UNET: lambda card, about: openai.unet(about),
-    openai.CLASSIFIER: lambda card, about: openai.classifier(about),
-    autoencoder.VQ: lambda card, about: autoencoder.Decoder(about),
-    stable.STABLE: lambda card, about: stable.StableDiffusion(about),
-    inception.FAMILY: lambda card, about: inception.Inception(),
-    networks.DINO: lambda card, about: networks.DinoV2(about),
-    networks.CLIP: lambda card, about: networks.Clip(about),
-    "digit-classifier": _digit_classifier,
-    "classifier": _classifier,
-}
-"""Family name of a card -> the network without weights."""
-
-CONVERTERS |= {
-    edm_family.SONG: convert_edm,
-    edm_family.DHARIWAL: convert_edm,
-    openai.UNET: openai.convert_unet,
-    openai.UNET_EDM: openai.convert_unet_edm,
-    openai.LATENT_UNET: openai.convert_latent_unet,
-    openai.CLASSIFIER: openai.convert_classifier,
-    autoencoder.VQ: autoencoder.convert,
-    stable.STABLE: stable.convert,
-    inception.FAMILY: inception.convert,
-    networks.DINO: networks.convert_dino,
-    networks.CLIP: networks.convert_clip,
-}
-
-
-def build(card: Card, part: Part, weights: dict[str, Tensor]) -> nn.Module:
+def build(card: Card, component: Component, weights: dict[str, Tensor]) -> nn.Module:
     """The frozen network of one part of a checkpoint, in evaluation mode.
 
     Raises:
         CheckpointError: the family is unknown, or the weights do not fit it.
     """
-    if part.family not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise CheckpointError(f"{card.name!r} is of the unknown family {part.family!r}; known: {known}.")
     try:
-        network = FAMILIES[part.family](card, part.about)
+        network = network_of(card, component)
         network.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            f"the weights of {card.name!r} ({part.file}) do not fit the family {part.family!r}: "
+            f"the weights of {card.name!r} ({component.file}) do not fit the family {component.family!r}: "
             f"{short(error)}"
         ) from error
     return network.eval().requires_grad_(False)
@@ -123,14 +59,14 @@ def load_model(
 ) -> Model:
     """Load a frozen model.
 
-    ``spec`` is the name of a packaged one, a checkpoint folder (see ``checkpoints``), ``diffusers:`` and the
+    ``spec`` is the name of a bundled model, a checkpoint folder, ``diffusers:`` and the
     folder or hub id of a pipeline, ``file:`` and a safetensors file with a card beside it, or
     ``module:function``, which returns a ``Model``. ``prompts`` are a text-to-image model's, a list or a file.
     ``runtime``: number format, layout and compilation of a network that a card describes.
 
     Raises:
         CheckpointError: there is no such model, or its files are damaged or of another checkpoint.
-        ParamsError: ``runtime`` of a model that brings its own code.
+        ParamsError: ``runtime`` for a model that is code.
     """
     spec = str(spec)
     if runtime is not None and (spec.startswith(PIPELINE) or is_function(spec)):
@@ -153,9 +89,9 @@ def load_model(
         card = read_card(folder)
         if not prompts and card.prompts is not None:
             prompts = verified(folder, card.prompts)
-        if card.model.family == linked.FAMILY:
+        if card.model.family == LINKED:
             load = partial(load_model, device=device, prompts=prompts, runtime=runtime)
-            return linked.follow(card, folder, load)
+            return follow_link(card, folder, load)
         weights = read_weights(folder, card.model)
     runtime = runtime or Runtime()
     return _assembled(card, weights, folder=folder, device=device, prompts=prompts, runtime=runtime)

@@ -1,4 +1,4 @@
-"""How much memory a network takes, found without its weights: on PyTorch's meta device."""
+"""Memory of a network, measured without its weights on PyTorch's meta device."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from adasde.models.checkpoint import Card, Part
-from adasde.models.loading import FAMILIES
+from adasde.models.checkpoint import Card, Component
+from adasde.models.registry import network_of
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Memory:
     """An estimate for one call of a network.
 
     Attributes:
-        parameters: how many numbers the network has learned.
+        parameters: number of learned numbers.
         weights: their bytes, float32.
         activations: bytes that live at once, beside the weights and the images, while a batch is denoised.
     """
@@ -31,28 +31,28 @@ class Memory:
     activations: int
 
 
-def estimate_memory(card: Card, part: Part, *, batch: int, gradient: bool = False) -> Memory:
-    """What the network of ``part`` takes for ``batch`` samples in float32, none of it allocated.
+def estimate_memory(card: Card, component: Component, *, batch: int, gradient: bool = False) -> Memory:
+    """Memory of the network of ``component`` for ``batch`` samples in float32; none of it is allocated.
 
     ``gradient``: with what is kept to differentiate with respect to the images, as distillation does.
 
     Raises:
-        KeyError: nothing here builds this family.
+        CheckpointError: the family is unknown.
     """
     with torch.device("meta"):
-        network = FAMILIES[part.family](card, part.about).eval().requires_grad_(False)
+        network = network_of(card, component).eval().requires_grad_(False)
         arguments: list[Tensor] = [torch.empty(batch, *card.shape), torch.tensor(1.0)]
-        if card.classes and part is card.model:
+        if card.classes and component is card.model:
             arguments.append(torch.zeros(batch, dtype=torch.long))
     sizes = [tensor.numel() for tensor in network.state_dict().values()]
     arguments[0].requires_grad_(gradient)
     return Memory(sum(sizes), 4 * sum(sizes), peak_bytes(network, arguments))
 
 
-def weights_of(card: Card, part: Part) -> int:
-    """Bytes of the weights of ``part``, float32."""
+def weights_of(card: Card, component: Component) -> int:
+    """Bytes of the weights of ``component``, float32."""
     with torch.device("meta"):
-        network = FAMILIES[part.family](card, part.about)
+        network = network_of(card, component)
     return 4 * sum(tensor.numel() for tensor in network.state_dict().values())
 
 

@@ -1,4 +1,4 @@
-"""How a network runs: number format, memory layout, compilation."""
+"""Execution of a network: number format, memory layout, compilation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True)
 class Runtime:
-    """What ``load_model`` does to a network before it is used; images stay float32 outside of it.
+    """Number format, layout and compilation of a network; images stay float32 outside of it.
 
     ``dtype``: ``bfloat16`` and ``float16`` hold the large weights and do the products in half the memory,
     with sums and norms where PyTorch's autocast has them. ``channels_last``: the layout in which

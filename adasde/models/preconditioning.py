@@ -26,7 +26,7 @@ class Preconditioner(nn.Module):
     """
 
     def __init__(self, network: nn.Module, *, name: str = "network") -> None:
-        """``name``: what the network is called, in front of the names of its weights."""
+        """``name``: of the network, in front of the names of its weights."""
         super().__init__()
         self.add_module(name, network)
         self.inner = name
@@ -38,8 +38,8 @@ class Preconditioner(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, *labels: Tensor | None) -> Tensor:
         """Denoise ``x`` [B, *shape] at ``sigma`` (a scalar, or [B]: one noise level a sample).
 
-        ``labels`` [B] go to a class-conditional network (of one told more, all that it is told, each
-        [B, ...]); None, or nothing, asks it for no class.
+        ``labels`` [B] go to a class-conditional network (or all its conditions, each [B, ...]); None,
+        or nothing, means no class.
         """
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
         skip, out, divisor, noise = self.scalings(sigma)

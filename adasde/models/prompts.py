@@ -1,4 +1,4 @@
-"""Text-to-image: which prompt an image has, and guidance towards it."""
+"""Text-to-image models: the prompt of an image, and guidance towards it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WANTED = "Give a text file with one prompt a line, or a .csv with a column capti
 REMEMBERED = 256  # prompts whose embeddings are kept
 
 Encode = Callable[[str], tuple[Tensor, ...]]
-"""A prompt -> what the network is told for it, each [1, ...]."""
+"""A prompt -> the network's conditions for it, each [1, ...]."""
 
 
 Source = Sequence[str] | str | os.PathLike[str] | None
@@ -54,7 +54,7 @@ def read_prompts(source: Source) -> list[str]:
 
 
 def _column(text: str) -> list[str]:
-    """What a table has under the first of ``COLUMNS`` (ValueError: it has none of them)."""
+    """Entries of a table in the first of ``COLUMNS`` (ValueError: it has none of them)."""
     rows = csv.DictReader(io.StringIO(text), strict=True)
     names = {name.strip().lower(): name for name in rows.fieldnames or ()}
     found = [names[name] for name in COLUMNS if name in names]
@@ -66,9 +66,9 @@ def _column(text: str) -> list[str]:
 class Prompted:
     """``condition(seeds, guidance)`` of a text-to-image model: image k has the prompt ``seeds[k] % count``.
 
-    Every prompt is encoded for itself, so that an image depends on its own seed alone. Guidance goes from the
-    empty prompt through the image's own and beyond, in one call that counts as two evaluations; where the
-    network is told the guidance (``told``), it is one call that counts as one.
+    Every prompt is encoded separately, so that an image depends on its own seed alone. Guidance goes from the
+    empty prompt through the image's own and beyond, in one call that counts as two evaluations; where
+    guidance is an input of the network (``guided``), it is one call that counts as one.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class Prompted:
         prompts: Sequence[str],
         *,
         name: str,
-        told: bool = False,
+        guided: bool = False,
     ) -> None:
         """``network(x, sigma, *embeddings)`` is D; ``name`` is the model's."""
         self.network = network
         self.encode = lru_cache(REMEMBERED)(encode)
         self.prompts = list(prompts)
         self.name = name
-        self.told = told
+        self.guided = guided
 
     def of(self, prompts: Sequence[str]) -> Prompted:
         """The same for other prompts; embeddings that are known are not made again."""
@@ -117,10 +117,10 @@ class Prompted:
     def _bound(self, prompts: Sequence[str], labels: Tensor, guidance: float) -> Denoiser:
         """D with ``labels`` into ``prompts``, of which the last is that of no prompt."""
         parts = [torch.cat(part) for part in zip(*map(self.encode, prompts), strict=True)]
-        if self.told:
+        if self.guided:
             parts.append(parts[0].new_full((len(prompts),), guidance))
 
         def network(x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
             return self.network(x, sigma, *(part[labels.to(part.device)] for part in parts))
 
-        return Conditional(network, labels, null=len(prompts) - 1, guidance=1.0 if self.told else guidance)
+        return Conditional(network, labels, null=len(prompts) - 1, guidance=1.0 if self.guided else guidance)

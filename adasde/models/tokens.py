@@ -1,4 +1,4 @@
-"""Prompts as CLIP reads them."""
+"""CLIP's tokenizer."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ END = "<|endoftext|>"
 
 
 class Tokens:
-    """Prompts -> tokens [n, length] of a ``tokenizer.json``: begin, words, and the end again and again."""
+    """Prompts -> tokens [n, length] of a ``tokenizer.json``: begin, words, and the end token as padding."""
 
     def __init__(self, path: Path, *, length: int) -> None:
-        """``length``: of all prompts in tokens; what is longer is cut.
+        """``length``: tokens of every prompt; longer ones are cut.
 
         Raises:
             CheckpointError: the file is no such tokenizer.
@@ -28,7 +28,7 @@ class Tokens:
             self.tokenizer = tokenizers().Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises nothing narrower
             raise CheckpointError(
-                f"{path} is no tokenizer ({short(error)}). It is the tokenizer.json of CLIP."
+                f"{path} is no tokenizer ({short(error)}). Use the tokenizer.json of CLIP."
             ) from error
         end = self.tokenizer.token_to_id(END)
         if end is None:
@@ -37,4 +37,4 @@ class Tokens:
         self.tokenizer.enable_padding(length=length, pad_id=end, pad_token=END)
 
     def __call__(self, prompts: Sequence[str]) -> Tensor:
-        return torch.tensor([told.ids for told in self.tokenizer.encode_batch(list(prompts))])
+        return torch.tensor([encoding.ids for encoding in self.tokenizer.encode_batch(list(prompts))])

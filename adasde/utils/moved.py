@@ -15,7 +15,7 @@ MOVED = {
     "adasde.images.rows": "adasde.generation.serving",
     # documented for users
     "adasde.coefficients": "adasde.sampling.coefficients",
-    "adasde.models.convert": "adasde.models.hub.convert",
+    "adasde.models.convert": "adasde.models.registry",
     "adasde.models.runtime": "adasde.models.precision",
     "adasde.noise": "adasde.sampling.noise",
     "adasde.released": "adasde.integrations.released",

@@ -11,11 +11,11 @@ import golden_ldm
 import golden_openai
 import numpy as np
 import pytest
-import test_ldm_nets
+import small_ldm
 import torch
 import yaml
 from command import ROOT, adasde, explained
-from test_openai_nets import small
+from small_openai import small
 from tiny import tiny_values, write_params
 
 from adasde.config.cost import estimate, per_image, random_model, work
@@ -23,10 +23,10 @@ from adasde.config.params import check_params, load_params
 from adasde.config.template import template
 from adasde.errors import ParamsError
 from adasde.models import describe
-from adasde.models.checkpoint import Card, Part, cards
+from adasde.models.checkpoint import Card, Component, cards
 from adasde.models.hub.cards import card_of, catalogue
-from adasde.models.hub.convert import Converted
 from adasde.models.loading import load_model
+from adasde.models.registry import Converted
 from adasde.types import Model
 from adasde.utils.yaml_schema import parse_yaml
 
@@ -147,8 +147,8 @@ def test_images_of_latents_are_larger_than_what_is_sampled() -> None:
     assert images["sample@3"] == 48 * latents["sample@3"] and images["teacher@3"] == latents["teacher@3"]
 
 
-def part(made: Converted) -> Part:
-    return Part("", "", 0, made.family, made.about)
+def part(made: Converted) -> Component:
+    return Component("", "", 0, made.family, made.about)
 
 
 def random(shape: tuple[int, ...], model: Converted, **parts: Converted) -> Model:
@@ -161,7 +161,7 @@ def test_guided_and_prompted_networks_are_measured_at_their_cost() -> None:
     with np.load(golden_openai.OUTPUTS) as stored:
         adm, guide = (small(case, dict(stored)) for case in ("adm", "classifier"))
     with np.load(golden_ldm.OUTPUTS) as stored:
-        stable = test_ldm_nets.small(dict(stored))
+        stable = small_ldm.small(dict(stored))
     models = [random((3, 16, 16), adm, classifier=guide), random((4, 8, 8), stable)]
     for model, cost in zip(models, (1, 2), strict=True):
         denoise: Any = model.bind(range(2), 2.0)

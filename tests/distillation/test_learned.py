@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from closed_form import small_mixture
+from learned_tables import FIXED, end_error, fresh
 
 import adasde
 from adasde.distillation.distill import DistillSettings, initial_student
@@ -14,17 +15,6 @@ from adasde.sampling.solvers import SOLVERS, make_solver, sampler_of
 
 QUICK = {"trajectories": 1920, "batch": 32, "pool": 128}
 INNER = [name for name in SOLVERS if not make_solver(name).stochastic]
-FIXED = {"gamma_max": 0.0, "scale_dir": 0.0, "scale_time": 0.0}
-
-
-def end_error(states: torch.Tensor) -> float:
-    """Mean squared distance to a fine solution, from latents that training never saw."""
-    exact = adasde.solve(small_mixture(), fresh(), schedule("polynomial", 200), "dpm2")
-    return float((states - exact).square().mean())
-
-
-def fresh() -> torch.Tensor:
-    return adasde.latents(range(10_000, 10_256), (6,), dtype=torch.float64)
 
 
 def learned(nfe: int, **settings) -> adasde.Coefficients:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from closed_form import small_mixture
+from learned_tables import FIXED, end_error, fresh
 from tables import random_table
-from test_learned import FIXED, end_error, fresh
 
 import adasde
 from adasde.distillation.distill import DistillSettings, initial_student

@@ -8,7 +8,7 @@ import torch
 from adasde.evaluation.features import fidelity, load_features
 from adasde.models.checkpoint import cards, find, read_card, read_weights
 from adasde.models.families.toy.data import digits, real_images
-from adasde.models.families.toy.train_digits import ClassifierTraining
+from adasde.models.families.toy.recipes import DIGITS
 from adasde.models.loading import build
 from adasde.utils.pixels import to_float
 
@@ -43,7 +43,7 @@ def test_the_classifier_recognises_held_out_digits() -> None:
     classifier = build(card, card.features, read_weights(folder, card.features))
     images, labels = digits()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(card.features.about["seed"]))
-    held = order[: ClassifierTraining().held_out]
+    held = order[: DIGITS.classifier.held_out]
     accuracy = (classifier(images[held]).argmax(1) == labels[held]).float().mean().item()
     assert accuracy >= 0.97
     assert accuracy == pytest.approx(card.features.about["held_out_accuracy"], abs=1e-4)

@@ -242,7 +242,7 @@ def test_a_model_without_real_images_uses_the_statistics_of_its_card(
     given = import_module("adasde.evaluation.reference_data")
     statistics = expected(200)
     sha256 = statistics.save(project / "published.npz")
-    about = cards.Statistics.model_construct(url=f"file://{project}/published.npz", sha256=None)
+    about = cards.CardStatistics.model_construct(url=f"file://{project}/published.npz", sha256=None)
     card = card_of("cifar10").model_copy(update={"name": "digits", "reference": about})
     monkeypatch.setattr(given, "SOURCES", {})
     monkeypatch.setattr(given, "catalogue", lambda: {"digits": card})

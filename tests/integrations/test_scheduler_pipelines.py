@@ -17,7 +17,7 @@ import adasde
 from adasde.errors import CoefficientsError
 from adasde.integrations.diffusers import AdaSDEScheduler
 from adasde.models.loading import load_model
-from adasde.models.process import FLOW, Process
+from adasde.models.parameterization import FLOW, Process
 
 
 def test_a_pipeline_runs_with_guidance_and_decodes(tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ import yaml
 from command import adasde, explained
 from golden_edm_nets import FULL
 from golden_openai import read_shapes
-from test_ldm_nets import PUBLISHED_TEXT, single_file, text_weights
+from small_ldm import PUBLISHED_TEXT, single_file, text_weights
 
 from adasde.errors import CheckpointError
 from adasde.models.checkpoint import cards
 from adasde.models.describe import described, description, lines
 from adasde.models.families.edm.family import describe
 from adasde.models.hub.cards import CardFile, card_of, catalogue, folder, read_cards
-from adasde.models.hub.convert import converted
+from adasde.models.registry import converted
 from adasde.models.safe_pickle import Opened
 
 NAMES = list(catalogue())

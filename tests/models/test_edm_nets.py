@@ -16,9 +16,9 @@ from golden_edm_nets import CASES, FULL, KEYS, OUTPUTS, SIGMAS, inputs, keys_of,
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
-from adasde.models.checkpoint import write_part
-from adasde.models.families.edm import EDM, IDDPM, VE, VP
+from adasde.models.checkpoint import Description, add_component
 from adasde.models.families.edm.family import DHARIWAL, SONG, describe, dhariwal_unet, song_unet
+from adasde.models.families.edm.preconditioners import EDMPrecond, IDDPMPrecond, VEPrecond, VPPrecond
 from adasde.models.loading import load_model
 
 BUILDERS = {SONG: song_unet, DHARIWAL: dhariwal_unet}
@@ -85,7 +85,7 @@ def test_the_full_size_has_the_published_names_and_shapes(name: str) -> None:
 
 
 def test_the_discrete_levels_are_upstreams(golden: dict[str, np.ndarray]) -> None:
-    levels, expected = IDDPM(nn.Identity()).u, torch.from_numpy(golden["iddpm-preconditioner/u"])
+    levels, expected = IDDPMPrecond(nn.Identity()).u, torch.from_numpy(golden["iddpm-preconditioner/u"])
     assert levels.shape == (1001,) and levels[-1] == 0
     torch.testing.assert_close(levels, expected, rtol=1e-3, atol=0)  # upstream's are float32
 
@@ -101,9 +101,9 @@ class Zero(nn.Module):
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        (VP, lambda sigma: 999 * ((0.01 + 39.8 * (1 + sigma**2).log()).sqrt() - 0.1) / 19.9),
-        (VE, lambda sigma: (sigma / 2).log()),
-        (EDM, lambda sigma: sigma.log() / 4),
+        (VPPrecond, lambda sigma: 999 * ((0.01 + 39.8 * (1 + sigma**2).log()).sqrt() - 0.1) / 19.9),
+        (VEPrecond, lambda sigma: (sigma / 2).log()),
+        (EDMPrecond, lambda sigma: sigma.log() / 4),
     ],
 )
 def test_preconditioners_keep_the_dtype_and_tell_the_level(kind: Any, told: Any) -> None:
@@ -117,7 +117,7 @@ def test_preconditioners_keep_the_dtype_and_tell_the_level(kind: Any, told: Any)
 
 def test_iddpm_tells_the_index_of_the_nearest_level_counted_from_the_lowest() -> None:
     network = Zero()
-    denoise = IDDPM(network)
+    denoise = IDDPMPrecond(network)
     levels = denoise.u
     sigma = torch.stack([levels[999] * 0.9, levels[500] * 1.0001, levels[0] * 2])
     denoise(torch.zeros(3, 1, 2, 2), sigma)
@@ -138,9 +138,9 @@ def checkpoint(folder: Path, case: str) -> Path:
         "sigma_min": 0.002,
         "sigma_max": 80.0,
     }
-    write_part(folder, "model", {"family": family, "about": about}, head=head)
+    add_component(folder, "model", family, about, description=Description(**head))
     (folder / "features.safetensors").write_bytes(b"")
-    write_part(folder, "features", {"family": "digit-classifier", "about": {}}, head=head)
+    add_component(folder, "features", "digit-classifier", {})
     return folder
 
 

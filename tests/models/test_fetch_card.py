@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import hostile
 import pickle_code
 import pytest
 import torch
 from command import adasde, explained
+from edm_pickles import nvidia, published  # noqa: F401 (a fixture)
 from golden_edm_nets import CASES
+from model_cards import card, saved
 from site_server import served_folder
-from test_edm_convert import nvidia, published  # noqa: F401 (a fixture)
 from tiny import tiny_values, write_params
 
 from adasde.errors import CheckpointError, StoreError
@@ -23,10 +22,9 @@ from adasde.models import checkpoint
 from adasde.models.checkpoint import read_card, read_weights
 from adasde.models.families.edm.family import describe
 from adasde.models.hub import cards, fetch
-from adasde.models.hub.cards import ModelCard, card_of
-from adasde.models.hub.convert import CONVERTERS, Converted, Opened
 from adasde.models.hub.lockfile import LOCK, Lock
 from adasde.models.loading import load_model
+from adasde.models.registry import CONVERTERS, Converted, Opened
 from adasde.utils.atomic_io import sha256_file
 
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "tied": torch.ones(2, 2).t()}
@@ -43,12 +41,6 @@ def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CONVERTERS, "toy", doubled)
 
 
-def saved(tensors: dict[str, Any]) -> bytes:
-    stream = io.BytesIO()
-    torch.save(tensors, stream)
-    return stream.getvalue()
-
-
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "site").mkdir()
@@ -57,24 +49,9 @@ def site(tmp_path: Path) -> Iterator[str]:
         yield address
 
 
-def card(*files: dict[str, Any], **changes: Any) -> ModelCard:
-    """A card of the toy family; addresses without TLS are for tests alone."""
-    values = (
-        card_of("cifar10").model_dump() | {"name": "toy-model", "family": "toy", "features": None} | changes
-    )
-    made = [{"role": "model", "sha256": None, "bytes": None} | file for file in files]
-    known = [file | {"url": "https://x/x", "mirrors": ()} for file in made]
-    whole = ModelCard.model_validate(values | {"files": known})
-    chosen = tuple(
-        part.model_copy(update={"url": file["url"], "mirrors": file.get("mirrors", ())})
-        for part, file in zip(whole.files, made, strict=True)
-    )
-    return whole.model_copy(update={"files": list(chosen)})
-
-
 def test_a_card_becomes_a_checkpoint(site: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "data/checkpoint"
-    fetch.fetch_card(card({"url": f"{site}/model.pt"}, classes=5), out, project=tmp_path)
+    fetch.fetch(card({"url": f"{site}/model.pt"}, classes=5), out, project=tmp_path)
     made = read_card(out)
     assert (made.name, made.shape, made.classes, made.features) == ("toy-model", (3, 32, 32), 5, None)
     assert made.model.family == "toy" and made.license.startswith("CC BY-NC-SA 4.0. Published by NVIDIA")
@@ -90,9 +67,22 @@ def test_a_card_becomes_a_checkpoint(site: str, tmp_path: Path, capsys: pytest.C
     assert sorted(path.name for path in out.iterdir()) == ["card.json", "model.safetensors"]
 
 
+def test_the_weights_are_written_once(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+
+    def save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        save_file(tensors, path)
+        written.append(path.stat().st_ino)
+
+    save_file = fetch.safetensors.torch.save_file
+    monkeypatch.setattr(fetch.safetensors.torch, "save_file", save)
+    fetch.fetch(card({"url": f"{site}/model.pt"}), tmp_path / "data/checkpoint", project=tmp_path)
+    assert written == [(tmp_path / "data/checkpoint/model.safetensors").stat().st_ino]
+
+
 def test_trust_on_first_use(site: str, tmp_path: Path) -> None:
     toy, served = card({"url": f"{site}/model.pt"}), tmp_path / "site/model.pt"
-    fetch.fetch_card(toy, tmp_path / "a/checkpoint", project=tmp_path)
+    fetch.fetch(toy, tmp_path / "a/checkpoint", project=tmp_path)
     document = json.loads((tmp_path / LOCK).read_text())
     assert document == {
         "version": 1,
@@ -105,36 +95,36 @@ def test_trust_on_first_use(site: str, tmp_path: Path) -> None:
         },
     }
     served.write_bytes(saved({"weight": torch.zeros(1)}))
-    fetch.fetch_card(toy, tmp_path / "a/again", project=tmp_path)  # what is there is not fetched again
+    fetch.fetch(toy, tmp_path / "a/again", project=tmp_path)  # what is there is not fetched again
     message = r"toy-model/model\.pt is not the file that this project has trusted.*checkpoints\.lock.*remove"
     with pytest.raises(CheckpointError, match=message):
-        fetch.fetch_card(toy, tmp_path / "b/checkpoint", project=tmp_path)
+        fetch.fetch(toy, tmp_path / "b/checkpoint", project=tmp_path)
     assert not (tmp_path / "b/checkpoint").exists()
     (tmp_path / "a/downloads/toy-model/model.pt").write_bytes(served.read_bytes())
     with pytest.raises(CheckpointError, match=message):
-        fetch.fetch_card(toy, tmp_path / "a/third", project=tmp_path)
+        fetch.fetch(toy, tmp_path / "a/third", project=tmp_path)
     assert json.loads((tmp_path / LOCK).read_text()) == document
     (tmp_path / LOCK).unlink()
-    fetch.fetch_card(toy, tmp_path / "b/checkpoint", project=tmp_path)
+    fetch.fetch(toy, tmp_path / "b/checkpoint", project=tmp_path)
 
 
 def test_a_hash_of_the_card_needs_no_trust(site: str, tmp_path: Path) -> None:
     served = tmp_path / "site/model.pt"
     known = {"url": f"{site}/model.pt", "sha256": sha256_file(served), "bytes": served.stat().st_size}
-    fetch.fetch_card(card(known), tmp_path / "a/checkpoint", project=tmp_path)
+    fetch.fetch(card(known), tmp_path / "a/checkpoint", project=tmp_path)
     assert not (tmp_path / LOCK).exists()
     wrong = card(known | {"sha256": "0" * 64})
     with pytest.raises(StoreError, match=r"model\.pt is damaged or was altered"):
-        fetch.fetch_card(wrong, tmp_path / "b/checkpoint", project=tmp_path)
+        fetch.fetch(wrong, tmp_path / "b/checkpoint", project=tmp_path)
     with pytest.raises(CheckpointError, match=r"is not the file of the card 'toy-model'.*Delete it"):
-        fetch.fetch_card(wrong, tmp_path / "a/checkpoint", project=tmp_path)
+        fetch.fetch(wrong, tmp_path / "a/checkpoint", project=tmp_path)
 
 
 def test_mirrors_of_a_card(site: str, tmp_path: Path) -> None:
     lost = {"url": f"{site}/lost/model.pt", "mirrors": (f"{site}/model.pt",)}
-    fetch.fetch_card(card(lost), tmp_path / "a/checkpoint", project=tmp_path)
+    fetch.fetch(card(lost), tmp_path / "a/checkpoint", project=tmp_path)
     local = {"url": f"file://{tmp_path}/lost.pt", "mirrors": (f"file://{tmp_path}/site/model.pt",)}
-    fetch.fetch_card(card(local), tmp_path / "b/checkpoint", project=tmp_path / "b")
+    fetch.fetch(card(local), tmp_path / "b/checkpoint", project=tmp_path / "b")
     assert sha256_file(tmp_path / "a/checkpoint/model.safetensors") == sha256_file(
         tmp_path / "b/checkpoint/model.safetensors"
     )
@@ -147,13 +137,13 @@ def test_archives_and_several_roles(site: str, tmp_path: Path) -> None:
         {"url": f"{site}/model.pt"},
         {"role": "autoencoder", "url": f"{site}/vq.zip", "member": "model.ckpt"},
     ]
-    fetch.fetch_card(card(*files), tmp_path / "a/checkpoint", project=tmp_path)
+    fetch.fetch(card(*files), tmp_path / "a/checkpoint", project=tmp_path)
     made = read_card(tmp_path / "a/checkpoint")
     assert made.autoencoder is not None and made.autoencoder.about["role"] == "autoencoder"
-    assert len(made.parts) == 2
+    assert len(made.components) == 2
     files[1]["member"] = "other.ckpt"
     with pytest.raises(CheckpointError, match=r"vq\.zip has no file 'other\.ckpt'"):
-        fetch.fetch_card(card(*files), tmp_path / "a/checkpoint", project=tmp_path)
+        fetch.fetch(card(*files), tmp_path / "a/checkpoint", project=tmp_path)
 
 
 def test_hostile_files_are_refused_before_anything_is_written(site: str, tmp_path: Path) -> None:
@@ -161,13 +151,13 @@ def test_hostile_files_are_refused_before_anything_is_written(site: str, tmp_pat
     code, _ = hostile.harmful(flag)["os.system"]
     (tmp_path / "site/model.pt").write_bytes(pickle_code.torch_zip(code))
     with pytest.raises(CheckpointError, match=r"model\.pt: the pickle asks for os\.system"):
-        fetch.fetch_card(card({"url": f"{site}/model.pt"}), tmp_path / "a/checkpoint", project=tmp_path)
+        fetch.fetch(card({"url": f"{site}/model.pt"}), tmp_path / "a/checkpoint", project=tmp_path)
     assert not flag.exists() and not (tmp_path / "a/checkpoint").exists()
 
 
 def test_a_family_without_converter_costs_no_download(site: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"family 'unheard' cannot be converted"):
-        fetch.fetch_card(
+        fetch.fetch(
             card({"url": f"{site}/model.pt"}, family="unheard"), tmp_path / "a/checkpoint", project=tmp_path
         )
     assert not (tmp_path / "a").exists()
@@ -203,7 +193,7 @@ def test_a_published_network_is_fetched_and_denoises(case: str, tmp_path: Path) 
     edm = card(
         {"url": f"file://{tmp_path}/edm.pkl"}, family=family, shape=list(shape), classes=about["classes"]
     )
-    fetch.fetch_card(edm, tmp_path / "data/checkpoint", project=tmp_path)
+    fetch.fetch(edm, tmp_path / "data/checkpoint", project=tmp_path)
     model = load_model(tmp_path / "data/checkpoint")
     x, sigma = torch.randn(2, *shape), torch.tensor(0.7)
     labels = (torch.tensor([3, 4]),) if model.classes else ()

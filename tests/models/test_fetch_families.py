@@ -14,8 +14,9 @@ import safetensors.torch
 import torch
 from golden_edm_nets import named_weights
 from golden_openai import read_shapes
-from test_fetch_card import saved
-from test_ldm_nets import WORDS, off, single_file, text_weights
+from model_cards import saved
+from small_ldm import WORDS, single_file, text_weights
+from small_openai import off
 from tiny_judges import write_tokenizer
 from torch import Tensor
 
@@ -23,8 +24,8 @@ from adasde.errors import CheckpointError
 from adasde.models.hub import cards, fetch
 from adasde.models.hub.cards import ModelCard, card_of
 from adasde.models.loading import load_model
+from adasde.models.parameterization import Process
 from adasde.models.precision import Runtime
-from adasde.models.process import Process
 
 HEAD = golden_openai.BASE["num_head_channels"]
 """Channels of an attention head of the small networks, which no weight tells."""
@@ -78,7 +79,7 @@ def small_card(name: str, files: list[Path], **changes: Any) -> ModelCard:
         file.model_copy(update={"url": path.as_uri(), **here})
         for file, path in zip(whole.files, files, strict=True)
     ]
-    return whole.model_copy(update={"files": local, "features": None} | changes)
+    return whole.model_copy(update={"files": local, "features": None, "prompts": None} | changes)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_a_fetched_card_draws_images(
     name: str, write: Any, shape: tuple[int, ...], side: int, tmp_path: Path
 ) -> None:
     card = small_card(name, write(tmp_path), shape=list(shape))
-    fetch.fetch_card(card, tmp_path / "made/checkpoint", project=tmp_path)
+    fetch.fetch(card, tmp_path / "made/checkpoint", project=tmp_path)
     model = load_model(tmp_path / "made/checkpoint")
     assert (model.name, model.shape, model.classes) == (name, shape, 0)
     x = torch.randn(2, *shape) * 3
@@ -114,7 +115,7 @@ def test_a_fetched_card_draws_images(
 
 def test_a_fetched_classifier_guides(tmp_path: Path) -> None:
     card = small_card("imagenet256", with_classifier(tmp_path), shape=[3, 16, 16])
-    fetch.fetch_card(card, tmp_path / "made/checkpoint", project=tmp_path)
+    fetch.fetch(card, tmp_path / "made/checkpoint", project=tmp_path)
     model = load_model(tmp_path / "made/checkpoint")
     assert (model.name, model.shape, model.classes) == ("imagenet256", (3, 16, 16), golden_openai.CLASSES)
     sigma = float(Process.of({}).levels[250])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,12 +23,8 @@ from adasde.models.families.toy.glyphs import (
     masks,
     training_seeds,
 )
-from adasde.models.families.toy.train_glyphs import (
-    ClassifierTraining,
-    DenoiserTraining,
-    train_classifier,
-    train_denoiser,
-)
+from adasde.models.families.toy.recipes import GLYPHS
+from adasde.models.families.toy.trainer import train_classifier, train_denoiser
 from adasde.models.loading import load_model
 from adasde.utils.pixels import to_float
 
@@ -50,7 +47,7 @@ def test_images_fill_the_range_without_a_bias_to_dark_or_light() -> None:
     images, _ = glyphs(range(1300))
     assert images.min() >= -1 and images.max() <= 1
     assert abs(images.mean()) < 0.05
-    assert images.std() == pytest.approx(DenoiserTraining().sigma_data, abs=0.02)
+    assert images.std() == pytest.approx(GLYPHS.denoiser.sigma_data, abs=0.02)
 
 
 def test_a_letter_stands_out_from_its_background() -> None:
@@ -90,15 +87,14 @@ def test_the_real_images_have_as_many_of_every_letter() -> None:
 
 
 def test_training_repeats_byte_for_byte_and_makes_a_checkpoint(tmp_path: Path) -> None:
-    denoiser = DenoiserTraining(iterations=20, batch=8, width=16, blocks=1, embedding=16)
-    classifier = ClassifierTraining(iterations=20, batch=8, channels=(8, 8), units=8)
+    denoiser = replace(GLYPHS.denoiser, iterations=20, batch=8, width=16, blocks=1, embedding=16)
+    classifier = replace(GLYPHS.classifier, iterations=20, batch=8, channels=(8, 8), units=8)
     seen: list[tuple[int, int]] = []
     for folder in ("first", "second", "other"):
         seed = 1 if folder == "other" else 0
-        train_classifier(tmp_path / folder, seed=seed, settings=classifier)
-        train_denoiser(
-            tmp_path / folder, seed=seed, settings=denoiser, progress=lambda *done: seen.append(done)
-        )
+        out = tmp_path / folder
+        train_classifier("glyphs", out, seed=seed, settings=classifier)
+        train_denoiser("glyphs", out, seed=seed, settings=denoiser, progress=lambda *done: seen.append(done))
     assert seen == [(done, 20) for done in range(1, 21)] * 3
     for file in (CARD, "model.safetensors", "features.safetensors"):
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_fetch_card import card
+from model_cards import card
 from torch import nn
 
 from adasde.errors import CheckpointError, DataError
@@ -16,7 +16,7 @@ from adasde.models.checkpoint import read_card
 from adasde.models.families.inception.network import FAMILY, Inception
 from adasde.models.hub import cards, fetch
 from adasde.models.hub.cards import ExtractorCard, card_of, extractor_of
-from adasde.models.hub.convert import CONVERTERS, Converted, Opened, converted
+from adasde.models.registry import CONVERTERS, Converted, Opened, converted
 from adasde.utils.atomic_io import sha256_file
 
 NAME = "inception-2015-12-05"
@@ -55,7 +55,7 @@ def fetched(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Features
         patch.setattr(cards, "extractor_of", lambda name: known)
         patch.setitem(CONVERTERS, "toy", lambda opened: Converted("toy", {}, dict(opened.tensors)))
         toy = card({"url": f"file://{folder}/model.pt"}, features=NAME)
-        fetch.fetch_card(toy, folder / "checkpoint", project=folder)
+        fetch.fetch(toy, folder / "checkpoint", project=folder)
     made = read_card(folder / "checkpoint")
     assert made.features is not None and made.features.family == FAMILY
     return load_features(folder / "checkpoint")
@@ -118,7 +118,7 @@ def test_a_file_of_another_hash_is_refused(
     monkeypatch.setattr(cards, "extractor_of", lambda name: extractor_card(weights))
     toy = card({"url": f"file://{tmp_path}/model.pt"}, features=NAME)
     with pytest.raises(CheckpointError, match=rf"card '{NAME}': its sha256 is .*, expected 6726825d…"):
-        fetch.fetch_card(toy, tmp_path / "checkpoint", project=tmp_path)
+        fetch.fetch(toy, tmp_path / "checkpoint", project=tmp_path)
     assert not (tmp_path / "checkpoint").exists()
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from command import adasde as command
+from custom_models import images as archive
+from custom_models import text_to_image
 from golden_judges import LARGE, OUTPUTS, SMALL, images, weights
 from PIL import Image
-from test_linked import images as archive
-from test_linked import text_to_image
 from tiny import tiny_values, write_params
 from tiny_judges import CLIP, DINO, clip, use_judges, write_tokenizer
 
@@ -24,10 +24,9 @@ from adasde.evaluation.registry import image_metrics
 from adasde.models.checkpoint import PROMPTS, read_card
 from adasde.models.conditioning import drawn
 from adasde.models.families.vit import networks
-from adasde.models.hub.cards import judge_of
-from adasde.models.hub.convert import converted
+from adasde.models.hub.cards import evaluator_of
 from adasde.models.libraries import transformers
-from adasde.models.loading import FAMILIES
+from adasde.models.registry import FAMILIES, converted
 from adasde.models.safe_pickle import Opened, open_checkpoint
 from adasde.models.tokens import Tokens
 from adasde.utils.atomic_io import sha256_file
@@ -89,7 +88,7 @@ def test_clip_is_transformers_with_its_own_preparation_of_images() -> None:
     torch.testing.assert_close(found, expected / expected.norm(dim=1, keepdim=True), rtol=0, atol=0.01)
     tokens = torch.tensor([[6, 0, 1, 7, 7, 7, 7, 7], [6, 1, 7, 7, 7, 7, 7, 7]])
     text = theirs.text_projection(theirs.text_model(input_ids=tokens).pooler_output)
-    torch.testing.assert_close(ours.said(tokens), text / text.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(ours.text_features(tokens), text / text.norm(dim=1, keepdim=True))
 
 
 def test_prompts_are_read_as_clips_tokenizer_does(tmp_path: Path) -> None:
@@ -101,7 +100,7 @@ def test_prompts_are_read_as_clips_tokenizer_does(tmp_path: Path) -> None:
         [6, 0, 0, 0, 0, 7],
     ]
     (tmp_path / "no.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=r"no\.json is no tokenizer .* It is the tokenizer"):
+    with pytest.raises(CheckpointError, match=r"no\.json is no tokenizer .* Use the tokenizer"):
         Tokens(tmp_path / "no.json", length=6)
 
 
@@ -120,7 +119,7 @@ def test_prompts_are_read_as_clips_tokenizer_does(tmp_path: Path) -> None:
 def test_other_files_are_refused(family: str, changes: dict[str, Any], words: str) -> None:
     tensors = weights(SMALL) if family == "dinov2" else dict(clip().state_dict())
     tensors = {name: value for name, value in (tensors | changes).items() if value is not None}
-    with pytest.raises(CheckpointError, match=f"no checkpoint of the family '{family}'.*{words}"):
+    with pytest.raises(CheckpointError, match=f"not a checkpoint of the family '{family}'.*{words}"):
         converted(family, Opened(tensors, {}))
 
 
@@ -153,7 +152,7 @@ def test_judges_give_their_numbers_in_the_protocol(tmp_path: Path, monkeypatch: 
     lines = (folder / PROMPTS).read_text().splitlines()
     network: Any = built("clip", dict(clip().state_dict()))
     tokens = Tokens(folder / "tokenizer.json", length=8)
-    said = network.said(tokens([lines[drawn(seed) % len(lines)] for seed in seeds]))
+    said = network.text_features(tokens([lines[drawn(seed) % len(lines)] for seed in seeds]))
     cosines = (said * network.features(to_float(shown))).sum(1)
     assert row["clip_score"] == pytest.approx(100 * cosines.clamp(min=0).mean().item(), rel=1e-4)
     assert not torch.equal(cosines.clamp(min=0), torch.zeros(40))
@@ -193,4 +192,4 @@ def test_unknown_judges_are_refused() -> None:
 
 def test_the_cards_have_hashes() -> None:
     for name in (CLIP, DINO):
-        assert all(file.sha256 and file.bytes for file in judge_of(name).files)
+        assert all(file.sha256 and file.bytes for file in evaluator_of(name).files)

@@ -13,21 +13,19 @@ import torch
 from golden_edm_nets import named_weights
 from golden_ldm import OUTPUTS, embedding, latents
 from golden_openai import TIMES, read_shapes
-from torch import Tensor, nn
+from small_ldm import PUBLISHED_TEXT, WORDS, published, single_file, small, text_weights
+from small_openai import network, off
 
 from adasde.errors import CheckpointError, SolverError
-from adasde.models.checkpoint import write_part
+from adasde.models.checkpoint import Description, add_component
 from adasde.models.families.ldm.autoencoder import Decoder, decoder_of
-from adasde.models.hub.convert import Converted, Opened, converted
 from adasde.models.libraries import transformers
-from adasde.models.loading import FAMILIES, load_model
+from adasde.models.loading import load_model
+from adasde.models.registry import FAMILIES, Converted, Opened, converted
 from adasde.sampling.wrappers import Counting
 from adasde.types import Model
 
 TOLERANCE = 1e-4  # of the largest value
-WORDS = ("a</w>", "cat</w>", "a", "c", "t</w>", "ca", "<|startoftext|>", "<|endoftext|>")
-PUBLISHED_TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
-PUBLISHED_TEXT |= {"num_attention_heads": 12, "max_position_embeddings": 77, "vocab_size": 49408}
 
 
 @pytest.fixture(scope="module")
@@ -36,65 +34,15 @@ def golden() -> dict[str, np.ndarray]:
         return dict(stored)
 
 
-def off(ours: Tensor, upstream: np.ndarray) -> float:
-    """The largest difference over the largest value."""
-    expected = torch.from_numpy(upstream)
-    assert ours.shape == expected.shape and ours.dtype == torch.float32
-    return ((ours - expected).abs().max() / expected.abs().max()).item()
-
-
-def published(part: str, golden: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """Weights without storage, by the names and shapes in upstream's state dict."""
-    shapes = read_shapes(golden[part])
-    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-
-
-def text_weights(config: dict[str, int], *, device: str) -> dict[str, Tensor]:
-    """CLIP's text encoder by its published names; one buffer is no longer in the library."""
-    library = transformers()
-    torch.manual_seed(3)
-    with torch.device(device):
-        model = library.CLIPTextModel(library.CLIPTextConfig(**config))
-    inner = getattr(model, "text_model", model)
-    places = torch.arange(config["max_position_embeddings"], device=device)[None]
-    return dict(inner.state_dict()) | {"embeddings.position_ids": places}
-
-
-def single_file(
-    unet: dict[str, Tensor], first_stage: dict[str, Tensor], text: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """The names of one file that holds all parts."""
-    named = {"model.diffusion_model.": unet, "first_stage_model.": first_stage}
-    named["cond_stage_model.transformer.text_model."] = text
-    tensors = {prefix + name: value for prefix, part in named.items() for name, value in part.items()}
-    return tensors | {"betas": torch.zeros(3), "alphas_cumprod": torch.zeros(3)}
-
-
-def small(golden: dict[str, np.ndarray]) -> Converted:
-    """Stable Diffusion of a few thousand weights."""
-    config = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 1}
-    text = text_weights(config | {"max_position_embeddings": 8, "vocab_size": len(WORDS)}, device="cpu")
-    unet, first_stage = (named_weights(published(f"{part}/small", golden)) for part in ("sd", "kl"))
-    tensors = single_file(unet, first_stage, text)
-    return converted("stable-diffusion", Opened(tensors, {"card": {"shape": [4, 8, 8]}}))
-
-
-def network(made: Converted) -> Any:
-    result: nn.Module = FAMILIES[made.family](None, json.loads(json.dumps(made.about)))  # type: ignore[arg-type]
-    result.load_state_dict(made.tensors)
-    return result.eval().requires_grad_(False)
-
-
 def checkpoint(folder: Path, **parts: Converted) -> Path:
     """A checkpoint folder of latents [C, 8, 8]."""
     folder.mkdir()
     channels = 3 if "autoencoder" in parts else 4
-    head = {"name": "latent", "data": "none", "license": "none", "shape": (channels, 8, 8)}
+    description = Description("latent", "none", "none", (channels, 8, 8), 0.03, 14.0)
     for role, made in parts.items():
         tensors = {name: value.clone() for name, value in made.tensors.items()}
         safetensors.torch.save_file(tensors, folder / f"{role}.safetensors")
-        part = {"family": made.family, "about": made.about}
-        write_part(folder, role, part, head=head | {"sigma_min": 0.03, "sigma_max": 14.0})
+        add_component(folder, role, made.family, made.about, description=description)
     return folder
 
 
@@ -225,12 +173,12 @@ def test_other_files_are_refused(golden: dict[str, np.ndarray]) -> None:
     unet = {f"model.diffusion_model.{name}": one for name, one in published("sd/small", golden).items()}
     deep = {name.replace("blocks.0.attn1", "blocks.1.attn1"): one for name, one in unet.items()} | unet
     for tensors, words in (
-        ({}, "no checkpoint of the family 'stable-diffusion'"),
-        (unet, "no checkpoint of the family 'stable-diffusion'"),
+        ({}, "not a checkpoint of the family 'stable-diffusion'"),
+        (unet, "not a checkpoint of the family 'stable-diffusion'"),
         (deep, "this is no Stable Diffusion 1: its attention is not one block deep"),
-        (unet | {"model.diffusion_model.wings.weight": torch.zeros(1)}, "no checkpoint of the family"),
+        (unet | {"model.diffusion_model.wings.weight": torch.zeros(1)}, "not a checkpoint of the family"),
     ):
         with pytest.raises(CheckpointError, match=words):
             converted("stable-diffusion", Opened(tensors, {"card": {"shape": [4, 8, 8]}}))
-    with pytest.raises(CheckpointError, match="no checkpoint of the family 'ldm-vq'"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of the family 'ldm-vq'"):
         converted("ldm-vq", Opened({"encoder.weight": torch.zeros(1)}))

@@ -7,9 +7,8 @@ import os
 import subprocess
 import sys
 import textwrap
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -18,15 +17,9 @@ from torch import Tensor, nn
 from adasde.errors import CheckpointError
 from adasde.evaluation.features import load_features
 from adasde.models.checkpoint import CARD, cards, read_card
-from adasde.models.families.toy import train_digits, train_glyphs
 from adasde.models.families.toy.data import digits, real_images
-from adasde.models.families.toy.train_digits import (
-    ClassifierTraining,
-    DenoiserTraining,
-    augment,
-    train_classifier,
-    train_denoiser,
-)
+from adasde.models.families.toy.recipes import DIGITS, RECIPES, augment
+from adasde.models.families.toy.trainer import train_classifier, train_denoiser
 from adasde.models.families.toy.training import Muon, cosine_rate, descend, sample_sigmas
 from adasde.models.loading import load_model
 from adasde.models.preconditioning import Preconditioned, training_loss
@@ -126,7 +119,7 @@ def test_real_images() -> None:
 
 
 def test_sigmas_are_log_normal_and_cover_the_range() -> None:
-    settings = DenoiserTraining()
+    settings = DIGITS.denoiser
     logs = sample_sigmas(4000, settings.p_mean, settings.p_std, torch.Generator().manual_seed(0)).log()
     assert abs(logs.mean() - settings.p_mean) < 0.01 and abs(logs.std() - settings.p_std) < 0.02
 
@@ -174,23 +167,22 @@ def test_muon_sees_a_convolution_as_a_matrix() -> None:
 def test_augmentation_without_strength_changes_nothing() -> None:
     images = digits()[0][:5]
     generator = torch.Generator().manual_seed(0)
-    assert torch.allclose(augment(images, ClassifierTraining(noise=0, shift=0), generator), images, atol=1e-5)
-    assert (augment(images, ClassifierTraining(noise=0), generator) - images).abs().mean() > 0.02
+    silent = replace(DIGITS.classifier, noise=0)
+    assert torch.allclose(augment(images, replace(silent, shift=0), generator), images, atol=1e-5)
+    assert (augment(images, silent, generator) - images).abs().mean() > 0.02
 
 
 def test_training_is_deterministic_reports_progress_and_makes_a_checkpoint(tmp_path: Path) -> None:
     denoiser, classifier = (
-        DenoiserTraining(iterations=5, batch=32),
-        ClassifierTraining(iterations=5, batch=32),
+        replace(settings, iterations=5, batch=32) for settings in (DIGITS.denoiser, DIGITS.classifier)
     )
     seen: list[tuple[int, int]] = []
     before, threads = torch.random.get_rng_state(), torch.get_num_threads()
     for folder in ("first", "second", "other"):
         seed = 1 if folder == "other" else 0
-        train_denoiser(
-            tmp_path / folder, seed=seed, settings=denoiser, progress=lambda *done: seen.append(done)
-        )
-        train_classifier(tmp_path / folder, seed=seed, settings=classifier)
+        out = tmp_path / folder
+        train_denoiser("digits", out, seed=seed, settings=denoiser, progress=lambda *done: seen.append(done))
+        train_classifier("digits", out, seed=seed, settings=classifier)
     assert torch.equal(before, torch.random.get_rng_state()) and threads == torch.get_num_threads()
     assert seen == [(done, 5) for done in range(1, 6)] * 3
     for file in (CARD, "model.safetensors", "features.safetensors"):
@@ -199,19 +191,18 @@ def test_training_is_deterministic_reports_progress_and_makes_a_checkpoint(tmp_p
     assert load_model(tmp_path / "first").shape == (1, 8, 8)
 
 
-@pytest.mark.parametrize(("name", "recipes"), [("digits", train_digits), ("glyphs", train_glyphs)])
-def test_the_shipped_weights_come_from_the_defaults(name: str, recipes: ModuleType) -> None:
-    card = cards()[name]
-    for part, settings in (
-        (card.model, recipes.DenoiserTraining()),
-        (card.features, recipes.ClassifierTraining()),
-    ):
-        assert part.about["training"] == json.loads(json.dumps(asdict(settings)))
+@pytest.mark.parametrize("name", NAMES)
+def test_the_shipped_weights_come_from_the_defaults(name: str) -> None:
+    card, recipe = cards()[name], RECIPES[name]
+    for part, settings in ((card.model, recipe.denoiser), (card.features, recipe.classifier)):
+        used = {key: value for key, value in asdict(settings).items() if value is not None}
+        assert part.about["training"] == json.loads(json.dumps(used))
         assert part.about["seed"] == 0
+    assert (card.name, card.data, card.license, card.shape) == tuple(vars(recipe.description).values())[:4]
 
 
 def test_a_checkpoint_without_an_extractor_draws_but_does_not_judge(tmp_path: Path) -> None:
-    train_denoiser(tmp_path, settings=DenoiserTraining(iterations=1, batch=2))
+    train_denoiser("digits", tmp_path, settings=replace(DIGITS.denoiser, iterations=1, batch=2))
     assert read_card(tmp_path).features is None
     assert load_model(tmp_path).shape == (1, 8, 8)
     with pytest.raises(CheckpointError, match=r"has no feature extractor\. Name one in params\.yaml"):
@@ -227,7 +218,7 @@ def test_loading_needs_torch_numpy_and_safetensors_only() -> None:
                 if name.split(".")[0] in blocked:
                     raise ImportError(f"blocked: {name}")
         sys.meta_path.insert(0, Block())
-        import adasde.evaluation.metrics, adasde.models.families.toy.train_digits
+        import adasde.evaluation.metrics, adasde.models.families.toy.trainer
         from adasde.evaluation.features import load_features
         from adasde.models import load_model
         import torch

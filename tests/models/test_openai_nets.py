@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +9,18 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from golden_edm_nets import named_weights
 from golden_openai import LABELS, OUTPUTS, SIGMAS, TIMES, noisy, read_shapes
-from torch import Tensor, nn
+from small_openai import CASES, network, off, opened, small
+from torch import Tensor
 
 from adasde.errors import CheckpointError, SolverError
-from adasde.models.checkpoint import write_part
-from adasde.models.hub.convert import Converted, Opened, converted
-from adasde.models.loading import FAMILIES, load_model
-from adasde.models.process import Process
+from adasde.models.checkpoint import Description, add_component
+from adasde.models.loading import load_model
+from adasde.models.parameterization import Process
+from adasde.models.registry import FAMILIES, Opened, converted
 from adasde.sampling.wrappers import Counting
 from adasde.types import Model
 
-CASES = {
-    "adm": ("openai-unet", 256, 1000),
-    "classifier": ("openai-classifier", 256, 1000),
-    "cm": ("openai-unet-edm", 256, 0),
-    "ldm": ("ldm-unet", 64, 0),
-}
-"""Case -> family, side of the published images, classes."""
 TOLERANCE = 1e-4  # of the largest value
 
 
@@ -36,43 +28,6 @@ TOLERANCE = 1e-4  # of the largest value
 def golden() -> dict[str, np.ndarray]:
     with np.load(OUTPUTS) as stored:
         return dict(stored)
-
-
-def as_published(case: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The names of the file: latent diffusion keeps the U-Net within a training checkpoint."""
-    if case != "ldm":
-        return tensors
-    return {f"model.diffusion_model.{name}": tensor for name, tensor in tensors.items()} | {
-        "first_stage_model.decoder.conv_in.weight": torch.zeros(1)
-    }
-
-
-def opened(case: str, tensors: dict[str, Tensor], *, side: int, **about: Any) -> Opened:
-    card = {"shape": [3, side, side], "about": about}
-    return Opened(as_published(case, tensors), {"format": "torch", "card": card})
-
-
-def small(case: str, golden: dict[str, np.ndarray]) -> Converted:
-    empty = {
-        name: torch.empty(shape, device="meta")
-        for name, shape in read_shapes(golden[f"{case}/small"]).items()
-    }
-    weights = named_weights(empty)
-    return converted(CASES[case][0], opened(case, weights, side=16, head=16))
-
-
-def network(made: Converted) -> nn.Module:
-    about = json.loads(json.dumps(made.about))  # as in a card
-    result = FAMILIES[made.family](None, about)  # type: ignore[arg-type]
-    result.load_state_dict(made.tensors)
-    return result.eval().requires_grad_(False)
-
-
-def off(ours: Tensor, upstream: np.ndarray) -> float:
-    """The largest difference over the largest value."""
-    expected = torch.from_numpy(upstream)
-    assert ours.shape == expected.shape and ours.dtype == torch.float32
-    return ((ours - expected).abs().max() / expected.abs().max()).item()
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -141,14 +96,14 @@ def test_other_files_are_refused(golden: dict[str, np.ndarray]) -> None:
     shapes = read_shapes(golden["cm/small"])
     weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     for tensors, words in (
-        ({}, "no checkpoint of the family 'openai-unet-edm'"),
+        ({}, "not a checkpoint of the family 'openai-unet-edm'"),
         (weights | {"wings.weight": torch.zeros(1)}, "KeyError.'wings.weight'"),
         ({name: value for name, value in weights.items() if "out.2" not in name}, "KeyError.'out.2.weight'"),
-        ({name: value for name, value in weights.items() if "blocks.3." not in name}, "no checkpoint"),
+        ({name: value for name, value in weights.items() if "blocks.3." not in name}, "not a checkpoint"),
     ):
         with pytest.raises(CheckpointError, match=words):
             converted("openai-unet-edm", opened("cm", tensors, side=16, head=16))
-    with pytest.raises(CheckpointError, match="no checkpoint of the family 'ldm-unet'"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of the family 'ldm-unet'"):
         converted("ldm-unet", Opened(weights, {"card": {"shape": [3, 16, 16]}}))
 
 
@@ -161,7 +116,7 @@ def guided(folder: Path, golden: dict[str, np.ndarray]) -> Model:
         folder.mkdir(exist_ok=True)
         tensors = {name: value.contiguous() for name, value in made.tensors.items()}
         safetensors.torch.save_file(tensors, folder / f"{role}.safetensors")
-        write_part(folder, role, {"family": made.family, "about": made.about}, head=head)
+        add_component(folder, role, made.family, made.about, description=Description(**head))
     return load_model(folder)
 
 

@@ -17,8 +17,7 @@ import adasde
 from adasde.errors import CheckpointError, SolverError
 from adasde.models.families.diffusers.networks import FluxAdapter, TextUNetAdapter
 from adasde.models.loading import load_model
-from adasde.models.predicted import Predicted
-from adasde.models.process import Process
+from adasde.models.parameterization import Predicted, Process
 from adasde.models.prompts import Prompted, read_prompts
 from adasde.sampling.wrappers import Counting
 from adasde.types import Model
@@ -180,7 +179,7 @@ def flux(*, guided: bool) -> tuple[Model, FluxAdapter, list[float]]:
         return torch.randn(1, 3, 16, generator=generator), torch.randn(1, 16, generator=generator)
 
     denoise = Predicted(adapter, Process.of({"_class_name": "FlowMatchEulerDiscreteScheduler"}))
-    condition = Prompted(network, encode, PROMPTS, name="flux", told=adapter.guided)
+    condition = Prompted(network, encode, PROMPTS, name="flux", guided=adapter.guided)
     model = Model("flux", condition.null, (4, 8, 8), 0.001, 999.0, "0", condition=condition)
     return model, adapter, told
 

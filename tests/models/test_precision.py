@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from adasde.config.params import check_params
 from adasde.errors import DataError, ParamsError
-from adasde.models.checkpoint import Card, Part, cards, find
+from adasde.models.checkpoint import Card, Component, cards, find
 from adasde.models.families.edm.family import BUILDERS, describe
 from adasde.models.loading import load_model
 from adasde.models.memory import estimate_memory, peak_bytes
@@ -154,7 +154,7 @@ def test_activations_are_what_lives_at_once() -> None:
 
 def test_the_memory_of_a_published_network() -> None:
     family, shape, about = describe(*FULL["imagenet64-cond-adm"])
-    part = Part("model.safetensors", "", 0, family, about)
+    part = Component("model.safetensors", "", 0, family, about)
     card = Card("imagenet64", "", "", shape, 0.002, 80.0, part, part)
     memory = estimate_memory(card, card.model, batch=1)
     assert memory.parameters == 295_899_315 and memory.weights == 4 * memory.parameters

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from golden_judges import SMALL, weights
 from safetensors.torch import save_file
 
@@ -43,8 +42,8 @@ def clip():
     return model
 
 
-def write_judges(folder: Path) -> dict[str, Path]:
-    """The files and cards of both in ``folder``; name -> card."""
+def write_judges(folder: Path) -> dict[str, cards.ExtractorCard]:
+    """The files of both in ``folder``; name -> card."""
     folder.mkdir()
     save_file(dict(clip().state_dict()), folder / "clip.safetensors")
     write_tokenizer(folder / "tokenizer.json")
@@ -58,8 +57,7 @@ def write_judges(folder: Path) -> dict[str, Path]:
         values = cards.extractor_of(name).model_dump(mode="json")
         for file in values["files"]:
             file |= {"url": parts[file["role"]].as_uri(), "sha256": None, "bytes": None}
-        made[name] = folder / f"{name}.yaml"
-        made[name].write_text(yaml.safe_dump(values))
+        made[name] = cards.ExtractorCard.model_validate(values)
     return made
 
 

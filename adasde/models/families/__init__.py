@@ -1,1 +1,5 @@
-"""Model families, a folder each: the network, the converter of published files, the cards."""
+"""Model families, a folder each: networks, converter, cards. Importing this package registers them all."""
+
+from adasde.models.families import adm, edm, inception, ldm, toy, vit
+
+__all__ = ["adm", "edm", "inception", "ldm", "toy", "vit"]

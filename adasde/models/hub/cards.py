@@ -1,11 +1,11 @@
-"""The cards of models that are fetched: where they come from, their terms, and how the paper used them."""
+"""Model cards: the source of a published model, its terms, and the paper's settings."""
 
 from __future__ import annotations
 
 import difflib
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -16,24 +16,24 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Address = Annotated[str, Field(pattern=r"^(https|s3|hf|file)://[^\s]+$")]
 Text = Annotated[str, Field(min_length=1)]
 Role = Literal["model", "features", "autoencoder", "classifier", "dinov2", "clip", "tokenizer"]
-JUDGES = ("dinov2", "clip")
-"""Roles of networks that judge images beside the extractor."""
+EVALUATORS = ("dinov2", "clip")
+"""Roles of evaluation networks beside the feature extractor, ``judges`` of params.yaml."""
 
 
 class CardFile(Section):
     """One file of a model.
 
     Attributes:
-        role: the part of the checkpoint that is made of it.
+        role: of the checkpoint's file that is made of it.
         family: of the converter, where it is not the card's.
-        sha256: null: unknown to us, recorded in checkpoints.lock when it is first fetched.
-        sha256_begins: its first digits, where nobody publishes more.
-        bytes: null: unknown to us.
+        sha256: null: unpublished, recorded in checkpoints.lock on the first fetch.
+        sha256_begins: its first digits, where no more is published.
+        bytes: null: unknown.
         member: the file that is meant in an archive.
         key: the entry of the file that holds the weights.
-        about: what the converter cannot read off the weights, where it is not usual, as ``head``: channels of
+        about: unusual settings that the converter cannot infer from the weights, as ``head``: channels of
             an attention head of OpenAI's networks.
-        built: what the converter makes of the file, for estimates before it is here.
+        built: the converter's ``about``, for estimates before the download.
     """
 
     role: Role
@@ -50,11 +50,11 @@ class CardFile(Section):
 
     @property
     def name(self) -> str:
-        """What it is called on disk."""
+        """Its name on disk."""
         return self.url.partition("@")[0].rpartition("/")[2]
 
 
-class Statistics(Section):
+class CardStatistics(Section):
     """Reference statistics (mean and covariance of features) of the data that the model was trained on."""
 
     url: Address
@@ -104,12 +104,11 @@ class Recipe(Section):
     note: str = ""
 
 
-class ExtractorCard(Section):
-    """A network that images are judged by, which ``features`` or ``judges`` of params.yaml name.
+class PublishedCard(Section):
+    """A network whose files are fetched.
 
     Attributes:
-        units: number of features of an image.
-        files: the network, and the tokenizer where it reads prompts.
+        licence: of the weights; ``terms`` are what one agrees to, shown before the download.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_.-]+$")]
@@ -117,16 +116,27 @@ class ExtractorCard(Section):
     licence: Text
     terms: Text
     terms_url: Address
+    files: Annotated[list[CardFile], Field(min_length=1)]
+
+
+class ExtractorCard(PublishedCard):
+    """A network that evaluates images, named by ``features`` or ``judges`` of params.yaml.
+
+    Attributes:
+        units: number of features of an image.
+        files: the network, and the tokenizer where it reads prompts.
+    """
+
     units: PositiveInt
     files: Annotated[list[CardFile], Field(min_length=1, max_length=2)]
 
     @property
     def role(self) -> Role:
-        """What it does: ``features``, or one of ``JUDGES``."""
+        """``features``, or one of ``EVALUATORS``."""
         return self.files[0].role
 
 
-class ModelCard(Section):
+class ModelCard(PublishedCard):
     """A model that is fetched.
 
     Attributes:
@@ -135,19 +145,12 @@ class ModelCard(Section):
         image: of one image, where that is another (latent models).
         classes: of a class-conditional model; 0: unconditional.
         features: name of the extractor card of its evaluation; null: none.
-        licence: of the weights; ``terms`` are what one agrees to, shown before the download.
         prompts: address of the prompts of a text-to-image model's evaluation.
         recipes: by the number of evaluations; guidance doubles them.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9_.-]+$")]
-    title: Text
     data: Text
     family: Text
-    files: Annotated[list[CardFile], Field(min_length=1)]
-    licence: Text
-    terms: Text
-    terms_url: Address
     shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)]
     image: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)] | None = None
     classes: Annotated[int, Field(ge=0)]
@@ -156,7 +159,7 @@ class ModelCard(Section):
     guidance: Guidance | None = None
     network: Network | None = None
     features: Text | None
-    reference: Statistics | None
+    reference: CardStatistics | None
     prompts: Address | None = None
     recipes: dict[PositiveInt, Recipe]
 
@@ -173,6 +176,9 @@ class ModelCard(Section):
             if not recipe.published and not recipe.note:
                 raise ValueError(f"the recipe for {nfe} evaluations is inferred: its note must say from what")
         return self
+
+
+Kind = TypeVar("Kind", bound=PublishedCard)
 
 
 def folder() -> Path:
@@ -202,22 +208,27 @@ def read_cards(path: Path) -> list[ModelCard]:
     for suffix, changes in variants.items():
         recipes = {nfe: _inferred(recipe, values["name"]) for nfe, recipe in values["recipes"].items()}
         made.append({**values, "recipes": recipes, **changes, "name": f"{values['name']}-{suffix}"})
+    return [_validated(ModelCard, card, path) for card in made]
+
+
+def _validated(kind: type[Kind], values: dict[str, Any], path: Path) -> Kind:
     try:
-        return [ModelCard.model_validate(card) for card in made]
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise CheckpointError(explain(error, ModelCard, source=str(path))) from error
+        raise CheckpointError(explain(error, kind, source=str(path))) from error
 
 
 def _inferred(recipe: dict[str, Any], name: str) -> dict[str, Any]:
     return {**recipe, "published": False, "note": recipe.get("note") or f"that of {name}"}
 
 
-def _extractors() -> dict[str, Path]:
-    return {path.stem: path for path in _files("extractors")}
-
-
 def _files(kind: str) -> list[Path]:
     return sorted(folder().glob(f"*/{kind}/*.yaml"), key=lambda path: path.name)
+
+
+@cache
+def _extractors() -> dict[str, ExtractorCard]:
+    return {path.stem: _validated(ExtractorCard, read_yaml(path), path) for path in _files("extractors")}
 
 
 def extractor_names() -> list[str]:
@@ -225,16 +236,16 @@ def extractor_names() -> list[str]:
     return list(_extractors())
 
 
-def judge_of(name: str) -> ExtractorCard:
-    """The card of what judges images beside the extractor.
+def evaluator_of(name: str) -> ExtractorCard:
+    """The card of an evaluation network beside the feature extractor.
 
     Raises:
         CheckpointError: there is none, or it is an extractor.
     """
-    judges = [one for one in extractor_names() if extractor_of(one).role in JUDGES]
-    if name not in judges:
-        raise CheckpointError(f"there is no judge {name!r}; known: {', '.join(judges)}.")
-    return extractor_of(name)
+    known = {one: card for one, card in _extractors().items() if card.role in EVALUATORS}
+    if name not in known:
+        raise CheckpointError(f"there is no judge {name!r}; known: {', '.join(known)}.")
+    return known[name]
 
 
 def extractor_of(name: str) -> ExtractorCard:
@@ -246,10 +257,7 @@ def extractor_of(name: str) -> ExtractorCard:
     known = _extractors()
     if name not in known:
         raise CheckpointError(f"there is no feature extractor {name!r}; known: {', '.join(known)}.")
-    try:
-        return ExtractorCard.model_validate(read_yaml(known[name]))
-    except ValidationError as error:
-        raise CheckpointError(explain(error, ExtractorCard, source=str(known[name]))) from error
+    return known[name]
 
 
 def card_of(name: str) -> ModelCard:

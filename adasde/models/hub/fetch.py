@@ -1,42 +1,39 @@
-"""From a model card to a checkpoint folder: fetched, verified, opened as data, converted."""
+"""Checkpoint folders from every source: fetched, verified, opened as data, converted."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+
+import safetensors.torch
 
 from adasde.errors import CheckpointError
 from adasde.models import checkpoint
-from adasde.models.hub import convert
-from adasde.models.hub.download import brought
-from adasde.models.hub.extras import (
-    TOKENIZER,
-    add_prompts,
-    add_tokenizer,
-    check_prompts,
-    head_of,
-    take_features,
-    write_prompts,
-)
-from adasde.models.hub.linked import write_link
-from adasde.models.hub.lockfile import Lock
-from adasde.models.hub.own import FILE, file_with_card, is_file, is_own
-from adasde.models.safe_pickle import Opened, open_checkpoint, unpack
-from adasde.storage.resolve import scheme
+from adasde.models.checkpoint import CARD, PROMPTS, Description, add_component, read_card, staged, verified
+from adasde.models.hub import cards
+from adasde.models.hub.cards import CardFile, ExtractorCard, ModelCard, PublishedCard
+from adasde.models.hub.custom import FILE, file_with_card, is_custom, is_file, write_link
+from adasde.models.hub.download import Downloads
+from adasde.models.loading import load_model
+from adasde.models.prompts import read_prompts
+from adasde.models.registry import Opened, converted, require
+from adasde.models.safe_pickle import open_checkpoint, unpack
+from adasde.models.tokens import FAMILY, Tokens
+from adasde.storage import local_copy
+from adasde.storage.resolve import local_path, scheme
+from adasde.utils.atomic_io import write_text
+from adasde.utils.progress import track
 
-if TYPE_CHECKING:
-    from adasde.models.hub.cards import CardFile, ExtractorCard, ModelCard
-
-DOWNLOADS = "downloads"
-"""The folder beside the checkpoint in which the files stay as they came."""
+TOKENIZER, TOKENIZER_FILE = "tokenizer", "tokenizer.json"
 
 
 def fetch(
-    spec: str,
+    spec: str | ModelCard,
     out: str | os.PathLike[str],
     *,
     features: str | None = None,
@@ -45,174 +42,161 @@ def fetch(
     name: str | None = None,
     project: str | os.PathLike[str] = ".",
 ) -> None:
-    """Write the checkpoint ``spec`` into ``out``; it is there as a whole or as it was before.
+    """Write the checkpoint ``spec`` into ``out``, completely or not at all; the card comes last.
 
-    ``spec`` is what ``checkpoints.fetch`` takes, a model card's name, or one of the user's own (see
-    ``load_model``), then called ``name``. ``features``: another extractor than the model's, an extractor
-    card's name or a checkpoint that has one. ``prompts``: a file of them, by default the model card's.
-    ``judges``: names of further networks that images are judged by (see ``catalogue.judge_of``).
+    ``spec`` is a model card or its name; the name of a bundled checkpoint; a folder that holds one, or its
+    address (``file://``, ``s3://``, ``https://``); or a custom model (see ``load_model``), then called
+    ``name``. ``features``: an extractor card's name or a checkpoint, to replace the model's extractor.
+    ``prompts``: a file, by default the model card's. ``judges``: names of evaluation networks.
+
+    All files are compared with the SHA-256 of their card. Published files stay in ``downloads`` beside
+    ``out`` and are used again; a hash that nobody published is recorded in the project's checkpoints.lock.
 
     Raises:
-        CheckpointError: there is no such model, extractor or judge, its files are damaged or do not fit, or
-            prompts are to be judged where there are none.
+        CheckpointError: there is no such model, extractor or evaluation network, nothing converts its family,
+            its files are damaged, harmful, changed or do not fit, or a network that needs prompts has none.
         StoreError: something cannot be reached.
         DataError: ``out`` cannot be written.
     """
-    from adasde.models.hub.cards import judge_of
-
-    path, card = Path(out), _card(spec)
-    if card is None and not is_own(spec) and features is None and prompts is None and not judges:
-        checkpoint.fetch(spec, path)
-        return
-    downloads = path.absolute().parent / DOWNLOADS
-    wanted = [judge_of(judge) for judge in judges]  # before anything is spent
-    with checkpoint.room_beside(path) as folder:
-        room = Path(folder)
+    card = spec if isinstance(spec, ModelCard) else _card(spec)
+    downloads = Downloads.beside(out, project)
+    sources = [] if card is None else _sources(card)  # these two before anything is spent
+    evaluators = [cards.evaluator_of(judge) for judge in judges]
+    with staged(Path(out)) as folder:
         if card is not None:
-            _bring_card(card, room, downloads, project=Path(project))
-        elif is_own(spec):
-            _fetch_own(spec, room, name=name or spec)
+            _add(sources, folder, downloads, description=_description(card))
+            if prompts is None and card.prompts is not None:
+                prompts = str(downloads.fetch_url(card, card.prompts))
+        elif is_custom(str(spec)):
+            _add_custom(str(spec), folder, name=name or str(spec))
         else:
-            checkpoint.fetch(spec, room)
+            _copy(str(spec), folder)
         if features is not None:
-            _add_features(room, features, downloads, project=Path(project))
-        if prompts is None and card is not None and card.prompts is not None:
-            prompts = str(_beside(card, card.prompts, path.parent, project=Path(project)))
+            _add_features(features, folder, downloads)
         if prompts is not None:
-            add_prompts(room, prompts)
-        _add_judges(room, wanted, downloads, project=Path(project))
-        checkpoint.fetch(folder, path)
-
-
-def _card(spec: str) -> ModelCard | None:
-    from adasde.models.hub.cards import card_of
-
-    return card_of(spec) if scheme(spec) is None and spec in checkpoint.downloadable() else None
-
-
-def _fetch_own(spec: str, room: Path, *, name: str) -> None:
-    """A file with a card becomes a checkpoint; what has code of its own stays where it is."""
-    from adasde.models.loading import load_model
-
-    if not is_file(spec):
-        model = load_model(spec)
-        write_link(room, spec, model, name=name)
-        if model.prompts:
-            write_prompts(room, model.prompts, source=spec)
-        return
-    path = Path(spec.removeprefix(FILE))
-    card, _ = file_with_card(path)
-    shutil.copyfile(path, room / "model.safetensors")
-    head: dict[str, Any] = {"name": name, "data": card.data, "license": card.license}
-    head |= {"shape": list(card.shape), "sigma_min": card.sigma_min, "sigma_max": card.sigma_max}
-    about = {"family": card.model.family, "about": dict(card.model.about)}
-    checkpoint.write_part(room, "model", about, head=head)
-
-
-def _add_features(room: Path, spec: str, downloads: Path, *, project: Path) -> None:
-    from adasde.models.hub.cards import JUDGES, extractor_names, extractor_of
-
-    if spec not in extractor_names():
-        take_features(room, spec)
-        return
-    extractor = extractor_of(spec)
-    if extractor.role in JUDGES:
-        raise CheckpointError(
-            f"{spec!r} judges images beside the feature extractor: name it in params.yaml under judges."
-        )
-    _bring_extractor(extractor, room, downloads, project=project)
-
-
-def _add_judges(room: Path, judges: Sequence[ExtractorCard], downloads: Path, *, project: Path) -> None:
-    for judge in judges:
-        check_prompts(room, judge)
-        _bring_extractor(judge, room, downloads, project=project)
-
-
-def _bring_extractor(extractor: ExtractorCard, room: Path, downloads: Path, *, project: Path) -> None:
-    """Add the files of an extractor's card to the checkpoint in ``room``."""
-    print(told(extractor), file=sys.stderr, flush=True)
-    for file in extractor.files:
-        path = brought(extractor, file, folder=downloads / extractor.name, lock=Lock(project))
-        _convert(extractor, file, path=path, room=room, head=head_of(room))
-
-
-def fetch_card(card: ModelCard, out: Path, *, project: Path) -> None:
-    """Fetch the files of a card, open them without running them, and write the checkpoint folder ``out``.
-
-    The files stay in ``downloads`` beside ``out``; one that is there already is taken. Where nobody published
-    the hash of a file, it is recorded in the project's checkpoints.lock, and holds from then on.
-
-    Raises:
-        CheckpointError: nothing here converts this family, a file is another one than it was, asks for a
-            name that is not harmless, or does not fit.
-        StoreError: a file cannot be fetched.
-        DataError: ``out`` cannot be written.
-    """
-    _sources(card)  # before anything is spent
-    with checkpoint.room_beside(out) as folder:
-        _bring_card(card, Path(folder), out.absolute().parent / DOWNLOADS, project=project)
-        checkpoint.fetch(folder, out)
-
-
-def _sources(card: ModelCard) -> list[ModelCard | ExtractorCard]:
-    """The cards whose files are needed; their converters are there (CheckpointError: one is not)."""
-    from adasde.models.hub.cards import extractor_of
-
-    sources: list[ModelCard | ExtractorCard] = [card]
-    if card.features is not None:
-        sources.append(extractor_of(card.features))
-    for source in sources:
-        for file in source.files:
-            if file.role != TOKENIZER:
-                convert.require(_family(source, file))
-    return sources
-
-
-def _bring_card(card: ModelCard, room: Path, downloads: Path, *, project: Path) -> None:
-    """The checkpoint of a card in the folder ``room``."""
-    sources = _sources(card)
-    print("\n".join(map(told, sources)), file=sys.stderr, flush=True)
-    lock, head = Lock(project), _head(card)
-    for source in sources:
-        for file in source.files:
-            path = brought(source, file, folder=downloads / source.name, lock=lock)
-            _convert(source, file, path=path, room=room, head=head)
-
-
-def _head(card: ModelCard) -> dict[str, Any]:
-    """What a checkpoint's card says besides its files."""
-    return {
-        "name": card.name,
-        "data": card.data,
-        "license": f"{card.licence}. {card.terms} {card.terms_url}",
-        "shape": card.shape,
-        "sigma_min": card.sigma_min,
-        "sigma_max": card.sigma_max,
-    }
+            with TemporaryDirectory() as temporary:
+                _add_prompts(read_prompts(local_copy(prompts, temporary)), folder, source=prompts)
+        for evaluator in evaluators:
+            _check_prompts(evaluator, folder)
+            _add([evaluator], folder, downloads)
 
 
 def reference_file(card: ModelCard, folder: Path, *, project: Path) -> Path:
-    """The reference statistics of a card, in ``folder``/downloads; trusted as the other files are.
+    """The reference statistics of a card, in ``folder``/downloads; verified as the other files are.
 
     Raises:
-        CheckpointError: it is another file than it was.
+        CheckpointError: the file has changed since it was first used.
         StoreError: it cannot be fetched.
     """
     assert card.reference is not None
-    return _beside(card, card.reference.url, folder, project=project, sha256=card.reference.sha256)
+    downloads = Downloads.beside(folder / "checkpoint", project)
+    return downloads.fetch_url(card, card.reference.url, card.reference.sha256)
 
 
-def _beside(card: ModelCard, url: str, folder: Path, *, project: Path, sha256: str | None = None) -> Path:
-    """What a card names beside its weights, in ``folder``/downloads, trusted as these are."""
-    from adasde.models.hub.cards import CardFile
-
-    file = CardFile(role="features", url=url, sha256=sha256, bytes=None)
-    return brought(card, file, folder=folder.absolute() / DOWNLOADS / card.name, lock=Lock(project))
+def _card(spec: str) -> ModelCard | None:
+    return cards.card_of(spec) if scheme(spec) is None and spec in checkpoint.downloadable() else None
 
 
-def told(card: ModelCard | ExtractorCard) -> str:
-    """What one agrees to, and what will be fetched."""
+def _sources(card: ModelCard) -> list[PublishedCard]:
+    """The cards whose files are needed; their converters are registered (CheckpointError: one is not)."""
+    sources: list[PublishedCard] = [card]
+    if card.features is not None:
+        sources.append(cards.extractor_of(card.features))
+    for source in sources:
+        for file in source.files:
+            if file.role != TOKENIZER:
+                require(_family(source, file))
+    return sources
+
+
+def _description(card: ModelCard) -> Description:
+    terms = f"{card.licence}. {card.terms} {card.terms_url}"
+    return Description(card.name, card.data, terms, tuple(card.shape), card.sigma_min, card.sigma_max)
+
+
+def _copy(spec: str, folder: Path) -> None:
+    """Copy the checkpoint ``spec``, a name, a folder or an address, into ``folder``, verified."""
+    if scheme(spec) in (None, "file"):
+        source = checkpoint.find(spec if scheme(spec) is None else local_path(spec))
+        for component in read_card(source).components.values():
+            shutil.copyfile(verified(source, component), folder / component.file)
+        shutil.copyfile(source / CARD, folder / CARD)
+        return
+    address = spec.rstrip("/")
+    local_copy(f"{address}/{CARD}", folder)
+    for component in read_card(folder).components.values():
+        with track(component.bytes, f"fetch {component.file}", "bytes") as advance:
+            url = f"{address}/{component.file}"
+            local_copy(url, folder, sha256=component.sha256, progress=advance)
+
+
+def _add_custom(spec: str, folder: Path, *, name: str) -> None:
+    """Add a file with a card as it is; of a model that is code, a link."""
+    if is_file(spec):
+        path = Path(spec.removeprefix(FILE))
+        card, _ = file_with_card(path)
+        shutil.copyfile(path, folder / "model.safetensors")
+        description = replace(card, name=name)
+        add_component(folder, "model", card.model.family, card.model.about, description=description)
+        return
+    model = load_model(spec)
+    write_link(folder, spec, model, name=name)
+    if model.prompts:
+        _add_prompts(model.prompts, folder, source=spec)
+
+
+def _add_features(spec: str, folder: Path, downloads: Downloads) -> None:
+    """Add the feature extractor of a card or of another checkpoint."""
+    if spec in cards.extractor_names():
+        extractor = cards.extractor_of(spec)
+        if extractor.role in cards.EVALUATORS:
+            raise CheckpointError(
+                f"{spec!r} judges images beside the feature extractor: name it in params.yaml under judges."
+            )
+        _add([extractor], folder, downloads)
+        return
+    source = checkpoint.find(spec)
+    card = read_card(source)
+    if card.features is None:
+        raise CheckpointError(f"the checkpoint {spec!r} has no feature extractor that could be taken.")
+    shutil.copyfile(verified(source, card.features), folder / "features.safetensors")
+    about = {"shape": list(card.shape), **card.features.about}
+    add_component(folder, "features", card.features.family, about)
+
+
+def _add_prompts(prompts: Sequence[str], folder: Path, *, source: str) -> None:
+    write_text(folder / PROMPTS, "".join(f"{prompt}\n" for prompt in prompts))
+    add_component(folder, "prompts", "prompts", {"count": len(prompts), "source": source}, file=PROMPTS)
+
+
+def _check_prompts(evaluator: ExtractorCard, folder: Path) -> None:
+    card = read_card(folder)
+    if evaluator.role == "clip" and card.prompts is None:
+        raise CheckpointError(
+            f"{evaluator.name!r} compares images with their prompts, and {card.name!r} has none. Name a file "
+            "of them in params.yaml (prompts: FILE), or leave it out of judges."
+        )
+
+
+def _add(
+    sources: Sequence[PublishedCard],
+    folder: Path,
+    downloads: Downloads,
+    *,
+    description: Description | None = None,
+) -> None:
+    """Show the terms of the cards, then add all their files to the checkpoint in ``folder``."""
+    print("\n".join(map(_terms, sources)), file=sys.stderr, flush=True)
+    for source in sources:
+        for file in source.files:
+            path = downloads.fetch(source, file)
+            if file.member is not None:
+                path = _member(path, file.member)
+            _convert(source, file, path, folder, description)
+
+
+def _terms(card: PublishedCard) -> str:
+    """The files that are fetched and the licence that the user agrees to."""
     sizes = [file.bytes for file in card.files]
     known = f"{sum(size or 0 for size in sizes) / 1e6:.0f} MB" if all(sizes) else "size not known"
     names = ", ".join(file.name for file in card.files)
@@ -221,26 +205,25 @@ def told(card: ModelCard | ExtractorCard) -> str:
 
 
 def _convert(
-    card: ModelCard | ExtractorCard, file: CardFile, *, path: Path, room: Path, head: Mapping[str, Any]
+    card: PublishedCard, file: CardFile, path: Path, folder: Path, description: Description | None
 ) -> None:
-    """Add what a file holds to the checkpoint folder ``room``."""
-    import safetensors.torch
-
-    source = path if file.member is None else _member(path, file.member)
+    """Add the content of a downloaded file to the checkpoint in ``folder``."""
     if file.role == TOKENIZER:
-        add_tokenizer(room, source, head=head)
+        shutil.copyfile(path, folder / TOKENIZER_FILE)
+        Tokens(folder / TOKENIZER_FILE, length=2)
+        add_component(folder, TOKENIZER, FAMILY, {}, description=description, file=TOKENIZER_FILE)
         return
-    opened = open_checkpoint(source, key=file.key)
-    said = {**card.model_dump(mode="json"), "about": file.about}
-    about: Mapping[str, Any] = {**opened.about, "role": file.role, "card": said}
-    made = convert.converted(_family(card, file), Opened(opened.tensors, about))
+    opened = open_checkpoint(path, key=file.key)
+    values = {**card.model_dump(mode="json"), "about": file.about}
+    about = {**opened.about, "role": file.role, "card": values}
+    made = converted(_family(card, file), Opened(opened.tensors, about))
     tensors = {name: value.detach().clone().contiguous() for name, value in made.tensors.items()}
-    safetensors.torch.save_file(tensors, room / f"{file.role}.safetensors")
-    checkpoint.write_part(room, file.role, {"family": made.family, "about": made.about}, head=head)
+    safetensors.torch.save_file(tensors, folder / f"{file.role}.safetensors")
+    add_component(folder, file.role, made.family, made.about, description=description)
 
 
-def _family(card: ModelCard | ExtractorCard, file: CardFile) -> str:
-    """Which converter knows the file."""
+def _family(card: PublishedCard, file: CardFile) -> str:
+    """The family whose converter reads the file."""
     return file.family or str(getattr(card, "family", None))
 
 
@@ -250,5 +233,5 @@ def _member(path: Path, member: str) -> Path:
     if not wanted.is_file():
         unpack(path, path.with_suffix(""))
     if not wanted.is_file():
-        raise CheckpointError(f"{path} has no file {member!r}. Fetch it again, or see what it holds.")
+        raise CheckpointError(f"{path} has no file {member!r}. Fetch it again, or check its content.")
     return wanted

@@ -1,4 +1,4 @@
-"""Trust on first use: what was fetched once, where nobody published its hash, must stay the same for ever."""
+"""Trust on first use: a file without a published hash must stay the one that was fetched first."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Lock:
             ) from error
 
     def sha256(self, key: str) -> str | None:
-        """What is known of the file ``MODEL/FILE``."""
+        """Recorded hash of the file ``MODEL/FILE``; None: not recorded."""
         entry = self.files.get(key)
         return None if entry is None else entry["sha256"]
 
     def remember(self, key: str, *, sha256: str, size: int, url: str) -> bool:
-        """Trust a file from now on; whether it was new."""
+        """Record a file; whether it was new."""
         if key in self.files:
             return False
         self.files[key] = {"sha256": sha256, "bytes": size, "url": url}
@@ -54,7 +54,7 @@ class Lock:
         return True
 
     def refused(self, key: str, *, found: str = "") -> CheckpointError:
-        """The error for a file that is another one than it was."""
+        """The error for a file that has changed."""
         return CheckpointError(
             f"{key} is not the file that this project has trusted: its sha256 is {found[:12] or 'another'}, "
             f"{self.path} says {self.files[key]['sha256'][:12]}…. It was changed where it comes from, or on "

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from adasde.models.conditioning import labels_of
 from adasde.models.libraries import diffusers
-from adasde.models.process import Process
+from adasde.models.parameterization import Process
 from adasde.types import Denoiser
 
 
@@ -37,18 +37,18 @@ class Pool(nn.Module):
         return self.c_proj(mean.transpose(2, 3).flatten(1, 2))[:, :, 0]
 
 
-class Classifier(nn.Module):
+class NoisyClassifier(nn.Module):
     """Noisy images z [B, C, H, W] at training times [B] -> logits [B, classes]."""
 
     def __init__(self, config: Mapping[str, Any], *, classes: int, head: int) -> None:
         """``config``: the settings of the ``UNet2DModel`` whose encoder this is."""
         super().__init__()
-        whole = diffusers().UNet2DModel(**config)
-        self.conv_in = whole.conv_in
-        self.time_proj = whole.time_proj
-        self.time_embedding = whole.time_embedding
-        self.down_blocks = whole.down_blocks
-        self.mid_block = whole.mid_block
+        unet = diffusers().UNet2DModel(**config)
+        self.conv_in = unet.conv_in
+        self.time_proj = unet.time_proj
+        self.time_embedding = unet.time_embedding
+        self.down_blocks = unet.down_blocks
+        self.mid_block = unet.mid_block
         channels = config["block_out_channels"][-1]
         self.conv_norm_out = nn.GroupNorm(32, channels)
         side = int(config["sample_size"]) >> (len(config["block_out_channels"]) - 1)

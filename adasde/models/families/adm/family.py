@@ -1,4 +1,4 @@
-"""The families of OpenAI's U-Net: how a published file becomes a card's ``about``, and that a network."""
+"""The families of OpenAI's U-Net: from a published file to a card's ``about``, and from that to a network."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from adasde.models.families.adm.classifier import Classifier
+from adasde.models.families.adm.classifier import NoisyClassifier
 from adasde.models.families.adm.layout import Layout, renamed
-from adasde.models.hub.convert import Converted, Opened
 from adasde.models.libraries import diffusers
+from adasde.models.parameterization import Predicted, Process
 from adasde.models.preconditioning import Preconditioned, Scalings
-from adasde.models.predicted import Predicted
-from adasde.models.process import Process
+from adasde.models.registry import Converted, Opened
 
 UNET, UNET_EDM, CLASSIFIER, LATENT_UNET = "openai-unet", "openai-unet-edm", "openai-classifier", "ldm-unet"
 HEAD = {UNET: 64, UNET_EDM: 64, LATENT_UNET: 32}  # channels of an attention head
@@ -24,7 +23,7 @@ PLACE = "network.network."  # of the U-Net's weights in D's
 
 
 class Consistency(Preconditioned):
-    """EDM's D, whose network is told 1000 times EDM's c_noise (Song et al., 2303.01469)."""
+    """EDM's D around a network that takes 1000 times EDM's c_noise (Song et al., 2303.01469)."""
 
     def scalings(self, sigma: Tensor) -> Scalings:
         skip, out, divisor, noise = super().scalings(sigma)
@@ -43,11 +42,11 @@ def unet(about: Mapping[str, Any]) -> nn.Module:
 
 def classifier(about: Mapping[str, Any]) -> nn.Module:
     """``(z, time) -> logits`` of the classifier, without weights."""
-    return Classifier(about["network"], classes=int(about["classes"]), head=int(about["head"]))
+    return NoisyClassifier(about["network"], classes=int(about["classes"]), head=int(about["head"]))
 
 
 def convert_unet(opened: Opened) -> Converted:
-    """ADM: predicts noise (and a variance); told times of 1000 linear betas."""
+    """ADM: predicts noise (and a variance) at the times of 1000 linear betas."""
     return _converted(opened.tensors, opened, UNET)
 
 
@@ -90,7 +89,7 @@ def averaged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def settings_of(opened: Opened) -> Mapping[str, Any]:
-    """What a card says of the file that its weights do not: ``head``, ``blocks``."""
+    """Settings of a card that the weights do not show: ``head``, ``blocks``."""
     return (opened.about.get("card") or {}).get("about") or {}
 
 

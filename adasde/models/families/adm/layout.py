@@ -1,4 +1,4 @@
-"""What is where in a published U-Net, read off the names and shapes of its weights, and its names here.
+"""Layout of a published U-Net, inferred from the names and shapes of its weights, and its names here.
 
 Dhariwal and Nichol (2105.05233); latent diffusion has the same layout.
 """
@@ -47,11 +47,11 @@ class Layout:
     classes: int
     channels: int
     outputs: int
-    told: bool = False  # its attention looks at the embedding of a prompt as well
+    text: bool = False  # cross-attention to the embedding of a prompt
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], *, blocks: int | None = None) -> Layout:
-        """From the published weights; ``blocks`` where there is no decoder that tells it.
+        """From the published weights; ``blocks`` where there is no decoder to infer it from.
 
         Raises:
             KeyError, ValueError: they are no such network's.
@@ -81,19 +81,8 @@ class Layout:
 
     def config(self, *, side: int, head: int) -> dict[str, Any]:
         """The settings of a ``UNet2DModel``: ``side`` of the images, ``head`` channels an attention head."""
-        down, up = (
-            [f"Attn{way}Block2D" if attends else self._plain(way) for attends in levels]
-            for way, levels in (("Down", self.attention), ("Up", self.attention[::-1]))
-        )
         kind = "resnet" if self.residual else "conv"
-        return {
-            "sample_size": side,
-            "in_channels": self.channels,
-            "out_channels": self.outputs or self.channels,
-            "block_out_channels": list(self.widths),
-            "layers_per_block": self.blocks,
-            "down_block_types": down,
-            "up_block_types": up,
+        return self._sizes(side, "Attn", "Resnet{}sampleBlock2D" if self.residual else "{}Block2D") | {
             "downsample_type": kind,
             "upsample_type": kind,
             "attention_head_dim": head,
@@ -104,20 +93,27 @@ class Layout:
 
     def text_config(self, tensors: Mapping[str, Tensor], *, heads: int, side: int) -> dict[str, Any]:
         """The settings of a ``UNet2DConditionModel``: ``heads`` of attention at every width."""
+        width = tensors["middle_block.1.transformer_blocks.0.attn2.to_k.weight"].shape[1]
+        # attention_head_dim is the library's name for the number of heads
+        return self._sizes(side, "CrossAttn", "{}Block2D") | {
+            "attention_head_dim": heads,
+            "cross_attention_dim": width,
+        }
+
+    def _sizes(self, side: int, attention: str, plain: str) -> dict[str, Any]:
+        """Settings that both have; classes of levels with ``attention`` and of ``plain`` ones."""
         down, up = (
-            [f"CrossAttn{way}Block2D" if attends else f"{way}Block2D" for attends in levels]
+            [f"{attention}{way}Block2D" if attends else plain.format(way) for attends in levels]
             for way, levels in (("Down", self.attention), ("Up", self.attention[::-1]))
         )
         return {
             "sample_size": side,
             "in_channels": self.channels,
-            "out_channels": self.outputs,
+            "out_channels": self.outputs or self.channels,
             "block_out_channels": list(self.widths),
             "layers_per_block": self.blocks,
             "down_block_types": down,
             "up_block_types": up,
-            "attention_head_dim": heads,  # the library's name for the number of heads
-            "cross_attention_dim": tensors["middle_block.1.transformer_blocks.0.attn2.to_k.weight"].shape[1],
         }
 
     def residuals(self) -> Iterator[tuple[str, str]]:
@@ -157,16 +153,12 @@ class Layout:
         """Published module -> ours, but for the joint projection of attention (``renamed``)."""
         blocks = {**dict(self.convolutions()), **ENDS}
         inside = [(self.residuals(), RESIDUAL)]
-        if not self.told:  # else the names within are the same
+        if not self.text:  # else the names within are the same
             inside.append((self.attentions(), ATTENTION))
         for pairs, inner in inside:
             for theirs, ours in pairs:
                 blocks |= {f"{theirs}.{name}": f"{ours}.{value}" for name, value in inner.items()}
         return blocks
-
-    def _plain(self, way: str) -> str:
-        """Class of a level without attention, ``way`` Down or Up."""
-        return f"Resnet{way}sampleBlock2D" if self.residual else f"{way}Block2D"
 
     def _up(self, level: int) -> str:
         """The published block behind the last of a level of the decoder, counted from the lowest."""
@@ -196,7 +188,7 @@ def renamed(tensors: Mapping[str, Tensor], layout: Layout, *, head: int, legacy:
             ours = attentions[module[:-4]]
             for part, value in zip("qkv", _projections(tensor, head=head, legacy=legacy), strict=True):
                 result[f"{ours}.to_{part}.{last}"] = value
-        elif layout.told and (place := _place(module, attentions)):
+        elif layout.text and (place := _place(module, attentions)):
             result[attentions[place] + name.removeprefix(place)] = tensor
         else:
             raise KeyError(name)

@@ -1,4 +1,4 @@
-"""How the denoising networks of ``diffusers`` are called: F(z, time, ...) with what each is told."""
+"""Adapters of diffusers' denoising networks: ``F(z, time, *conditions)``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from adasde.errors import CheckpointError
 
 
 class Adapter(nn.Module):
-    """A network as ``F(z, time, *told)``: states [B, C, h, w], times [B] or [1] -> the network's output.
+    """A network as ``F(z, time, *conditions)``: states [B, C, h, w], times [B] or [1] -> its output.
 
     Attributes:
         channels: C of the states.
-        classes: number of classes of a class-conditional network, which is told labels [B]; else 0.
+        classes: number of classes of a class-conditional network, which takes labels [B]; else 0.
         has_null: whether the label ``classes`` stands for no class.
-        text: whether the network is told the embeddings of prompts.
-        guided: whether it is told the guidance as well, so that guidance costs nothing.
+        text: whether it takes the embeddings of prompts.
+        guided: whether guidance is an input too, so that it costs nothing.
     """
 
     has_null = False
@@ -40,7 +40,7 @@ class Adapter(nn.Module):
             )
 
     def encoded(self, pipe: Any, prompt: str) -> tuple[Tensor, ...]:
-        """What the network is told for ``prompt``, each [1, ...], on the pipeline's device."""
+        """The network's conditions for ``prompt``, each [1, ...], on the pipeline's device."""
         raise NotImplementedError
 
     def _channels(self) -> int:
@@ -56,7 +56,7 @@ class Adapter(nn.Module):
 
 
 class UNetAdapter(Adapter):
-    """``UNet2DModel``, of images or latents, told a class or nothing."""
+    """``UNet2DModel``, of images or latents, with or without classes."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network)
@@ -70,7 +70,7 @@ class UNetAdapter(Adapter):
 
 
 class DiTAdapter(Adapter):
-    """``DiTTransformer2DModel``: told a class, or that there is none."""
+    """``DiTTransformer2DModel``: takes a class or the null class."""
 
     has_null = True
 
@@ -86,7 +86,7 @@ class DiTAdapter(Adapter):
 
 
 class TextUNetAdapter(Adapter):
-    """``UNet2DConditionModel``: told the embedding of a prompt."""
+    """``UNet2DConditionModel``: takes the embedding of a prompt."""
 
     text = True
 
@@ -99,14 +99,14 @@ class TextUNetAdapter(Adapter):
 
 
 class SD3Adapter(Adapter):
-    """``SD3Transformer2DModel``: told the embedding of a prompt, as words and as a whole."""
+    """``SD3Transformer2DModel``: takes the embedding of a prompt, by words and pooled."""
 
     text = True
 
     def forward(self, z: Tensor, time: Tensor, embedding: Tensor, pooled: Tensor) -> Tensor:
         """The raw output."""
-        told = {"encoder_hidden_states": embedding, "pooled_projections": pooled}
-        return self.network(z, timestep=time.expand(len(z)), return_dict=False, **told)[0]
+        conditions = {"encoder_hidden_states": embedding, "pooled_projections": pooled}
+        return self.network(z, timestep=time.expand(len(z)), return_dict=False, **conditions)[0]
 
     def encoded(self, pipe: Any, prompt: str) -> tuple[Tensor, ...]:
         embedding, _, pooled, _ = pipe.encode_prompt(
@@ -116,7 +116,7 @@ class SD3Adapter(Adapter):
 
 
 class FluxAdapter(Adapter):
-    """``FluxTransformer2DModel``: works on 2x2 patches in a row, told the prompt and perhaps the guidance."""
+    """``FluxTransformer2DModel``: works on a row of 2x2 patches; takes the prompt, perhaps the guidance."""
 
     text = True
 

@@ -15,8 +15,7 @@ from adasde.models.conditioning import by_class
 from adasde.models.families.diffusers.folder import checked_index, folder_of, weights_hash
 from adasde.models.families.diffusers.networks import ADAPTERS, Adapter
 from adasde.models.libraries import diffusers, short
-from adasde.models.predicted import Predicted
-from adasde.models.process import Process
+from adasde.models.parameterization import Predicted, Process
 from adasde.models.prompts import Prompted, Source, read_prompts
 from adasde.sampling.schedules import unknown
 from adasde.types import Model
@@ -50,7 +49,7 @@ def load_pipeline(source: str, *, device: str | torch.device = "cpu", prompts: S
         if (folder / PROMPTS).exists():
             prompts = prompts or folder / PROMPTS
         encode = _encoder(pipe.to(device), adapter)
-        condition = Prompted(denoise, encode, read_prompts(prompts), name=source, told=adapter.guided)
+        condition = Prompted(denoise, encode, read_prompts(prompts), name=source, guided=adapter.guided)
         facts = {"condition": condition, "denoise": condition.null, "prompts": condition.prompts}
     elif adapter.classes:
         facts = by_class(denoise, adapter.classes, name=source, has_null=adapter.has_null)
@@ -108,7 +107,7 @@ def _shape(source: str, adapter: Adapter, pipe: Any) -> tuple[int, int, int]:
 
 
 def _encoder(pipe: Any, adapter: Adapter) -> Callable[[str], tuple[Tensor, ...]]:
-    """A prompt -> what the network is told for it, each [1, ...]."""
+    """A prompt -> the network's conditions for it, each [1, ...]."""
     for name, component in pipe.components.items():
         if name.startswith("text_encoder") and component is not None:
             component.eval().requires_grad_(False)

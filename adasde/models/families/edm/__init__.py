@@ -6,18 +6,9 @@ preconditioners of Table 1 of Karras et al. (arXiv 2206.00364).
 
 from __future__ import annotations
 
-from adasde.models.families.edm.dhariwal import DhariwalSettings, DhariwalUNet
-from adasde.models.families.edm.preconditioners import EDM, IDDPM, PRECONDITIONERS, VE, VP
-from adasde.models.families.edm.song import SongSettings, SongUNet
+from adasde.models.families.edm import family
+from adasde.models.families.edm.convert import convert
+from adasde.models.registry import register
 
-__all__ = [
-    "EDM",
-    "IDDPM",
-    "PRECONDITIONERS",
-    "VE",
-    "VP",
-    "DhariwalSettings",
-    "DhariwalUNet",
-    "SongSettings",
-    "SongUNet",
-]
+register(family.SONG, build=lambda card, about: family.song_unet(card.shape, about), convert=convert)
+register(family.DHARIWAL, build=lambda card, about: family.dhariwal_unet(card.shape, about), convert=convert)

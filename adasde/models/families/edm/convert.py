@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from adasde.errors import CheckpointError
 from adasde.models.families.edm.family import BUILDERS, describe
 from adasde.models.families.edm.layers import Resample
-from adasde.models.hub.convert import Converted, Opened
+from adasde.models.registry import Converted, Opened
 
 POSITIONS = ("img_resolution", "img_channels", "label_dim")  # of arguments without a name
 
@@ -20,7 +20,7 @@ def convert(opened: Opened) -> Converted:
     """The denoiser in one of NVIDIA's pickles: its family, how to build it, its weights under their names.
 
     Raises:
-        CheckpointError: it is none of EDM's denoisers, or its weights are not those of what it says it is.
+        CheckpointError: it is not one of EDM's denoisers, or its weights do not fit its description.
     """
     modules = opened.about.get("modules")
     if not modules:

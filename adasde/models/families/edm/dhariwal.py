@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adasde.models.families.edm.layers import Block, BlockStyle, WaveEmbedding, norm, silu
-from adasde.models.families.edm.unet import Plan, decode, decoder, encoder, one_hot
+from adasde.models.families.edm.layers import BlockStyle, UNetBlock, WaveEmbedding, norm, silu
+from adasde.models.families.edm.unet import UNetPlan, decode, decoder, encoder, one_hot
 
 EPS = 1e-5
 HEAD = 64  # channels of an attention head
@@ -46,7 +46,7 @@ class DhariwalUNet(nn.Module):
         width, wide = settings.model_channels, settings.model_channels * settings.channel_mult_emb
         style = BlockStyle(embedding=wide, eps=EPS, modulated=True, head_channels=HEAD)
         widths = [width * factor for factor in settings.channel_mult]
-        plan = Plan(resolution, widths[0], widths, settings.num_blocks, settings.attn_resolutions, style)
+        plan = UNetPlan(resolution, widths[0], widths, settings.num_blocks, settings.attn_resolutions, style)
         augment = settings.augment_dim
         self.classes = classes
         self.map_noise = WaveEmbedding(width, song=False)
@@ -64,18 +64,18 @@ class DhariwalUNet(nn.Module):
     ) -> Tensor:
         """The raw output [B, outputs, h, w]; ``c_noise`` is [B] or [1] (shared by the batch).
 
-        ``augment`` [B, augment_dim] is what training told of its augmentations; nothing at sampling time.
+        ``augment`` [B, augment_dim] describes the augmentations of training; nothing at sampling time.
         """
         embedding = self._embed(c_noise, labels, augment)
         skips = []
         for layer in self.enc.values():
-            x = layer(x, embedding) if isinstance(layer, Block) else layer(x)
+            x = layer(x, embedding) if isinstance(layer, UNetBlock) else layer(x)
             skips.append(x)
         x = decode(self.dec, x, skips, embedding)
         return self.out_conv(silu(self.out_norm(x)))
 
     def _embed(self, c_noise: Tensor, labels: Tensor | None, augment: Tensor | None) -> Tensor:
-        """What the blocks are modulated by, [B or 1, wide]."""
+        """Modulation of the blocks, [B or 1, wide]."""
         embedding = self.map_noise(c_noise)
         if self.map_augment is not None and augment is not None:
             embedding = embedding + self.map_augment(augment)

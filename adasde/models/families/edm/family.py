@@ -1,4 +1,4 @@
-"""EDM's networks as families of cards: what a card's ``about`` says, and how a published file says it."""
+"""EDM's networks: from a published file to a card's ``about``, and from that to a network."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def describe(
 
 
 def _settings(kind: type[SongSettings | DhariwalSettings], values: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``kind`` is made of, from JSON: its lists become tuples; TypeError for what is not known."""
+    """Arguments of ``kind`` from JSON: lists become tuples (TypeError: an unknown name)."""
     known = [field.name for field in fields(kind)]
     unknown = [name for name in values if name not in known]
     if unknown:

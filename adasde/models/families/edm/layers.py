@@ -1,4 +1,4 @@
-"""What EDM's U-Nets are made of: noise embeddings, halving and doubling, residual blocks with attention."""
+"""Layers of EDM's U-Nets: noise embeddings, halving and doubling, residual blocks with attention."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOX = (1, 1)  # the filter that averages two pixels, or repeats one
 
 @dataclass(frozen=True)
 class BlockStyle:
-    """What all residual blocks of one architecture have in common."""
+    """Settings that all residual blocks of one architecture share."""
 
     embedding: int  # channels of the noise embedding
     eps: float  # of the group norms
@@ -149,7 +149,7 @@ def silu(x: Tensor) -> Tensor:
     return functional.silu(x, inplace=not x.requires_grad)
 
 
-class Block(nn.Module):
+class UNetBlock(nn.Module):
     """A residual block that knows the noise level: two convolutions, a shortcut, perhaps self-attention."""
 
     def __init__(
@@ -183,7 +183,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """``x`` [B, before, h, w], ``embedding`` [B or 1, embedding] -> [B, after, h', w'].
 
-        What a convolution returned is changed in place: nothing else, its gradient either, needs it.
+        Outputs of convolutions are changed in place: nothing else, no gradient either, needs them.
         """
         style = self.style
         hidden = self.conv0(silu(self.norm0(x)))

@@ -1,4 +1,4 @@
-"""The preconditioners of VP, VE and iDDPM beside EDM's own (Karras et al., arXiv 2206.00364, Table 1)."""
+"""The preconditioners of VP, VE, iDDPM and EDM (Karras et al., arXiv 2206.00364, Table 1)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from adasde.models.preconditioning import Preconditioned, Preconditioner, Scalin
 NAME = "model"  # of the network, in front of the names of its weights in the published files
 
 
-class VP(Preconditioner):
-    """The network predicts noise; it is told the time t of the VP process, on the scale 0 .. steps - 1."""
+class VPPrecond(Preconditioner):
+    """The network predicts noise; its input is the time t of the VP process, on the scale 0 .. steps - 1."""
 
     def __init__(
         self, network: nn.Module, *, beta_d: float = 19.9, beta_min: float = 0.1, steps: int = 1000
@@ -32,8 +32,8 @@ class VP(Preconditioner):
         return Scalings(1.0, -sigma, variance.sqrt(), (self.steps - 1) * time)
 
 
-class VE(Preconditioner):
-    """The network predicts the negative noise; it is told ln(sigma / 2)."""
+class VEPrecond(Preconditioner):
+    """The network predicts the negative noise; its input is ln(sigma / 2)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network, name=NAME)
@@ -42,8 +42,8 @@ class VE(Preconditioner):
         return Scalings(1.0, sigma, 1.0, (sigma / 2).log())
 
 
-class IDDPM(Preconditioner):
-    """The network predicts noise at one of ``steps`` discrete levels; it is told the nearest one's index.
+class IDDPMPrecond(Preconditioner):
+    """The network predicts noise at one of ``steps`` discrete levels; its input is the nearest one's index.
 
     ``u`` [steps + 1] falls from the highest level to 0, with c1 and c2 of Table 1.
     """
@@ -62,7 +62,7 @@ class IDDPM(Preconditioner):
         return Scalings(1.0, -sigma, (1 + sigma**2).sqrt(), (len(self.u) - 2 - index).to(sigma))
 
 
-class EDM(Preconditioned):
+class EDMPrecond(Preconditioned):
     """EDM's own; ``sigma_data`` is a setting, not among the published weights."""
 
     def __init__(self, network: nn.Module, *, sigma_data: float = 0.5) -> None:
@@ -84,5 +84,10 @@ def levels(c1: float, c2: float, steps: int) -> Tensor:
     return torch.tensor(values[::-1])
 
 
-PRECONDITIONERS: dict[str, Callable[..., Preconditioner]] = {"edm": EDM, "vp": VP, "ve": VE, "iddpm": IDDPM}
+PRECONDITIONERS: dict[str, Callable[..., Preconditioner]] = {
+    "edm": EDMPrecond,
+    "vp": VPPrecond,
+    "ve": VEPrecond,
+    "iddpm": IDDPMPrecond,
+}
 """Name in a card -> the preconditioner, to be called with the network and its settings as keywords."""

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adasde.models.families.edm.layers import (
-    Block,
     BlockStyle,
     FourierEmbedding,
     ResampledConv,
+    UNetBlock,
     WaveEmbedding,
     norm,
     silu,
 )
-from adasde.models.families.edm.unet import Plan, decode, decoder, encoder, one_hot
+from adasde.models.families.edm.unet import UNetPlan, decode, decoder, encoder, one_hot
 
 HALF = math.sqrt(0.5)  # keeps the variance of a sum of two
 EPS = 1e-6
@@ -84,7 +84,7 @@ class SongUNet(nn.Module):
         self.map_layer0 = nn.Linear(noise, wide)
         self.map_layer1 = nn.Linear(wide, wide)
         widths = [width * factor for factor in settings.channel_mult]
-        plan = Plan(resolution, width, widths, settings.num_blocks, settings.attn_resolutions, style)
+        plan = UNetPlan(resolution, width, widths, settings.num_blocks, settings.attn_resolutions, style)
         self.enc, skips = encoder(channels, plan)
         if settings.encoder_type == "residual":
             self.enc = _with_residuals(self.enc, channels, settings.resample_filter)
@@ -98,13 +98,13 @@ class SongUNet(nn.Module):
     ) -> Tensor:
         """The raw output [B, outputs, h, w]; ``c_noise`` is [B] or [1] (shared by the batch).
 
-        ``augment`` [B, augment_dim] is what training told of its augmentations; nothing at sampling time.
+        ``augment`` [B, augment_dim] describes the augmentations of training; nothing at sampling time.
         """
         embedding = self._embed(c_noise, labels, augment)
         skips: list[Tensor] = []
         side = x
         for name, layer in self.enc.items():
-            if isinstance(layer, Block):
+            if isinstance(layer, UNetBlock):
                 x = layer(x, embedding)
             elif name.endswith("_aux_residual"):
                 x = side = layer(side).add_(skips.pop()).mul_(HALF)
@@ -116,7 +116,7 @@ class SongUNet(nn.Module):
         return leave(silu(normalise(x)))
 
     def _embed(self, c_noise: Tensor, labels: Tensor | None, augment: Tensor | None) -> Tensor:
-        """What the blocks add, [B or 1, wide]."""
+        """Embedding that the blocks add, [B or 1, wide]."""
         embedding = self.map_noise(c_noise)
         if self.map_label is not None:
             scaled = one_hot(labels, self.classes, like=embedding) * math.sqrt(self.classes)
@@ -132,7 +132,7 @@ def _with_residuals(layers: nn.ModuleDict, channels: int, taps: tuple[int, ...])
     result = nn.ModuleDict()
     for name, layer in layers.items():
         result[name] = layer
-        if isinstance(layer, Block) and name.endswith("_down"):
+        if isinstance(layer, UNetBlock) and name.endswith("_down"):
             after = layer.conv1.out_channels
             result[name.replace("_down", "_aux_residual")] = ResampledConv(
                 (channels, after), 3, direction="down", taps=taps, conv_first=True

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from adasde.models.families.edm.layers import Block, BlockStyle
+from adasde.models.families.edm.layers import BlockStyle, UNetBlock
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What lies where in a U-Net."""
+class UNetPlan:
+    """Widths, depth and attention of a U-Net."""
 
     resolution: int  # of the image, a square
     first: int  # channels behind the first convolution
@@ -32,24 +32,24 @@ class Plan:
         return self.resolution >> level in self.attention
 
 
-def encoder(channels: int, plan: Plan) -> tuple[nn.ModuleDict, list[int]]:
+def encoder(channels: int, plan: UNetPlan) -> tuple[nn.ModuleDict, list[int]]:
     """The layers from ``channels`` at full resolution down, and how many channels each one hands across."""
     layers = nn.ModuleDict()
     skips = [plan.first]
     layers[f"{plan.side(0)}_conv"] = nn.Conv2d(channels, plan.first, 3, padding=1)
     for level, width in enumerate(plan.widths):
         if level:
-            down = Block(skips[-1], skips[-1], style=plan.style, resample="down")
+            down = UNetBlock(skips[-1], skips[-1], style=plan.style, resample="down")
             layers[f"{plan.side(level)}_down"] = down
             skips.append(skips[-1])
         for index in range(plan.blocks):
-            block = Block(skips[-1], width, style=plan.style, attention=plan.attends(level))
+            block = UNetBlock(skips[-1], width, style=plan.style, attention=plan.attends(level))
             layers[f"{plan.side(level)}_block{index}"] = block
             skips.append(width)
     return layers, skips
 
 
-def decoder(skips: Sequence[int], plan: Plan, *, attend_once: bool) -> nn.ModuleDict:
+def decoder(skips: Sequence[int], plan: UNetPlan, *, attend_once: bool) -> nn.ModuleDict:
     """The layers from the lowest resolution up; every ``..._block`` joins one of the encoder's outputs.
 
     ``attend_once``: the last block of a resolution has attention, not all of them.
@@ -59,21 +59,21 @@ def decoder(skips: Sequence[int], plan: Plan, *, attend_once: bool) -> nn.Module
     for level in reversed(range(len(plan.widths))):
         name = plan.side(level)
         if level == len(plan.widths) - 1:
-            layers[f"{name}_in0"] = Block(current, current, style=plan.style, attention=True)
-            layers[f"{name}_in1"] = Block(current, current, style=plan.style)
+            layers[f"{name}_in0"] = UNetBlock(current, current, style=plan.style, attention=True)
+            layers[f"{name}_in1"] = UNetBlock(current, current, style=plan.style)
         else:
-            layers[f"{name}_up"] = Block(current, current, style=plan.style, resample="up")
+            layers[f"{name}_up"] = UNetBlock(current, current, style=plan.style, resample="up")
         for index in range(plan.blocks + 1):
             attends = plan.attends(level) and (index == plan.blocks or not attend_once)
             joined, current = current + waiting.pop(), plan.widths[level]
-            layers[f"{name}_block{index}"] = Block(joined, current, style=plan.style, attention=attends)
+            layers[f"{name}_block{index}"] = UNetBlock(joined, current, style=plan.style, attention=attends)
     return layers
 
 
 def decode(layers: nn.ModuleDict, x: Tensor, skips: list[Tensor], embedding: Tensor) -> Tensor:
     """Run the blocks of a decoder on the lowest ``x``; ``skips`` are the encoder's outputs, used up."""
     for name, layer in layers.items():
-        if isinstance(layer, Block):
+        if isinstance(layer, UNetBlock):
             x = layer(torch.cat([x, skips.pop()], dim=1) if "_block" in name else x, embedding)
     return x
 

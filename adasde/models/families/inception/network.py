@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from adasde.models.hub.convert import Converted
+from adasde.models.registry import Converted
 from adasde.models.safe_pickle import Opened
 from adasde.utils.torchvision_compat import usable_torchvision
 
@@ -73,7 +73,7 @@ class Inception(nn.Module):
         return x.flatten(1)
 
     def scores(self, features: Tensor) -> Tensor:
-        """What the Inception score takes: logits without their bias [n, 1008] of features [n, 2048]."""
+        """Logits without their bias, for the Inception score: [n, 1008] of features [n, 2048]."""
         return features @ self.fc.weight.T.to(features)
 
 

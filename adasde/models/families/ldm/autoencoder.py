@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from adasde.models.hub.convert import Converted, Opened
 from adasde.models.libraries import diffusers
+from adasde.models.registry import Converted, Opened
 
 VQ = "ldm-vq"
 WITHIN = "first_stage_model."  # in front of its names in a file that also holds the denoiser
@@ -56,7 +56,7 @@ def convert(opened: Opened) -> Converted:
 
 
 def decoder_of(published: Mapping[str, Tensor], *, scale: float) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What ``Decoder`` needs, and its weights; ``scale``: the denoiser's latents over those decoded.
+    """Settings and weights of a ``Decoder``; ``scale``: the denoiser's latents over those decoded.
 
     Raises:
         KeyError, ValueError: these are no such autoencoder's.

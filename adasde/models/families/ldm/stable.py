@@ -15,10 +15,9 @@ from adasde.errors import CheckpointError
 from adasde.models.families.adm.family import averaged
 from adasde.models.families.adm.layout import Layout, renamed
 from adasde.models.families.ldm.autoencoder import Decoder, decoder_of
-from adasde.models.hub.convert import Converted, Opened
 from adasde.models.libraries import diffusers, short, transformers
-from adasde.models.predicted import Predicted
-from adasde.models.process import Process
+from adasde.models.parameterization import Predicted, Process
+from adasde.models.registry import Converted, Opened
 from adasde.models.tokens import Tokens
 
 STABLE = "stable-diffusion"
@@ -58,7 +57,7 @@ class StableDiffusion(nn.Module):
         return self.denoise(x, sigma, embedding)
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """What the network is told for a prompt."""
+        """Embedding of a prompt's tokens."""
         dtype = self.text.encoder.layers[0].mlp.fc1.weight.dtype  # shorter than the sums, see Runtime
         short = nullcontext() if dtype == torch.float32 else torch.autocast(tokens.device.type, dtype)
         with short:
@@ -72,7 +71,7 @@ class Encoder:
         """``tokenizer``: the file of a checkpoint that has one."""
         self.network = network
         self.folder = folder
-        self.own = tokenizer
+        self.tokenizer = tokenizer
         self.tokens: Callable[[Sequence[str]], Tensor] | None = None
 
     @torch.no_grad()
@@ -84,15 +83,15 @@ class Encoder:
 
     def _tokens(self) -> Callable[[Sequence[str]], Tensor]:
         length = self.network.length
-        if self.own is not None:
-            return Tokens(self.own, length=length)
+        if self.tokenizer is not None:
+            return Tokens(self.tokenizer, length=length)
         found = tokenizer_of(self.folder)
 
         def tokens(prompts: Sequence[str]) -> Tensor:
-            told = found(
+            encoded = found(
                 list(prompts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
             )
-            return told.input_ids
+            return encoded.input_ids
 
         return tokens
 

@@ -1,4 +1,4 @@
-"""The classifiers of the embedded models: what stands before the last layer is the metrics' features."""
+"""The classifiers of the bundled models; their last hidden layer gives the features of the metrics."""
 
 from __future__ import annotations
 

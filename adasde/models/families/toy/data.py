@@ -26,16 +26,16 @@ SOURCES: dict[str, Callable[[], Tensor]] = {
     "digits": lambda: digits()[0],
     "glyphs": lambda: glyphs(REAL)[0],
 }
-"""Name of an embedded model -> its real images, float32 in [-1, 1]."""
+"""Name of a bundled model -> its real images, float32 in [-1, 1]."""
 
 
 def real_images(name: str) -> Tensor:
-    """The real images that the metrics of the embedded model ``name`` compare with, uint8 [n, C, H, W].
+    """The real images that the metrics of the bundled model ``name`` compare with, uint8 [n, C, H, W].
 
     Raises:
         CheckpointError: no real images belong to ``name``.
     """
     if name not in SOURCES:
         known = ", ".join(SOURCES)
-        raise CheckpointError(f"no real images come with the model {name!r}; the embedded ones are: {known}.")
+        raise CheckpointError(f"no real images come with the model {name!r}; the bundled ones are: {known}.")
     return to_uint8(SOURCES[name]())

@@ -1,4 +1,4 @@
-"""The network of the embedded digits model: a residual MLP on flattened pixels."""
+"""The network of the bundled digits model: a residual MLP on flattened pixels."""
 
 from __future__ import annotations
 

@@ -1,18 +1,14 @@
-"""What the trainings of the embedded models share: determinism, noise levels, the descent itself."""
+"""Building blocks of training: determinism, noise levels, optimisers, the descent itself."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-ProgressCallback = Callable[[int, int], None]
-"""``progress(done, total)``, called after every iteration."""
 
 
 @contextmanager
@@ -96,73 +92,7 @@ def descend(
         yield average.module if average is not None else model
 
 
-def descend_phases(
-    fit: Callable[[int, dict[str, Tensor] | None, Callable[[], None]], nn.Module],
-    *,
-    iterations: int,
-    progress: ProgressCallback | None,
-) -> nn.Module:
-    """Two phases, ``fit(index, start, advance)``: the second from the weights of the first.
-
-    ``advance()`` is to be called after each of ``iterations``, of both phases.
-    """
-    done, weights = 0, None
-
-    def advance() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, iterations)
-
-    for index in (0, 1):
-        model = fit(index, weights, advance)
-        weights = model.state_dict()
-    return model
-
-
-def averaged(steps: Iterator[nn.Module], start: nn.Module, advance: Callable[[], None]) -> nn.Module:
-    """The last of the ``steps`` of ``descend``, ready for use; ``start`` where there are none."""
-    last = start
-    for average in steps:
-        last = average
-        advance()
-    return last.eval()
-
-
-@dataclass(frozen=True)
-class ClassifierRecipe:
-    """Cross entropy on noisy images."""
-
-    iterations: int = 3000
-    batch: int = 128
-    rate: float = 2e-3
-    warm_up: int = 100
-    weight_decay: float = 1e-2
-    label_smoothing: float = 0.1
-    noise: float = 0.2  # largest standard deviation of the added noise
-
-
 def add_noise(images: Tensor, largest: float, generator: torch.Generator) -> Tensor:
     """Add normal noise, of a random standard deviation up to ``largest`` for every image [B, C, H, W]."""
     strength = torch.rand(len(images), 1, 1, 1, generator=generator) * largest
     return images + strength * torch.randn(images.shape, generator=generator)
-
-
-def descend_classifier(
-    model: nn.Module,
-    batch: Callable[[int], tuple[Tensor, Tensor]],
-    recipe: ClassifierRecipe,
-    *,
-    progress: ProgressCallback | None = None,
-) -> None:
-    """Train ``model`` on the augmented images and labels that ``batch(done)`` gives."""
-
-    def loss(done: int) -> Tensor:
-        images, labels = batch(done)
-        return nn.functional.cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing)
-
-    optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
-    steps = descend(model, [optimiser], loss, iterations=recipe.iterations, warm_up=recipe.warm_up)
-    for done, _ in enumerate(steps, 1):
-        if progress is not None:
-            progress(done, recipe.iterations)

@@ -1,4 +1,4 @@
-"""The network of the embedded glyphs model: a small class-conditional U-Net on 2x2 patches."""
+"""The network of the bundled glyphs model: a small class-conditional U-Net on 2x2 patches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _norm(channels: int, *, affine: bool = True) -> nn.GroupNorm:
     return nn.GroupNorm(channels // GROUP, channels, affine=affine)
 
 
-class Block(nn.Module):
+class ConvBlock(nn.Module):
     """``h + W SiLU((1 + scale) norm(V SiLU(norm(h))) + shift)``, V and W convolutions.
 
     The embedding gives scale and shift.
@@ -74,13 +74,13 @@ class UNet(nn.Module):
         self.label = nn.Embedding(classes + 1, embedding)
         self.mix = nn.Sequential(nn.Linear(2 * embedding, embedding), nn.SiLU())
         self.enter = nn.Conv2d(pixels, width, 3, padding=1)
-        self.down = Block(width, embedding)
+        self.down = ConvBlock(width, embedding)
         self.shrink = nn.Conv2d(width, wide, 3, stride=2, padding=1)
-        self.middle = nn.ModuleList(Block(wide, embedding) for _ in range(blocks))
+        self.middle = nn.ModuleList(ConvBlock(wide, embedding) for _ in range(blocks))
         self.attention = Attention(wide, heads=4)
         self.grow = nn.Conv2d(wide, 4 * width, 1)
         self.merge = nn.Conv2d(2 * width, width, 1)
-        self.up = Block(width, embedding)
+        self.up = ConvBlock(width, embedding)
         last = nn.Conv2d(width, pixels, 3, padding=1)
         nn.init.zeros_(last.weight)
         self.leave = nn.Sequential(_norm(width), nn.SiLU(), last)
@@ -102,7 +102,7 @@ class UNet(nn.Module):
         return nn.functional.pixel_shuffle(self.leave(hidden), 2)
 
     def _embed(self, c_noise: Tensor, labels: Tensor) -> Tensor:
-        """What the blocks are modulated by, [B or 1, embedding]."""
+        """Modulation of the blocks, [B or 1, embedding]."""
         parts = self.noise(c_noise), self.label(labels)
         count = max(len(part) for part in parts)
         return self.mix(torch.cat([part.expand(count, -1) for part in parts], dim=1))

@@ -1,4 +1,4 @@
-"""Networks that judge images beside the extractor: DINOv2 for FD-DINOv2, and CLIP for the CLIP score."""
+"""Evaluation networks beside the feature extractor: DINOv2 for FD-DINOv2, CLIP for the CLIP score."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adasde.models.hub.convert import Converted
 from adasde.models.libraries import transformers
+from adasde.models.registry import Converted
 from adasde.models.safe_pickle import Opened
 
 DINO, CLIP = "dinov2", "clip"
@@ -21,7 +21,7 @@ OFFSET = 0.1  # that DINOv2's authors add to the number of patches when they res
 Colours = tuple[float, float, float]
 IMAGENET: tuple[Colours, Colours] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OPENAI: tuple[Colours, Colours] = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-"""Mean and standard deviation of the colours that a network is told about."""
+"""Mean and standard deviation of the colours that a network expects."""
 
 BLOCK = {
     "norm1": "norm1",
@@ -44,7 +44,7 @@ ENDS = {
 class DinoV2(nn.Module):
     """Images [B, 3 or 1, H, W] in [-1, 1] -> the normed class token [B, F] (Oquab et al., 2304.07193).
 
-    Images are brought to 224 x 224 pixels, bicubic with antialiasing, as EDM2 does for FD-DINOv2.
+    Images are resized to 224 x 224 pixels, bicubic with antialiasing, as EDM2 does for FD-DINOv2.
     """
 
     def __init__(self, about: Mapping[str, Any]) -> None:
@@ -63,7 +63,7 @@ class DinoV2(nn.Module):
 class Clip(nn.Module):
     """Images, and the tokens of prompts, in one space (Radford et al., 2103.00020).
 
-    As its authors prepare them: the shorter side resized to 224 pixels, whole values, the middle cut out.
+    As its authors prepare them: the shorter side resized to 224 pixels, rounded, the middle cut out.
     """
 
     def __init__(self, about: Mapping[str, Any]) -> None:
@@ -80,13 +80,13 @@ class Clip(nn.Module):
         return torch.cat([self._features(part) for part in images.split(PART)])
 
     def _features(self, images: Tensor) -> Tensor:
-        whole = self.network.vision_model(pixel_values=shown(middle(images), OPENAI)).pooler_output
-        return nn.functional.normalize(self.network.visual_projection(whole), dim=-1)
+        pooled = self.network.vision_model(pixel_values=shown(middle(images), OPENAI)).pooler_output
+        return nn.functional.normalize(self.network.visual_projection(pooled), dim=-1)
 
-    def said(self, tokens: Tensor) -> Tensor:
+    def text_features(self, tokens: Tensor) -> Tensor:
         """Directions [n, F] of prompts, as tokens [n, L]."""
-        whole = self.network.text_model(input_ids=tokens).pooler_output
-        return nn.functional.normalize(self.network.text_projection(whole), dim=-1)
+        pooled = self.network.text_model(input_ids=tokens).pooler_output
+        return nn.functional.normalize(self.network.text_projection(pooled), dim=-1)
 
 
 def resized(images: Tensor, sides: tuple[int, int]) -> Tensor:
@@ -98,7 +98,7 @@ def resized(images: Tensor, sides: tuple[int, int]) -> Tensor:
 
 
 def middle(images: Tensor) -> Tensor:
-    """Images in [-1, 1] -> whole values 0 to 255 [B, 3, 224, 224]: the largest square in the middle."""
+    """Images in [-1, 1] -> integers 0 to 255 [B, 3, 224, 224]: the largest square in the middle."""
     shorter = min(images.shape[-2:])
     height, width = (size * SIDE // shorter for size in images.shape[-2:])
     values = resized(images, (height, width)).round().clamp(0, 255)
@@ -107,7 +107,7 @@ def middle(images: Tensor) -> Tensor:
 
 
 def shown(values: Tensor, colours: tuple[Colours, Colours]) -> Tensor:
-    """Values 0 to 255 as a network sees them."""
+    """Values 0 to 255, normalised as a network expects them."""
     mean, deviation = (values.new_tensor(one)[:, None, None] for one in colours)
     return (values / 255 - mean) / deviation
 

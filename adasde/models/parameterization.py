@@ -1,6 +1,6 @@
-"""What a network was trained as, brought to ``D(x, sigma)``: noise process, training times, prediction.
+"""Parameterization of a network: noise process, training times, prediction, as ``D(x, sigma)``.
 
-x = x0 + sigma * eps throughout. A variance-preserving network (Ho et al., 2006.11239) is shown
+x = x0 + sigma * eps throughout. A variance-preserving network (Ho et al., 2006.11239) takes
 z = x / sqrt(1 + sigma^2), one of flow matching (Lipman et al., 2210.02747) z = (1 - u) x0 + u eps =
 x / (1 + sigma) with u = sigma / (1 + sigma), the share of noise.
 """
@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
+from adasde.models.preconditioning import Preconditioner, Scalings
 from adasde.sampling.schedules import unknown
 
 FLOW = "flow_prediction"
@@ -59,7 +60,7 @@ class Process:
 
     Attributes:
         prediction: a key of ``CLEAN``.
-        times: number of training times T; the network is told 0 .. T - 1 (flow: u * T), fractions too.
+        times: number of training times T; the network's inputs are 0 .. T - 1 (flow: u * T), fractions too.
         levels: [T] the noise level at each training time, increasing; empty for flow matching.
     """
 
@@ -114,11 +115,11 @@ class Process:
         return float(self.times - 1) if self.flow else float(self.levels[-1])
 
     def shrink(self, sigma: Number) -> Number:
-        """The factor from x to what the network is shown."""
+        """Factor from x to the network's input z."""
         return 1 / (1 + sigma) if self.flow else 1 / (1 + sigma**2) ** 0.5
 
     def time(self, sigma: Number) -> Number:
-        """What the network is told for a noise level: between training times, linear in log sigma.
+        """Training time of a noise level, the network's input; linear in log sigma in between.
 
         Of a tensor it is a tensor of the same shape and dtype, differentiable.
         """
@@ -158,3 +159,15 @@ def _without_signal_at_the_end(signal: np.ndarray) -> np.ndarray:
     """The signal rescaled so that none is left at the last time (Lin et al., 2305.08891, algorithm 1)."""
     root = np.sqrt(signal)
     return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+
+
+class Predicted(Preconditioner):
+    """``D(x, sigma)`` around a network that ``process`` trained on times instead of noise levels."""
+
+    def __init__(self, network: nn.Module, process: Process) -> None:
+        super().__init__(network)
+        self.process = process
+
+    def scalings(self, sigma: Tensor) -> Scalings:
+        of_x, of_output = self.process.factors(sigma)
+        return Scalings(of_x, of_output, 1 / self.process.shrink(sigma), self.process.time(sigma))
