@@ -17,7 +17,6 @@ from torch import Tensor
 
 from adasde.errors import DataError, StoreError
 from adasde.storage import LocalStore, Store, open_store
-from adasde.storage.base import missing, of_this_machine
 from adasde.storage.resolve import scheme
 from adasde.utils.atomic_io import atomic, sha256_json
 
@@ -56,9 +55,8 @@ class ImageFolder(LocalStore):
         try:
             return path.read_bytes()
         except OSError as error:
-            if path.is_file():
-                raise of_this_machine(error, f"read {path}") from error
-            raise missing(str(path)) from error
+            kind = "other" if path.is_file() else "missing"
+            raise StoreError(f"cannot read {path}: {error.strerror}. Run this again.", kind=kind) from error
 
 
 class ImageSink:
