@@ -27,14 +27,14 @@ def evaluate(
     parts = Manifest.load(samples)
     parts.verify()
     _check_origin(parts, params, checkpoint=checkpoint)
-    judge = Evaluator.load(params, checkpoint=checkpoint, folder=reference)
+    evaluator = Evaluator.load(params, checkpoint=checkpoint, folder=reference)
     rows = {}
     with track(len(parts.entries), f"evaluate@{nfe}", "rows") as advance:
         for label in (STUDENT, *params.baselines):
             if entry := parts.entries.get(row_file(label)):
-                rows[label] = judge.row(load_images(samples / row_file(label)), nfe=entry["nfe"])
+                rows[label] = evaluator.row(load_images(samples / row_file(label)), nfe=entry["nfe"])
                 advance(note=label)
-    write_json(out, judge.document(rows) | {"nfe": nfe})
+    write_json(out, evaluator.document(rows) | {"nfe": nfe})
     best = min(rows, key=lambda label: rows[label]["fid"]["mean"])
     return {"out": str(out), "rows": len(rows), "best": best, "fid": rows[best]["fid"]["mean"]}
 

@@ -53,9 +53,9 @@ def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> 
     save_dinov2_statistics(checkpoint, out, real)
     images, nfe = _floor(params, model)
     save_tensors(out / FLOOR, {"images": images})
-    judge = Evaluator.load(params, checkpoint=checkpoint, folder=out)
-    row = judge.row(images, nfe=nfe)
-    write_json(metrics, judge.document({f"Heun, {params.evaluate.floor_steps} steps": row}))
+    evaluator = Evaluator.load(params, checkpoint=checkpoint, folder=out)
+    row = evaluator.row(images, nfe=nfe)
+    write_json(metrics, evaluator.document({f"Heun, {params.evaluate.floor_steps} steps": row}))
     return {"out": str(out), "metrics": str(metrics), "fid": row["fid"]["mean"], "nfe": nfe}
 
 
