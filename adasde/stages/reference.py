@@ -1,4 +1,4 @@
-"""The real images, their statistics, and what the model itself can do."""
+"""The real images, their statistics, and the FID of the model itself, with many steps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> 
 
     The images are ``evaluate.reference`` or those that come with the model; where statistics alone are known,
     there are none, and nothing but FID is measured. The floor is Heun's method with ``evaluate.floor_steps``
-    intervals on the seeds of all samples: what the model itself can do.
+    intervals on the seeds of all samples, the limit of the model itself.
 
     Raises:
         CheckpointError: the model or its extractor cannot be loaded, or no real images belong to it.
@@ -53,9 +53,9 @@ def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> 
     save_further(checkpoint, out, real)
     images, nfe = _floor(params, model)
     save_tensors(out / FLOOR, {"images": images})
-    judge = Evaluator.load(params, checkpoint=checkpoint, folder=out)
-    row = judge.row(images, nfe=nfe)
-    write_json(metrics, judge.document({f"Heun, {params.evaluate.floor_steps} steps": row}))
+    evaluator = Evaluator.load(params, checkpoint=checkpoint, folder=out)
+    row = evaluator.row(images, nfe=nfe)
+    write_json(metrics, evaluator.document({f"Heun, {params.evaluate.floor_steps} steps": row}))
     return {"out": str(out), "metrics": str(metrics), "fid": row["fid"]["mean"], "nfe": nfe}
 
 
