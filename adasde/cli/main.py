@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Annotated, Any, NoReturn
 
@@ -83,7 +84,7 @@ def options(
     """Options before the command."""
 
 
-COMMANDS = {
+COMMANDS: dict[Callable[..., None], str] = {
     fetch: "fetch --out data/checkpoint",
     reference: "reference --data images.zip --model my-model --out mine.npz",
     teacher: "teacher --nfe 5 --workers 2",
