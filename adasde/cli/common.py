@@ -1,4 +1,4 @@
-"""What the command line's modules share."""
+"""Options and defaults of several commands."""
 
 from __future__ import annotations
 

@@ -36,14 +36,14 @@ def train_glyphs(
 models = typer.Typer(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="The models that are packaged, and those that are fetched.",
+    help="Bundled models, and those that can be fetched.",
     epilog="Example: adasde models --json",
 )
 
 
 @models.callback()
 def listing(context: typer.Context, as_json: Json = False) -> None:
-    """All models by name; 'adasde models show NAME' tells all of one."""
+    """All models by name; 'adasde models show NAME' describes one."""
     if context.invoked_subcommand is not None:
         return
     from adasde.models.describe import described, lines

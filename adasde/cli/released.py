@@ -15,7 +15,7 @@ def import_released(
     out: Annotated[Path, typer.Option(help="Folder for the coefficient files.")] = Path("released"),
     as_json: Json = False,
 ) -> None:
-    """Bring the authors' predictors (AdaSDE's or EPD's) into our JSON, without running what they carry."""
+    """Convert the authors' predictors (AdaSDE's or EPD's) into our JSON, without running their code."""
     import json
 
     from adasde.errors import CheckpointError
@@ -26,7 +26,7 @@ def import_released(
         raise CheckpointError(
             f"there is no .pkl file in {', '.join(map(str, paths))}. Name the files themselves."
         )
-    tables = [load_predictor(file) for file in files]  # all of them, before one is written
+    tables = [load_predictor(file) for file in files]  # all of them before one is written
     found = []
     for number, (file, table) in enumerate(zip(files, tables, strict=True)):
         made = table.provenance

@@ -43,7 +43,7 @@ class Work:
 
 
 def work(params: Params, shape: tuple[int, ...], image: tuple[int, ...] | None = None) -> list[Work]:
-    """Work of all network stages, for samples of ``shape`` and, if different, images of ``image``."""
+    """Work of all stages that run the network; ``image`` is the shape of an image if it is not ``shape``."""
     sample, pixels = params.sample, math.prod(image or shape)
     floor = sample.count * 2 * params.evaluate.floor_steps  # Heun's method
     stages = [Work("reference", floor, 0, sample.count * pixels)]

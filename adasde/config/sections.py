@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints
 
-from pydantic import AfterValidator, Field, create_model, model_validator
+from pydantic import AfterValidator, Field, ValidationError, create_model, model_validator
 from torch import Tensor
 
 from adasde.config.metrics import MetricName
@@ -15,7 +15,7 @@ from adasde.models.hub.cards import evaluator_of
 from adasde.sampling.schedules import SCHEDULES, schedule, unknown
 from adasde.sampling.solvers import make_solver, steps_for_nfe
 from adasde.storage.resolve import checked_url
-from adasde.utils.yaml_schema import PerNfe, Positive, PositiveInt, Section, Seed, Text, Weight, option
+from adasde.utils.yaml_schema import Positive, PositiveInt, Section, Seed, Text, Weight, option
 
 
 def _known_schedule(name: str) -> str:
@@ -49,6 +49,27 @@ def _address(url: str) -> str:
 Judge = Annotated[str, AfterValidator(_known_judge)]
 ScheduleName = Annotated[str, AfterValidator(_known_schedule)]
 SolverName = Annotated[str, AfterValidator(_known_solver)]
+
+
+class PerNfe(Section):
+    """A section whose values may differ between numbers of network evaluations (NFE)."""
+
+    per_nfe: dict[PositiveInt, dict[str, Any]] = option({}, "overrides at some budgets")
+
+    def at(self, nfe: int) -> Self:
+        """The section with the overrides of ``nfe`` applied, and none left."""
+        values = self.model_dump(exclude={"per_nfe"}) | self.per_nfe.get(nfe, {})
+        return type(self).model_validate(values)
+
+    @model_validator(mode="after")
+    def _check_overrides(self) -> Self:
+        for nfe in self.per_nfe:
+            try:
+                self.at(nfe)
+            except ValidationError as error:
+                details: Any = [{**item, "loc": ("per_nfe", nfe, *item["loc"])} for item in error.errors()]
+                raise ValidationError.from_exception_data("per_nfe", details) from error
+        return self
 
 
 class NetworkParams(Section):

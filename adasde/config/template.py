@@ -21,7 +21,7 @@ BASELINES = {
     "iPNDM": {"solver": "ipndm", "schedule": "time_uniform", "rho": 1.0},
 }
 
-OTHERWISE: dict[str, dict[str, dict[str, Any]]] = {
+OVERRIDES: dict[str, dict[str, dict[str, Any]]] = {
     "glyphs": {
         "teacher": {"trajectories": 16_000},
         "distill": {"pixel_weight": 0.01, "feature_weight": 0.03, "trajectories": 128_000},
@@ -31,7 +31,7 @@ OTHERWISE: dict[str, dict[str, dict[str, Any]]] = {
 
 RECIPE = {
     "teacher": {"inserted", "trajectories"},
-    "distill": {"gamma_max", "scale_dir", "scale_time", "feature_weight", "lr"},
+    "distill": {"gamma_max", "scale_dir", "scale_time", "feature_weight", "lr", "trajectories"},
 }
 """Keys whose values are the paper's."""
 
@@ -60,7 +60,7 @@ def _measured(name: str) -> dict[str, Any]:
     """Sections that measured best on a bundled model (docs/quality.md)."""
     taught: dict[str, Any] = {"solver": "ipndm", "inserted": 1, "substeps": 1}
     taught |= {"trajectories": 8000, "shard": 2000}
-    own = OTHERWISE.get(name, {})
+    own = OVERRIDES.get(name, {})
     sections = {
         "schedule": Grid(rho=1.5),
         "teacher": TeacherParams(**taught | own.get("teacher", {})),
@@ -74,7 +74,7 @@ def _recipes(card: ModelCard, nfe: Sequence[int]) -> dict[str, Any]:
         known = ", ".join(str(k) for k in card.recipes)
         raise ParamsError(
             f"the card of {card.name!r} has no recipe for nfe {missing[0]}; it has some for {known}. Take "
-            "one of these, or copy what is nearest by hand."
+            "one of these, or copy the nearest by hand."
         )
     made = {k: _sections(card, card.recipes[k]) for k in nfe}
     first = made[nfe[0]]
@@ -130,7 +130,7 @@ def _guidance(card: ModelCard | None) -> float:
 def _head(name: str, nfe: Sequence[int], card: ModelCard | None) -> str:
     lines = [f"# AdaSDE for {name}, written by 'adasde init'; the project's params.yaml explains every key."]
     if card is None:
-        return "\n".join([*lines, "# These numbers measured best on this model.", ""])
+        return "\n".join([*lines, "# These values measured best on this model.", ""])
     lines.append("# (recipe): the paper's, for each number of network evaluations:")
     for k in nfe:
         recipe = card.recipes[k]
@@ -141,6 +141,8 @@ def _head(name: str, nfe: Sequence[int], card: ModelCard | None) -> str:
         lines.append(f"# The paper guides by a {guided.kind}, scale {guided.scale:g}.")
     if card.reference is None:
         lines.append("# No reference statistics are published: name yours in evaluate.reference.")
+    else:
+        lines.append("# Promotion compares FID alone: only the statistics of the real images are published.")
     return "\n".join([*lines, ""])
 
 

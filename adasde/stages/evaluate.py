@@ -1,4 +1,4 @@
-"""The numbers of every row of samples."""
+"""Metrics of every row of samples."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def evaluate(
         CheckpointError: the extractor cannot be loaded.
         DataError: samples or reference are missing, damaged, or made from other seeds or weights.
     """
-    parts = Manifest.load(samples)
-    parts.verify()
-    _check_origin(parts, params, checkpoint=checkpoint)
+    manifest = Manifest.load(samples)
+    manifest.verify()
+    _check_origin(manifest, params, checkpoint=checkpoint)
     evaluator = Evaluator.load(params, checkpoint=checkpoint, folder=reference)
     rows = {}
-    with track(len(parts.entries), f"evaluate@{nfe}", "rows") as advance:
+    with track(len(manifest.entries), f"evaluate@{nfe}", "rows") as advance:
         for label in (STUDENT, *params.baselines):
-            if entry := parts.entries.get(row_file(label)):
+            if entry := manifest.entries.get(row_file(label)):
                 rows[label] = evaluator.row(load_images(samples / row_file(label)), nfe=entry["nfe"])
                 advance(note=label)
     write_json(out, evaluator.document(rows) | {"nfe": nfe})
@@ -39,14 +39,14 @@ def evaluate(
     return {"out": str(out), "rows": len(rows), "best": best, "fid": rows[best]["fid"]["mean"]}
 
 
-def _check_origin(parts: Manifest, params: Params, *, checkpoint: Path) -> None:
-    """Refuse samples of other seeds or weights than those that the numbers would claim."""
+def _check_origin(manifest: Manifest, params: Params, *, checkpoint: Path) -> None:
+    """Raise unless the samples have the seeds, weights and classes of ``params`` and ``checkpoint``."""
     seeds = params.sample.seeds
     wanted = {"seeds": [seeds.start, seeds.stop], "sha256": load_model(checkpoint).sha256}
-    about = {"classes": "balanced", **(parts.about or {})}
+    about = {"classes": "balanced", **(manifest.about or {})}
     for name, value in {**wanted, "classes": params.sample.classes}.items():
         if about.get(name) != value:
             raise DataError(
-                f"{parts.folder} was sampled with other {name} than params.yaml and the checkpoint say. "
+                f"{manifest.folder} was sampled with other {name} than params.yaml and the checkpoint say. "
                 "Run the stage sample again."
             )

@@ -13,11 +13,11 @@ def fetch(params: Params, *, out: Path) -> Summary:
     """Copy the verified checkpoint of ``params.model`` into ``out``, with ``features``, ``prompts`` and
     ``judges``.
 
-    That of a model card is fetched; of a pipeline or a function there is a link.
+    The files of a model card are downloaded; a pipeline or a function is linked.
 
     Raises:
-        CheckpointError: there is no such model, extractor or file of prompts, or a file is damaged or
-            another one than it was.
+        CheckpointError: there is no such model, extractor or file of prompts, or a file is damaged or has
+            changed.
         StoreError: they cannot be fetched.
         DataError: ``out`` cannot be written.
     """

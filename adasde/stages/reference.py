@@ -1,4 +1,4 @@
-"""The real images, their statistics, and what the model itself can do."""
+"""The real images, their statistics, and the FID of the model itself, with many steps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> 
 
     The images are ``evaluate.reference`` or those that come with the model; where statistics alone are known,
     there are none, and nothing but FID is measured. The floor is Heun's method with ``evaluate.floor_steps``
-    intervals on the seeds of all samples: what the model itself can do.
+    intervals on the seeds of all samples, the limit of the model itself.
 
     Raises:
         CheckpointError: the model or its extractor cannot be loaded, or no real images belong to it.

@@ -29,7 +29,7 @@ from adasde.utils.progress import Advance, track
 
 @dataclass(frozen=True)
 class Row:
-    """One solver: ``draw(denoise, latents, seeds)`` gives x0; ``settings`` is all that it depends on."""
+    """One solver: ``draw(denoise, latents, seeds)`` gives x0; ``settings`` determine it."""
 
     label: str
     settings: dict[str, Any]
@@ -50,15 +50,15 @@ def sample(
     out: Path,
     force: bool = False,
 ) -> Summary:
-    """Write one file of uint8 images a row into ``out``, and wall times beside it, in ``<out>.timing.json``.
+    """Write a file of uint8 images per row into ``out``, and wall times beside it, in ``<out>.timing.json``.
 
-    Rows that are there, made from the same settings, weights and seeds, are kept with their times.
+    Existing rows of the same settings, weights and seeds are kept, with their times.
     ``coefficients`` is a path or an address, as ``Coefficients.load`` takes it.
 
     Raises:
         StoreError: the coefficients are at an address that cannot be reached.
         CoefficientsError: the file is broken, for another NFE, or (without ``force``) another checkpoint.
-        DataError: ``out`` cannot be written, or holds files of somebody else.
+        DataError: ``out`` cannot be written, or holds other files.
     """
     budget = params.at(nfe)
     model = evaluated_model(params, checkpoint)
@@ -89,7 +89,7 @@ def chosen_classes(params: Params) -> dict[str, str]:
 
 
 def timing_file(folder: Path) -> Path:
-    """Where the wall times of a samples folder are: beside it, because they differ from run to run."""
+    """File of wall times, beside the samples folder because they differ from run to run."""
     return folder.with_name(folder.name + ".timing.json")
 
 
@@ -123,24 +123,24 @@ def _fill(
     about: dict[str, Any],
     advance: Advance,
 ) -> int:
-    """Make the rows that are not there yet; returns how many."""
+    """Sample the missing rows; returns how many."""
     wanted = {row.file: sha256_json([about, row.settings]) for row in rows}
     times = _known_times(timing_file(out), {row.label: wanted[row.file] for row in rows})
     usable = {row.file: wanted[row.file] if row.label in times else "its time is not known" for row in rows}
-    parts = Manifest.resume(out, usable, kind="samples", about=about)
-    missing = [row for row in rows if row.file not in parts.entries]
+    manifest = Manifest.resume(out, usable, kind="samples", about=about)
+    missing = [row for row in rows if row.file not in manifest.entries]
     advance((len(rows) - len(missing)) * settings.count)
     for row in missing:
         images, spent = _draw(row, settings, model=model, advance=advance)
         about_row = {"label": row.label, "nfe": spent["nfe"]}
-        parts.add(row.file, {"images": images}, fingerprint=wanted[row.file], about=about_row)
+        manifest.add(row.file, {"images": images}, fingerprint=wanted[row.file], about=about_row)
         times[row.label] = spent | {"fingerprint": wanted[row.file]}
         write_json(timing_file(out), {row.label: times[row.label] for row in rows if row.label in times})
     return len(missing)
 
 
 def _known_times(path: Path, fingerprints: dict[str, str]) -> dict[str, Any]:
-    """The entries of an earlier timing file that still hold."""
+    """Entries of an earlier timing file that are still valid."""
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
         same = {

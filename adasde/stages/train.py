@@ -15,7 +15,7 @@ from adasde.utils.progress import track
 def train(name: str, out: Path, *, seed: int = 0, iterations: int | None = None) -> Summary:
     """Train the bundled model ``name`` and its feature extractor into the checkpoint folder ``out``.
 
-    ``iterations`` replaces the number of both recipes; the shipped weights were made with None.
+    ``iterations`` replaces the number of both recipes; the bundled weights were trained with None.
 
     Raises:
         DataError: ``out`` cannot be written.

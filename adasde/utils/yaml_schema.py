@@ -7,10 +7,10 @@ import os
 import re
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adasde.errors import ParamsError
 
@@ -125,24 +125,3 @@ class Section(BaseModel):
     """A mapping of params.yaml: unknown keys and wrong types are refused, values do not change."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class PerNfe(Section):
-    """A section whose values may differ between numbers of network evaluations (NFE)."""
-
-    per_nfe: dict[PositiveInt, dict[str, Any]] = option({}, "overrides at some budgets")
-
-    def at(self, nfe: int) -> Self:
-        """The section with the overrides of ``nfe`` applied, and none left."""
-        values = self.model_dump(exclude={"per_nfe"}) | self.per_nfe.get(nfe, {})
-        return type(self).model_validate(values)
-
-    @model_validator(mode="after")
-    def _check_overrides(self) -> Self:
-        for nfe in self.per_nfe:
-            try:
-                self.at(nfe)
-            except ValidationError as error:
-                details: Any = [{**item, "loc": ("per_nfe", nfe, *item["loc"])} for item in error.errors()]
-                raise ValidationError.from_exception_data("per_nfe", details) from error
-        return self

@@ -1,4 +1,4 @@
-"""DVC's own graph of stages, which of them are unchanged, and the hashes of what they made."""
+"""DVC's graph of stages, which of them are unchanged, and the hashes of their outputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from adasde.errors import AdaSDEError
 
 _one_at_a_time = threading.Lock()
-"""Held while DVC's own Python interface is used, which knows no threads."""
+"""Held while DVC's Python interface is used, which is not thread-safe."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def read_stages(project: Path) -> dict[str, Stage]:
 
 
 def _stage(stage: Any, needs: Iterable[str], written: Collection[str]) -> Stage:
-    """One of DVC's; ``written`` are the paths that some stage writes."""
+    """The stage of DVC's; ``written`` are the paths that some stage writes."""
     files = [dep.def_path for dep in stage.deps if not hasattr(dep, "params")]
     return Stage(
         stage.name,
@@ -89,7 +89,7 @@ def require_params(project: Path) -> None:
     if missing:
         raise AdaSDEError(
             f"{project / 'params.yaml'} lacks {', '.join(missing)}, which stages of dvc.yaml depend on. "
-            f"Write it out, be it empty to take the defaults (`{missing[-1]}: {{}}`)."
+            f"Add it, empty for the defaults (`{missing[-1]}: {{}}`)."
         )
 
 
@@ -112,10 +112,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def unchanged(project: Path, stages: Mapping[str, Stage], *, env: Mapping[str, str]) -> set[str]:
-    """Names of the stages that are as dvc.lock has them, and so is everything that they need.
+    """Names of the stages that match dvc.lock, as does everything that they need.
 
     Raises:
-        AdaSDEError: ``dvc status`` fails; its words are in the message.
+        AdaSDEError: ``dvc status`` fails; the message has its output.
     """
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"]
     done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False)
@@ -139,7 +139,7 @@ def output_hashes(project: Path) -> dict[str, dict[str, str]]:
 
 
 def code_hashes(project: Path) -> dict[str, dict[str, str]]:
-    """The same for what stages depend on and no stage makes."""
+    """Stage name -> {path: MD5} of the dependencies that no stage writes: the code."""
     made = {path for outs in output_hashes(project).values() for path in outs}
 
     def is_made(path: str) -> bool:

@@ -64,10 +64,10 @@ def test_prompts_belong_to_the_checkpoint(tmp_path: Path, monkeypatch: pytest.Mo
     assert (folder / "prompts.txt").read_text() == "a cat\na cat a\ncat\n"
     assert load_model(folder).prompts == ["a cat", "a cat a", "cat"]
     params = check_params(values)
-    before = made_with(params, trained_model(params, folder))
+    before = made_with("teacher", params, trained_model(params, folder))
     (tmp_path / "captions.csv").write_text("prompt\ncat\n")
     assert command(["fetch"], tmp_path).code == 0
-    after = made_with(params, trained_model(params, folder))
+    after = made_with("teacher", params, trained_model(params, folder))
     assert {key for key in before if before[key] != after[key]} == {"prompts"}
     (folder / "prompts.txt").write_text("cat cat\n")
     with pytest.raises(CheckpointError, match=r"prompts\.txt .* are not those of the card"):
