@@ -35,8 +35,8 @@ import adasde
 from adasde.distillation.config import DistillSettings
 from adasde.distillation.distill import distill
 from adasde.distillation.losses import Batch
+from adasde.models.core.preconditioning import Preconditioned
 from adasde.models.families.toy.unet import UNet
-from adasde.models.preconditioning import Preconditioned
 from adasde.sampling.coefficients import MULTISTEP
 from adasde.types import Denoiser
 from adasde.utils.distributed import ALONE, joined

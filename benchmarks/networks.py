@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
+from adasde.models.core.precision import Runtime
 from adasde.models.families.edm.family import BUILDERS, describe
-from adasde.models.precision import Runtime
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))

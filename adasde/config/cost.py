@@ -15,15 +15,15 @@ from torch import Tensor
 from adasde.config.params import Params
 from adasde.distillation.distill import iterations
 from adasde.errors import CheckpointError
-from adasde.models.checkpoint import Card, downloadable, read_card
-from adasde.models.conditioning import by_class
+from adasde.models.core.checkpoint import Card, downloadable, read_card
+from adasde.models.core.conditioning import by_class
+from adasde.models.core.prompts import Encode, Prompted
+from adasde.models.core.registry import FAMILIES, network_of
 from adasde.models.describe import as_built
 from adasde.models.families.adm.classifier import guided_by
 from adasde.models.families.ldm import stable
 from adasde.models.hub.cards import catalogue
 from adasde.models.loading import load_model
-from adasde.models.prompts import Encode, Prompted
-from adasde.models.registry import FAMILIES, network_of
 from adasde.sampling.solvers import evaluations_of
 from adasde.types import Denoiser, Model
 

@@ -73,7 +73,7 @@ class PerNfe(Section):
 
 
 class NetworkParams(Section):
-    """How the frozen network runs in every stage (see ``adasde.models.precision``)."""
+    """How the frozen network runs in every stage (see ``adasde.models.core.precision``)."""
 
     dtype: Literal["float32", "bfloat16", "float16"] = option(
         "float32", "bfloat16 or float16: half the memory"

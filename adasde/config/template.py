@@ -11,7 +11,7 @@ from adasde.config.params import Params, check_params
 from adasde.config.sections import DistillParams, Grid, NetworkParams, TeacherParams
 from adasde.distillation.config import MULTISTEP_ENERGY
 from adasde.errors import ParamsError
-from adasde.models.checkpoint import cards
+from adasde.models.core.checkpoint import cards
 from adasde.models.hub.cards import ModelCard, Recipe, card_of
 from adasde.utils.yaml_schema import parse_yaml
 

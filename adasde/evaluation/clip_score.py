@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from adasde.errors import CheckpointError
-from adasde.models.checkpoint import read_card, read_weights, verified
-from adasde.models.conditioning import drawn
+from adasde.models.core.checkpoint import read_card, read_weights, verified
+from adasde.models.core.conditioning import drawn
+from adasde.models.core.prompts import read_prompts
+from adasde.models.core.tokens import Tokens
 from adasde.models.families.vit.networks import Clip
 from adasde.models.loading import build
-from adasde.models.prompts import read_prompts
-from adasde.models.tokens import Tokens
 from adasde.utils.pixels import to_float
 
 BATCH = 1000

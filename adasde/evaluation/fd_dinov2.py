@@ -12,7 +12,7 @@ from torch import Tensor
 from adasde.errors import DataError
 from adasde.evaluation.features import Features
 from adasde.evaluation.metrics import Statistics, fid, image_features
-from adasde.models.checkpoint import Card, Component, find, read_card, read_weights
+from adasde.models.core.checkpoint import Card, Component, find, read_card, read_weights
 from adasde.models.loading import build
 from adasde.utils.atomic_io import sha256_file
 from adasde.utils.devices import default_device

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from adasde.errors import CheckpointError
-from adasde.models.checkpoint import Card, cards, find, read_card, read_weights
+from adasde.models.core.checkpoint import Card, cards, find, read_card, read_weights
 from adasde.models.loading import build
 from adasde.utils.devices import default_device
 from adasde.utils.pixels import to_float

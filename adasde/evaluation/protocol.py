@@ -15,7 +15,7 @@ from adasde.errors import DataError
 from adasde.evaluation.features import extractor_of
 from adasde.evaluation.metrics import Statistics, image_features
 from adasde.evaluation.registry import ImageMetric, MetricInputs, image_metrics, measure
-from adasde.models.checkpoint import Card, find, read_card
+from adasde.models.core.checkpoint import Card, find, read_card
 from adasde.types import FeatureExtractor
 from adasde.utils.atomic_io import sha256_file, sha256_json
 from adasde.utils.safetensors_io import load_images

@@ -14,7 +14,7 @@ from adasde.evaluation.features import extractor_of
 from adasde.evaluation.image_folder import ImageFiles
 from adasde.evaluation.metrics import Statistics, image_features
 from adasde.evaluation.statistics import BATCH, image_shape
-from adasde.models.checkpoint import find, read_card
+from adasde.models.core.checkpoint import find, read_card
 from adasde.models.families.toy.data import SOURCES, real_images
 from adasde.models.hub.cards import ModelCard, catalogue
 from adasde.models.hub.fetch import reference_file

@@ -15,7 +15,7 @@ from adasde.errors import DataError
 from adasde.evaluation.features import extractor_of
 from adasde.evaluation.image_folder import ImageFiles
 from adasde.evaluation.metrics import Statistics, image_features
-from adasde.models.checkpoint import find, read_card
+from adasde.models.core.checkpoint import find, read_card
 from adasde.models.families.ldm import stable
 from adasde.models.hub import custom
 from adasde.models.loading import load_model

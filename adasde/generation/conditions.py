@@ -13,7 +13,7 @@ from typing import Any
 
 from adasde.errors import ParamsError
 from adasde.generation.seeds import numbers
-from adasde.models.prompts import Prompted, read_prompts
+from adasde.models.core.prompts import Prompted, read_prompts
 from adasde.types import Denoiser, Model
 from adasde.utils.atomic_io import sha256_json
 

@@ -12,7 +12,7 @@ from adasde.generation.conditions import Conditions
 from adasde.generation.drawing import Request, draw_seeds
 from adasde.generation.seeds import HIGHEST
 from adasde.generation.sinks import png
-from adasde.models.prompts import Prompted
+from adasde.models.core.prompts import Prompted
 from adasde.sampling.coefficients import Coefficients
 from adasde.types import Model
 from adasde.utils.batching import chunks

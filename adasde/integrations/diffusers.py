@@ -21,7 +21,7 @@ from adasde.errors import CoefficientsError, SolverError
 from adasde.integrations import fitting
 from adasde.integrations.guidance import check_guidance
 from adasde.integrations.linear_form import LinearSampler, linear_form
-from adasde.models.parameterization import FLOW, Process, is_flow
+from adasde.models.core.parameterization import FLOW, Process, is_flow
 from adasde.sampling.coefficients import Coefficients
 
 SHARED = (

@@ -1,5 +1,6 @@
-"""Pre-trained models, each as ``D(x, sigma)`` in EDM's coordinates."""
+"""Pre-trained models, each brought to ``D(x, sigma)`` in EDM's coordinates."""
 
+from adasde.models.core.precision import Runtime
 from adasde.models.loading import load_model
 
-__all__ = ["load_model"]
+__all__ = ["Runtime", "load_model"]

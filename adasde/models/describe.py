@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from adasde.models.checkpoint import Card, Component, cards
+from adasde.models.core.checkpoint import Card, Component, cards
+from adasde.models.core.registry import FAMILIES
 from adasde.models.families.edm.family import describe
 from adasde.models.hub.cards import ModelCard, card_of, catalogue, extractor_of
 from adasde.models.memory import estimate_memory, weights_of
-from adasde.models.registry import FAMILIES
 
 
 def described() -> list[dict[str, Any]]:

@@ -12,8 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError, ParamsError
-from adasde.models.checkpoint import PROMPTS, Card, Component, find, read_card, read_weights, verified
-from adasde.models.conditioning import by_class
+from adasde.models.core.checkpoint import PROMPTS, Card, Component, find, read_card, read_weights, verified
+from adasde.models.core.conditioning import by_class
+from adasde.models.core.libraries import short
+from adasde.models.core.precision import Runtime
+from adasde.models.core.prompts import Prompted, Source, read_prompts
+from adasde.models.core.registry import network_of
 from adasde.models.families.adm.classifier import guided_by
 from adasde.models.families.ldm import stable
 from adasde.models.hub.custom import (
@@ -26,10 +30,6 @@ from adasde.models.hub.custom import (
     is_function,
     model_of,
 )
-from adasde.models.libraries import short
-from adasde.models.precision import Runtime
-from adasde.models.prompts import Prompted, Source, read_prompts
-from adasde.models.registry import network_of
 from adasde.types import Model
 
 

@@ -12,8 +12,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from adasde.models.checkpoint import Card, Component
-from adasde.models.registry import network_of
+from adasde.models.core.checkpoint import Card, Component
+from adasde.models.core.registry import network_of
 
 
 @dataclass(frozen=True)

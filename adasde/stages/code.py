@@ -15,10 +15,7 @@ def _files(folder: str, names: str) -> tuple[str, ...]:
 
 COMMON, UTILS = _files("stages", "common"), _files("utils", "batching manifest pixels")
 GRIDS = _files("sampling", "noise schedules")
-LOADING = (
-    *_files("models", "checkpoint conditioning libraries loading precision preconditioning predicted"),
-    *_files("models", "process prompts tokens"),
-)
+LOADING = ("models/core", "models/loading.py")
 DENOISERS = (*LOADING, *(f"models/families/{name}" for name in ("adm", "diffusers", "edm", "ldm", "toy")))
 NETWORKS = (*LOADING, "models/families")
 

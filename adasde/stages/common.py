@@ -10,9 +10,9 @@ import torch
 
 from adasde.config.params import Params
 from adasde.config.sections import NetworkParams
-from adasde.models.conditioning import with_random_classes
+from adasde.models.core.conditioning import with_random_classes
+from adasde.models.core.precision import Runtime
 from adasde.models.loading import load_model
-from adasde.models.precision import Runtime
 from adasde.stages.code import code_hash
 from adasde.types import Model
 from adasde.utils.atomic_io import sha256_json

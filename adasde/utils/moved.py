@@ -15,8 +15,8 @@ MOVED = {
     "adasde.images.rows": "adasde.generation.serving",
     # documented for users
     "adasde.coefficients": "adasde.sampling.coefficients",
-    "adasde.models.convert": "adasde.models.registry",
-    "adasde.models.runtime": "adasde.models.precision",
+    "adasde.models.convert": "adasde.models.core.registry",
+    "adasde.models.runtime": "adasde.models.core.precision",
     "adasde.noise": "adasde.sampling.noise",
     "adasde.released": "adasde.integrations.released",
     "adasde.schedules": "adasde.sampling.schedules",

@@ -23,10 +23,10 @@ from adasde.config.params import check_params, load_params
 from adasde.config.template import template
 from adasde.errors import ParamsError
 from adasde.models import describe
-from adasde.models.checkpoint import Card, Component, cards
+from adasde.models.core.checkpoint import Card, Component, cards
+from adasde.models.core.registry import Converted
 from adasde.models.hub.cards import card_of, catalogue
 from adasde.models.loading import load_model
-from adasde.models.registry import Converted
 from adasde.types import Model
 from adasde.utils.yaml_schema import parse_yaml
 
@@ -87,7 +87,7 @@ def test_the_command_says_what_comes_and_overwrites_nothing(tmp_path: Path) -> N
 
 
 def test_predicted_evaluations_are_those_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from adasde.models.preconditioning import Preconditioned
+    from adasde.models.core.preconditioning import Preconditioned
     from adasde.stages.distill import distill
     from adasde.stages.fetch import fetch
     from adasde.stages.reference import reference

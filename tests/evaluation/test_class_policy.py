@@ -11,7 +11,7 @@ from command import adasde, explained
 from tiny import STAGES, tiny_values, write_params
 
 from adasde.evaluation.protocol import Protocol, class_policy
-from adasde.models.conditioning import drawn, with_random_classes
+from adasde.models.core.conditioning import drawn, with_random_classes
 from adasde.models.loading import load_model
 from adasde.utils.safetensors_io import load_tensors
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adasde.evaluation.features import fidelity, load_features
-from adasde.models.checkpoint import cards, find, read_card, read_weights
+from adasde.models.core.checkpoint import cards, find, read_card, read_weights
 from adasde.models.families.toy.data import digits, real_images
 from adasde.models.families.toy.recipes import DIGITS
 from adasde.models.loading import build

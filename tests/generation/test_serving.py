@@ -19,7 +19,7 @@ import adasde
 from adasde.errors import CheckpointError, CoefficientsError, DataError, ParamsError
 from adasde.generation import Request
 from adasde.generation.serving import draw_rows, prepare
-from adasde.models.checkpoint import find
+from adasde.models.core.checkpoint import find
 from adasde.models.loading import load_model
 from adasde.types import Model
 from adasde.utils.pixels import to_uint8

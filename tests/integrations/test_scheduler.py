@@ -15,7 +15,7 @@ from torch import Tensor
 import adasde
 from adasde.errors import CheckpointError, CoefficientsError, SolverError
 from adasde.integrations.diffusers import AdaSDEScheduler
-from adasde.models.parameterization import CLEAN, FLOW, Process
+from adasde.models.core.parameterization import CLEAN, FLOW, Process
 
 PREDICTIONS = list(CLEAN)
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}

@@ -16,8 +16,8 @@ from torch import Tensor
 import adasde
 from adasde.errors import CoefficientsError
 from adasde.integrations.diffusers import AdaSDEScheduler
+from adasde.models.core.parameterization import FLOW, Process
 from adasde.models.loading import load_model
-from adasde.models.parameterization import FLOW, Process
 
 
 def test_a_pipeline_runs_with_guidance_and_decodes(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ from golden_openai import read_shapes
 from small_ldm import PUBLISHED_TEXT, single_file, text_weights
 
 from adasde.errors import CheckpointError
-from adasde.models.checkpoint import cards
+from adasde.models.core.checkpoint import cards
+from adasde.models.core.registry import converted
 from adasde.models.describe import described, description, lines
 from adasde.models.families.edm.family import describe
 from adasde.models.hub.cards import CardFile, card_of, catalogue, folder, read_cards
-from adasde.models.registry import converted
 from adasde.models.safe_pickle import Opened
 
 NAMES = list(catalogue())

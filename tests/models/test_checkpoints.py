@@ -9,7 +9,7 @@ import pytest
 
 from adasde.errors import AdaSDEError, CheckpointError, DataError
 from adasde.evaluation.features import load_features
-from adasde.models.checkpoint import CARD, cards, find, read_card, verified, weights_folder
+from adasde.models.core.checkpoint import CARD, cards, find, read_card, verified, weights_folder
 from adasde.models.hub import fetch as fetching
 from adasde.models.hub.fetch import fetch
 from adasde.models.loading import load_model

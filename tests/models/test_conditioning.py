@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from adasde.errors import SolverError
-from adasde.models.conditioning import Conditional, labels_of
+from adasde.models.core.conditioning import Conditional, labels_of
+from adasde.models.core.preconditioning import Preconditioned
 from adasde.models.families.toy.unet import UNet
-from adasde.models.preconditioning import Preconditioned
 from adasde.sampling.wrappers import Counting
 from adasde.types import Model
 

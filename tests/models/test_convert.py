@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from adasde.errors import CheckpointError
-from adasde.models import registry
-from adasde.models.checkpoint import find, read_card
-from adasde.models.registry import CONVERTERS, Converted, Opened, converted, network_of, register
+from adasde.models.core import registry
+from adasde.models.core.checkpoint import find, read_card
+from adasde.models.core.registry import CONVERTERS, Converted, Opened, converted, network_of, register
 
 OPENED = Opened({"weight": torch.ones(2)}, {"format": "torch"})
 

@@ -13,15 +13,15 @@ from golden_edm_nets import CASES, inputs
 from torch import Tensor
 
 from adasde.errors import CheckpointError
+from adasde.models.core.registry import converted
 from adasde.models.families.edm.family import describe
 from adasde.models.loading import load_model
-from adasde.models.registry import converted
 from adasde.models.safe_pickle import Opened, open_checkpoint
 
 
 def folder_of(path: Path, opened: Opened, family: str, shape: tuple[int, ...]) -> Path:
     """The checkpoint folder of an opened file."""
-    from adasde.models.checkpoint import Description, add_component
+    from adasde.models.core.checkpoint import Description, add_component
 
     result = converted(family, opened)
     path.mkdir()

@@ -16,7 +16,7 @@ from golden_edm_nets import CASES, FULL, KEYS, OUTPUTS, SIGMAS, inputs, keys_of,
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
-from adasde.models.checkpoint import Description, add_component
+from adasde.models.core.checkpoint import Description, add_component
 from adasde.models.families.edm.family import DHARIWAL, SONG, describe, dhariwal_unet, song_unet
 from adasde.models.families.edm.preconditioners import EDMPrecond, IDDPMPrecond, VEPrecond, VPPrecond
 from adasde.models.loading import load_model

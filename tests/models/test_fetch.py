@@ -14,7 +14,7 @@ from site_server import served_folder
 from tiny import tiny_values, write_params
 
 from adasde.errors import CheckpointError, DataError, StoreError
-from adasde.models.checkpoint import CARD, read_card, weights_folder
+from adasde.models.core.checkpoint import CARD, read_card, weights_folder
 from adasde.models.hub.fetch import fetch
 from adasde.storage import download
 from adasde.utils.atomic_io import sha256_file

@@ -18,13 +18,13 @@ from site_server import served_folder
 from tiny import tiny_values, write_params
 
 from adasde.errors import CheckpointError, StoreError
-from adasde.models import checkpoint
-from adasde.models.checkpoint import read_card, read_weights
+from adasde.models.core import checkpoint
+from adasde.models.core.checkpoint import read_card, read_weights
+from adasde.models.core.registry import CONVERTERS, Converted, Opened
 from adasde.models.families.edm.family import describe
 from adasde.models.hub import cards, fetch
 from adasde.models.hub.lockfile import LOCK, Lock
 from adasde.models.loading import load_model
-from adasde.models.registry import CONVERTERS, Converted, Opened
 from adasde.utils.atomic_io import sha256_file
 
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "tied": torch.ones(2, 2).t()}

@@ -21,11 +21,11 @@ from tiny_judges import write_tokenizer
 from torch import Tensor
 
 from adasde.errors import CheckpointError
+from adasde.models.core.parameterization import Process
+from adasde.models.core.precision import Runtime
 from adasde.models.hub import cards, fetch
 from adasde.models.hub.cards import ModelCard, card_of
 from adasde.models.loading import load_model
-from adasde.models.parameterization import Process
-from adasde.models.precision import Runtime
 
 HEAD = golden_openai.BASE["num_head_channels"]
 """Channels of an attention head of the small networks, which no weight tells."""

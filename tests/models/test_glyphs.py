@@ -11,8 +11,8 @@ import torch
 
 import adasde
 from adasde.evaluation.features import load_features
-from adasde.models.checkpoint import CARD
-from adasde.models.conditioning import labels_of
+from adasde.models.core.checkpoint import CARD
+from adasde.models.core.conditioning import labels_of
 from adasde.models.families.toy.data import real_images
 from adasde.models.families.toy.glyphs import (
     HELD_OUT,

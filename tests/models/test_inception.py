@@ -12,11 +12,11 @@ from torch import nn
 from adasde.errors import CheckpointError, DataError
 from adasde.evaluation.features import Features, fidelity, load_features
 from adasde.evaluation.metrics import image_features, inception_score
-from adasde.models.checkpoint import read_card
+from adasde.models.core.checkpoint import read_card
+from adasde.models.core.registry import CONVERTERS, Converted, Opened, converted
 from adasde.models.families.inception.network import FAMILY, Inception
 from adasde.models.hub import cards, fetch
 from adasde.models.hub.cards import ExtractorCard, card_of, extractor_of
-from adasde.models.registry import CONVERTERS, Converted, Opened, converted
 from adasde.utils.atomic_io import sha256_file
 
 NAME = "inception-2015-12-05"

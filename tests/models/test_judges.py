@@ -21,14 +21,14 @@ from adasde.config.params import check_params
 from adasde.errors import CheckpointError, ParamsError
 from adasde.evaluation.metrics import Statistics, fid, image_features
 from adasde.evaluation.registry import image_metrics
-from adasde.models.checkpoint import PROMPTS, read_card
-from adasde.models.conditioning import drawn
+from adasde.models.core.checkpoint import PROMPTS, read_card
+from adasde.models.core.conditioning import drawn
+from adasde.models.core.libraries import transformers
+from adasde.models.core.registry import FAMILIES, converted
+from adasde.models.core.tokens import Tokens
 from adasde.models.families.vit import networks
 from adasde.models.hub.cards import evaluator_of
-from adasde.models.libraries import transformers
-from adasde.models.registry import FAMILIES, converted
 from adasde.models.safe_pickle import Opened, open_checkpoint
-from adasde.models.tokens import Tokens
 from adasde.utils.atomic_io import sha256_file
 from adasde.utils.pixels import to_float
 

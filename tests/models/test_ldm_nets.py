@@ -17,11 +17,11 @@ from small_ldm import PUBLISHED_TEXT, WORDS, published, single_file, small, text
 from small_openai import network, off
 
 from adasde.errors import CheckpointError, SolverError
-from adasde.models.checkpoint import Description, add_component
+from adasde.models.core.checkpoint import Description, add_component
+from adasde.models.core.libraries import transformers
+from adasde.models.core.registry import FAMILIES, Converted, Opened, converted
 from adasde.models.families.ldm.autoencoder import Decoder, decoder_of
-from adasde.models.libraries import transformers
 from adasde.models.loading import load_model
-from adasde.models.registry import FAMILIES, Converted, Opened, converted
 from adasde.sampling.wrappers import Counting
 from adasde.types import Model
 

@@ -17,9 +17,9 @@ from tiny import STAGES, tiny_values, write_params
 from adasde.config.params import check_params
 from adasde.errors import CheckpointError
 from adasde.evaluation.features import load_features
-from adasde.models.checkpoint import read_card, weights_folder
+from adasde.models.core.checkpoint import read_card, weights_folder
+from adasde.models.core.prompts import read_prompts
 from adasde.models.loading import load_model
-from adasde.models.prompts import read_prompts
 from adasde.sampling.coefficients import Coefficients
 from adasde.stages.common import made_with, trained_model
 

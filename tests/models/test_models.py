@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
 from adasde.evaluation.features import load_features
-from adasde.models.checkpoint import CARD, cards, read_card
+from adasde.models.core.checkpoint import CARD, cards, read_card
+from adasde.models.core.preconditioning import Preconditioned, training_loss
 from adasde.models.families.toy.data import digits, real_images
 from adasde.models.families.toy.recipes import DIGITS, RECIPES, augment
 from adasde.models.families.toy.trainer import train_classifier, train_denoiser
 from adasde.models.families.toy.training import Muon, cosine_rate, descend, sample_sigmas
 from adasde.models.loading import load_model
-from adasde.models.preconditioning import Preconditioned, training_loss
 
 NAMES = sorted(cards())
 

@@ -14,10 +14,10 @@ from small_openai import CASES, network, off, opened, small
 from torch import Tensor
 
 from adasde.errors import CheckpointError, SolverError
-from adasde.models.checkpoint import Description, add_component
+from adasde.models.core.checkpoint import Description, add_component
+from adasde.models.core.parameterization import Process
+from adasde.models.core.registry import FAMILIES, Opened, converted
 from adasde.models.loading import load_model
-from adasde.models.parameterization import Process
-from adasde.models.registry import FAMILIES, Opened, converted
 from adasde.sampling.wrappers import Counting
 from adasde.types import Model
 

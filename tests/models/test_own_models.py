@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from adasde.errors import CheckpointError
-from adasde.models.checkpoint import read_card, weights_folder
+from adasde.models.core.checkpoint import read_card, weights_folder
 from adasde.models.loading import load_model
 from adasde.utils.atomic_io import sha256_file
 

@@ -15,10 +15,10 @@ from torch import Tensor
 
 import adasde
 from adasde.errors import CheckpointError, SolverError
+from adasde.models.core.parameterization import Predicted, Process
+from adasde.models.core.prompts import Prompted, read_prompts
 from adasde.models.families.diffusers.networks import FluxAdapter, TextUNetAdapter
 from adasde.models.loading import load_model
-from adasde.models.parameterization import Predicted, Process
-from adasde.models.prompts import Prompted, read_prompts
 from adasde.sampling.wrappers import Counting
 from adasde.types import Model
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from adasde.config.params import check_params
 from adasde.errors import DataError, ParamsError
-from adasde.models.checkpoint import Card, Component, cards, find
+from adasde.models.core.checkpoint import Card, Component, cards, find
+from adasde.models.core.precision import Runtime
 from adasde.models.families.edm.family import BUILDERS, describe
 from adasde.models.loading import load_model
 from adasde.models.memory import estimate_memory, peak_bytes
-from adasde.models.precision import Runtime
 from adasde.stages.common import trained_model
 from adasde.stages.distill import distill
 from adasde.stages.teacher import teacher

@@ -18,7 +18,7 @@ from tiny import OUTPUTS, STAGES, tiny_values, write_params
 import adasde
 from adasde.config.params import Params, check_params
 from adasde.errors import DataError, SolverError
-from adasde.models.checkpoint import find
+from adasde.models.core.checkpoint import find
 from adasde.models.loading import load_model
 from adasde.sampling.coefficients import MULTISTEP, Coefficients
 from adasde.sampling.noise import SeededNoise, latents

@@ -10,7 +10,7 @@ import pytest
 from command import adasde, explained
 from tiny import tiny_values, write_params
 
-from adasde.models.checkpoint import weights_folder
+from adasde.models.core.checkpoint import weights_folder
 from adasde.storage.s3 import S3Store
 from adasde.utils.atomic_io import sha256_file
 

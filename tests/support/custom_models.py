@@ -15,8 +15,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from tiny_networks import save_text_to_image, save_unconditional
 
-from adasde.models import checkpoint
-from adasde.models.checkpoint import Description, find, read_card, weights_folder
+from adasde.models.core import checkpoint
+from adasde.models.core.checkpoint import Description, find, read_card, weights_folder
 from adasde.models.families.toy.classifier import Classifier
 
 CODE = """

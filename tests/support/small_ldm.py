@@ -8,8 +8,8 @@ from golden_edm_nets import named_weights
 from golden_openai import read_shapes
 from torch import Tensor
 
-from adasde.models.libraries import transformers
-from adasde.models.registry import Converted, Opened, converted
+from adasde.models.core.libraries import transformers
+from adasde.models.core.registry import Converted, Opened, converted
 
 WORDS = ("a</w>", "cat</w>", "a", "c", "t</w>", "ca", "<|startoftext|>", "<|endoftext|>")
 PUBLISHED_TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}

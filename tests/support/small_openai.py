@@ -11,7 +11,7 @@ from golden_edm_nets import named_weights
 from golden_openai import read_shapes
 from torch import Tensor, nn
 
-from adasde.models.registry import FAMILIES, Converted, Opened, converted
+from adasde.models.core.registry import FAMILIES, Converted, Opened, converted
 
 CASES = {
     "adm": ("openai-unet", 256, 1000),

@@ -10,8 +10,8 @@ import torch
 from golden_judges import SMALL, weights
 from safetensors.torch import save_file
 
+from adasde.models.core.libraries import transformers
 from adasde.models.hub import cards
-from adasde.models.libraries import transformers
 
 CLIP, DINO = "clip-vit-large-patch14", "dinov2-vitl14"
 WORDS = ("a</w>", "cat</w>", "a", "c", "t</w>", "ca", "<|startoftext|>", "<|endoftext|>")

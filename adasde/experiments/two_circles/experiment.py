@@ -31,9 +31,9 @@ from torch import Tensor, nn
 from adasde.experiments.two_circles.circles import ExactFlow
 from adasde.experiments.two_circles.distances import assignment_distance, line_distance
 from adasde.experiments.two_circles.settings import Settings
+from adasde.models.core.preconditioning import Preconditioned, training_loss
 from adasde.models.families.toy.mlp import ResidualMLP
 from adasde.models.families.toy.training import descend, deterministic, sample_sigmas
-from adasde.models.preconditioning import Preconditioned, training_loss
 from adasde.sampling.integrate import integrate
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.schedules import schedule

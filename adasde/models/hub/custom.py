@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from adasde.errors import AdaSDEError, CheckpointError
-from adasde.models.checkpoint import Card, Component, Description, add_component, verified
+from adasde.models.core.checkpoint import Card, Component, Description, add_component, verified
 from adasde.types import Model
 from adasde.utils.atomic_io import sha256_file, write_json
 

@@ -13,17 +13,25 @@ from tempfile import TemporaryDirectory
 import safetensors.torch
 
 from adasde.errors import CheckpointError
-from adasde.models import checkpoint
-from adasde.models.checkpoint import CARD, PROMPTS, Description, add_component, read_card, staged, verified
+from adasde.models.core import checkpoint
+from adasde.models.core.checkpoint import (
+    CARD,
+    PROMPTS,
+    Description,
+    add_component,
+    read_card,
+    staged,
+    verified,
+)
+from adasde.models.core.prompts import read_prompts
+from adasde.models.core.registry import Opened, converted, require
+from adasde.models.core.tokens import FAMILY, Tokens
 from adasde.models.hub import cards
 from adasde.models.hub.cards import CardFile, ExtractorCard, ModelCard, PublishedCard
 from adasde.models.hub.custom import FILE, file_with_card, is_custom, is_file, write_link
 from adasde.models.hub.download import Downloads
 from adasde.models.loading import load_model
-from adasde.models.prompts import read_prompts
-from adasde.models.registry import Opened, converted, require
 from adasde.models.safe_pickle import open_checkpoint, unpack
-from adasde.models.tokens import FAMILY, Tokens
 from adasde.storage import local_copy
 from adasde.storage.resolve import local_path, scheme
 from adasde.utils.atomic_io import write_text

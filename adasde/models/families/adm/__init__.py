@@ -1,7 +1,7 @@
 """OpenAI's U-Net (ADM, Consistency Models, latent diffusion) and its classifier, as networks of diffusers."""
 
+from adasde.models.core.registry import register
 from adasde.models.families.adm import family
-from adasde.models.registry import register
 
 register(family.UNET, build=lambda card, about: family.unet(about), convert=family.convert_unet)
 register(family.UNET_EDM, build=lambda card, about: family.unet(about), convert=family.convert_unet_edm)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from adasde.models.conditioning import labels_of
-from adasde.models.libraries import diffusers
-from adasde.models.parameterization import Process
+from adasde.models.core.conditioning import labels_of
+from adasde.models.core.libraries import diffusers
+from adasde.models.core.parameterization import Process
 from adasde.types import Denoiser
 
 

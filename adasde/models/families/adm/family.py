@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from adasde.models.core.libraries import diffusers
+from adasde.models.core.parameterization import Predicted, Process
+from adasde.models.core.preconditioning import Preconditioned, Scalings
+from adasde.models.core.registry import Converted, Opened
 from adasde.models.families.adm.classifier import NoisyClassifier
 from adasde.models.families.adm.layout import Layout, renamed
-from adasde.models.libraries import diffusers
-from adasde.models.parameterization import Predicted, Process
-from adasde.models.preconditioning import Preconditioned, Scalings
-from adasde.models.registry import Converted, Opened
 
 UNET, UNET_EDM, CLASSIFIER, LATENT_UNET = "openai-unet", "openai-unet-edm", "openai-classifier", "ldm-unet"
 HEAD = {UNET: 64, UNET_EDM: 64, LATENT_UNET: 32}  # channels of an attention head

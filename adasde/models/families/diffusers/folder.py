@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adasde.errors import CheckpointError
-from adasde.models.libraries import short
+from adasde.models.core.libraries import short
 from adasde.utils.atomic_io import sha256_file, sha256_json
 from adasde.utils.progress import track
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from adasde.errors import CheckpointError
-from adasde.models.checkpoint import PROMPTS
-from adasde.models.conditioning import by_class
+from adasde.models.core.checkpoint import PROMPTS
+from adasde.models.core.conditioning import by_class
+from adasde.models.core.libraries import diffusers, short
+from adasde.models.core.parameterization import Predicted, Process
+from adasde.models.core.prompts import Prompted, Source, read_prompts
 from adasde.models.families.diffusers.folder import checked_index, folder_of, weights_hash
 from adasde.models.families.diffusers.networks import ADAPTERS, Adapter
-from adasde.models.libraries import diffusers, short
-from adasde.models.parameterization import Predicted, Process
-from adasde.models.prompts import Prompted, Source, read_prompts
 from adasde.sampling.schedules import unknown
 from adasde.types import Model
 

@@ -6,9 +6,9 @@ preconditioners of Table 1 of Karras et al. (arXiv 2206.00364).
 
 from __future__ import annotations
 
+from adasde.models.core.registry import register
 from adasde.models.families.edm import family
 from adasde.models.families.edm.convert import convert
-from adasde.models.registry import register
 
 register(family.SONG, build=lambda card, about: family.song_unet(card.shape, about), convert=convert)
 register(family.DHARIWAL, build=lambda card, about: family.dhariwal_unet(card.shape, about), convert=convert)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
+from adasde.models.core.registry import Converted, Opened
 from adasde.models.families.edm.family import BUILDERS, describe
 from adasde.models.families.edm.layers import Resample
-from adasde.models.registry import Converted, Opened
 
 POSITIONS = ("img_resolution", "img_channels", "label_dim")  # of arguments without a name
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from adasde.models.preconditioning import Preconditioned, Preconditioner, Scalings
+from adasde.models.core.preconditioning import Preconditioned, Preconditioner, Scalings
 
 NAME = "model"  # of the network, in front of the names of its weights in the published files
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from adasde.models.registry import Converted
+from adasde.models.core.registry import Converted
 from adasde.models.safe_pickle import Opened
 from adasde.utils.torchvision_compat import usable_torchvision
 

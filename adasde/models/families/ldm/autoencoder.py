@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from adasde.models.libraries import diffusers
-from adasde.models.registry import Converted, Opened
+from adasde.models.core.libraries import diffusers
+from adasde.models.core.registry import Converted, Opened
 
 VQ = "ldm-vq"
 WITHIN = "first_stage_model."  # in front of its names in a file that also holds the denoiser

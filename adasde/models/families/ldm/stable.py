@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
+from adasde.models.core.libraries import diffusers, short, transformers
+from adasde.models.core.parameterization import Predicted, Process
+from adasde.models.core.registry import Converted, Opened
+from adasde.models.core.tokens import Tokens
 from adasde.models.families.adm.family import averaged
 from adasde.models.families.adm.layout import Layout, renamed
 from adasde.models.families.ldm.autoencoder import Decoder, decoder_of
-from adasde.models.libraries import diffusers, short, transformers
-from adasde.models.parameterization import Predicted, Process
-from adasde.models.registry import Converted, Opened
-from adasde.models.tokens import Tokens
 
 STABLE = "stable-diffusion"
 TRAINED = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}

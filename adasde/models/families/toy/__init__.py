@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from adasde.models.checkpoint import Card
+from adasde.models.core.checkpoint import Card
+from adasde.models.core.preconditioning import Preconditioned
+from adasde.models.core.registry import register
 from adasde.models.families.toy.classifier import Classifier
 from adasde.models.families.toy.mlp import ResidualMLP
 from adasde.models.families.toy.unet import UNet
-from adasde.models.preconditioning import Preconditioned
-from adasde.models.registry import register
 
 
 def _residual_mlp(card: Card, about: Mapping[str, Any]) -> nn.Module:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adasde.models.checkpoint import Description
+from adasde.models.core.checkpoint import Description
 from adasde.models.families.toy.data import digits
 from adasde.models.families.toy.glyphs import HELD_OUT, LETTERS, SIZE, glyphs, training_seeds
 from adasde.models.families.toy.training import add_noise

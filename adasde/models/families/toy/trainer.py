@@ -17,7 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adasde.models.checkpoint import Card, Component, add_component
+from adasde.models.core.checkpoint import Card, Component, add_component
+from adasde.models.core.preconditioning import training_loss
+from adasde.models.core.registry import network_of
 from adasde.models.families.toy.classifier import Classifier
 from adasde.models.families.toy.data import SOURCES
 from adasde.models.families.toy.recipes import (
@@ -28,8 +30,6 @@ from adasde.models.families.toy.recipes import (
     TrainingRecipe,
 )
 from adasde.models.families.toy.training import Muon, descend, deterministic, sample_sigmas
-from adasde.models.preconditioning import training_loss
-from adasde.models.registry import network_of
 from adasde.utils.safetensors_io import save_tensors
 
 ProgressCallback = Callable[[int, int], None]

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adasde.models.libraries import transformers
-from adasde.models.registry import Converted
+from adasde.models.core.libraries import transformers
+from adasde.models.core.registry import Converted
 from adasde.models.safe_pickle import Opened
 
 DINO, CLIP = "dinov2", "clip"

@@ -86,7 +86,7 @@ class Card(Description):
 
 def weights_folder() -> Path:
     """Folder of the bundled checkpoints."""
-    return Path(__file__).parent / "families" / "toy" / "weights"
+    return Path(__file__).parents[1] / "families" / "toy" / "weights"
 
 
 def downloadable() -> list[str]:

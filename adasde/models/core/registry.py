@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
-from adasde.models.checkpoint import Card, Component
+from adasde.models.core.checkpoint import Card, Component
 from adasde.models.safe_pickle import Opened
 
 __all__ = ["CONVERTERS", "FAMILIES", "Converted", "Converter", "Opened", "converted", "register"]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
-from adasde.models.preconditioning import Preconditioner, Scalings
+from adasde.models.core.preconditioning import Preconditioner, Scalings
 from adasde.sampling.schedules import unknown
 
 FLOW = "flow_prediction"

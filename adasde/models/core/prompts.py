@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from adasde.errors import CheckpointError, SolverError
-from adasde.models.conditioning import Conditional
+from adasde.models.core.conditioning import Conditional
 from adasde.types import Denoiser
 
 NONE = ""  # the prompt that says nothing

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adasde.errors import CheckpointError
-from adasde.models.libraries import short, tokenizers
+from adasde.models.core.libraries import short, tokenizers
 
 FAMILY = "clip-tokenizer"
 END = "<|endoftext|>"
