@@ -12,7 +12,6 @@ from adasde.errors import StoreError
 from adasde.storage.base import PATIENT, Patience, Store
 from adasde.storage.errors import needs
 from adasde.storage.local import LocalStore
-from adasde.utils.yaml_schema import read_yaml
 
 VARIABLE = "ADASDE_STORAGE_URL"
 """The variable with the address of the store; it takes precedence over ``storage.url`` in params.yaml."""
@@ -96,6 +95,8 @@ def local_path(spec: str) -> Path:
 
 
 def _from_params(path: Path) -> str | None:
+    from adasde.utils.yaml_schema import read_yaml  # needs pydantic, which the core does without
+
     section = read_yaml(path).get("storage") if path.is_file() else None
     url = section.get("url") if isinstance(section, dict) else None
     return url if isinstance(url, str) else None

@@ -239,7 +239,7 @@ def test_exponents_without_a_point_are_numbers_as_dvc_reads_them(tmp_path: Path)
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("metric", "fdi", "it should be 'fid', 'kid', 'precision' or 'recall'; did you mean 'fid'?"),
+        ("metric", "fdi", "promotion.metric = 'fdi' cannot be used: it should be 'fid', 'kid'"),
         ("margin", -0.1, "promotion.margin = -0.1 cannot be used"),
         ("tolerance", {"recal": 0.1}, "did you mean 'recall'?"),
         ("tolerance", {"recall": "much"}, "promotion.tolerance.recall = 'much'"),

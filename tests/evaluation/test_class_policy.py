@@ -80,4 +80,6 @@ def test_an_unknown_policy_is_refused(tmp_path: Path) -> None:
     values = tiny_values()
     values["sample"]["classes"] = "ballanced"
     write_params(tmp_path, values)
-    explained(adasde(["fetch"], tmp_path), "sample.classes", "one of balanced, random", "'balanced'?")
+    explained(
+        adasde(["fetch"], tmp_path), "sample.classes", "'balanced' or 'random'", "did you mean 'balanced'?"
+    )

@@ -91,7 +91,7 @@ def at_progress() -> None:
     def advance(self: object, units: int = 1, /, note: str = "") -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    progress._PlainLines.advance = advance  # type: ignore[method-assign]
+    progress._PlainLines.__call__ = advance  # type: ignore[method-assign]
 
 
 def at_write(count: int) -> Callable[[], None]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -199,7 +198,7 @@ def staged(out: Path) -> Iterator[Path]:
             out.mkdir(exist_ok=True)
             files = [component.file for component in read_card(folder).components.values()]
             for file in [*files, CARD]:
-                shutil.move(folder / file, out / file)
+                (folder / file).replace(out / file)
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from adasde.config.metrics import METRIC_INFO
 from adasde.config.sections import PromotionParams
 from adasde.errors import DataError
-from flows.registry.policy import METRICS, Candidate, Decision, MetricValue, decide, read_row
+from flows.registry.policy import Candidate, Decision, MetricValue, decide, read_row
 
 NAN = float("nan")
 NOTHING: MappingProxyType[str, Any] = MappingProxyType({})
@@ -22,7 +23,7 @@ Row = tuple[Candidate, Candidate | None, PromotionParams, bool, str]
 def version(number: str, **changes: Any) -> Candidate:
     """A version at FID ``fid``; (mean, spread) or a mean replaces a metric, None removes it."""
     known = {"kid": 0.01, "precision": 0.8, "recall": 0.8}
-    values = known | {name: changes.pop(name) for name in METRICS if name in changes}
+    values = known | {name: changes.pop(name) for name in METRIC_INFO if name in changes}
     metrics = {
         name: MetricValue(*value) if isinstance(value, tuple) else MetricValue(value)
         for name, value in values.items()
