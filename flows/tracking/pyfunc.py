@@ -23,7 +23,7 @@ EXAMPLE = {"columns": ["seed"], "data": [[0], [1]]}
 """The input example: two seeds."""
 
 NEEDED = (
-    *("torch", "numpy", "safetensors", "pydantic", "pyyaml", "rich", "tqdm", "typer"),
+    *("torch", "numpy", "safetensors", "pydantic", "pyyaml", "jinja2", "rich", "tqdm", "typer"),
     *("mlflow", "pandas", "pillow"),
 )
 """Packages that a server of the model needs; ``adasde`` itself needs those of the first line."""

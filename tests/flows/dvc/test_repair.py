@@ -81,7 +81,7 @@ def lasting(project: Project) -> dict[str, str]:
     return {path: md5 for path, md5 in outs.items() if not path.endswith(VOLATILE)}
 
 
-@pytest.mark.integration
+@pytest.mark.long
 def test_a_run_goes_on_from_damaged_files(make_toy: Callable[[], Project]) -> None:
     project = make_toy()
     first = project.run()

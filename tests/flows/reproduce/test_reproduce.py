@@ -114,7 +114,7 @@ def test_what_differs_is_said_stage_by_stage_and_by_how_much(made: Made) -> None
     assert "of 7 stages are unchanged" in ended.stderr
     assert "Traceback" not in ended.stderr
     told = ended.stderr.strip().splitlines()[-1]
-    assert told.startswith(f"error: run {made.run_id} was not reproduced: 8 of 9 judged outputs")
+    assert told.startswith(f"error: run {made.run_id} was not reproduced: 8 of 9 compared outputs")
     assert "The first stage that differs is evaluate@3 (data/metrics/nfe3.json)" in told
     assert "fid differs most, by -0.125" in told
     version = machine.installed("pytest")

@@ -15,7 +15,7 @@ from adasde.storage.resolve import local_path
 from flows.servers.service import free_port
 from flows.servers.up import ServiceGroup, start_mlflow
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.long
 
 
 class Remote(Project):
