@@ -38,7 +38,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            _leave("interrupted. Nothing was left half-written; the same command carries on.", 130)
+            _leave("interrupted. Nothing was left half-written; the same command resumes.", 130)
         except AdaSDEError as error:
             _leave(str(error), 1)
         except ModuleNotFoundError as error:

@@ -34,21 +34,21 @@ def write_trajectories(
     states: Callable[[Sequence[range]], Iterator[tuple[range, Tensor]]],
     reused: Callable[[int], None],
 ) -> int:
-    """Make the shards of ``plan`` that are not there yet; returns how many were made.
+    """Write the missing shards of ``plan``; returns their number.
 
-    ``states(pieces)`` yields the seeds of every shard that is missing and their [N+1 or 2, B, *shape],
-    in any order; ``reused(count)`` is told of trajectories that were there.
+    ``states(missing)`` yields the seeds of every missing shard and their states [N+1 or 2, B, *shape], in any
+    order; ``reused(count)`` is called with the number of trajectories that exist already.
 
     Raises:
-        DataError: the folder cannot be written or holds somebody else's files.
+        DataError: the folder cannot be written or holds other files.
     """
     wanted = fingerprints(plan, made_from)
-    parts = Manifest.resume(folder, wanted, kind="trajectories", about=made_from)
-    missing = [name for name in plan if name not in parts.entries]
-    reused(sum(len(plan[name]) for name in parts.entries))
+    manifest = Manifest.resume(folder, wanted, kind="trajectories", about=made_from)
+    missing = [name for name in plan if name not in manifest.entries]
+    reused(sum(len(plan[name]) for name in manifest.entries))
     names = {plan[name]: name for name in missing}
     for seeds, computed in states([plan[name] for name in missing]):
         name = names[seeds]
         tensors = {"states": computed, "seeds": torch.tensor(seeds, dtype=torch.int64)}
-        parts.add(name, tensors, fingerprint=wanted[name], about={"seeds": [seeds.start, seeds.stop]})
+        manifest.add(name, tensors, fingerprint=wanted[name], about={"seeds": [seeds.start, seeds.stop]})
     return len(missing)

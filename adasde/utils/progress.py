@@ -1,4 +1,4 @@
-"""Progress of a long stage: a bar on a terminal, a few plain lines elsewhere, JSON lines for programs."""
+"""Progress of a long stage: a bar on a terminal, a few plain lines in a log, JSON lines for programs."""
 
 from __future__ import annotations
 

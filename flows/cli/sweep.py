@@ -47,7 +47,7 @@ def sweep(
 ) -> None:
     """Try every combination of settings side by side, each on its own; compare them and name the best.
 
-    Started again, it carries on where it was. params.yaml and the aliases of the registry stay as they are.
+    Started again, it resumes. params.yaml and the aliases of the registry stay as they are.
     """
     from flows.sweep.grid import parse_settings
 

@@ -56,7 +56,7 @@ class Checkout:
         """Make the folder or find it as an earlier try left it; ``environment`` of a project's folder.
 
         Raises:
-            AdaSDEError: the commit is not here, the folder is somebody else's, or the patch does not apply.
+            AdaSDEError: the commit is not here, the folder is in other use, or the patch does not apply.
         """
         below = self._find_commit()
         if not self._exists():

@@ -37,7 +37,7 @@ class Lock:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"{self.path} cannot be read ({error}). Take it from your version control again; without it "
-                "nobody knows which files were trusted."
+                "the trusted hashes are lost."
             ) from error
 
     def sha256(self, key: str) -> str | None:

@@ -35,7 +35,7 @@ class Adapter(nn.Module):
             config, "addition_embed_type", None
         ):
             raise CheckpointError(
-                f"this {type(network).__name__} is told more than times, classes and one prompt (its "
+                f"this {type(network).__name__} needs more than times, classes and one prompt (its "
                 "class_embed_type or addition_embed_type is set), which is not supported."
             )
 
@@ -62,7 +62,9 @@ class UNetAdapter(Adapter):
         super().__init__(network)
         self.classes = self.network.config.num_class_embeds or 0
         if self.network.config.time_embedding_type == "learned":
-            raise CheckpointError("this UNet2DModel knows whole times alone; it is told fractions here.")
+            raise CheckpointError(
+                "this UNet2DModel takes integer times only; fractional ones are needed here."
+            )
 
     def forward(self, z: Tensor, time: Tensor, labels: Tensor | None = None) -> Tensor:
         """The raw output."""
