@@ -67,7 +67,7 @@ PAGE = """
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A heading, and below it what there is of: table, ``note`` (a picture's caption), code, facts."""
 
     heading: str
@@ -79,7 +79,7 @@ class Section:
 
 
 def page(
-    title: str, lead: str, sections: Sequence[Section], *, tiles: Mapping[str, str] | None = None
+    title: str, lead: str, sections: Sequence[PageSection], *, tiles: Mapping[str, str] | None = None
 ) -> str:
     """The HTML text of a page; ``tiles``: numbers shown large at the top, by name. Pictures are PNG files."""
     values = {"title": title, "lead": lead, "sections": sections, "tiles": tiles}

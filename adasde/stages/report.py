@@ -12,7 +12,7 @@ import numpy as np
 
 from adasde.config.params import STUDENT, Params
 from adasde.errors import DataError
-from adasde.report.page import Section, page
+from adasde.report.page import PageSection, page
 from adasde.report.plots import coefficients_figure, fid_figure, losses_figure, samples_figure, save_figure
 from adasde.report.results import Results, cell_text, collect, results_table
 from adasde.sampling.coefficients import Coefficients
@@ -66,13 +66,13 @@ def report(params: Params, data: Path, *, out: Path) -> dict[str, Any]:
             save_figure(picture.draw(), out / picture.file)
             advance()
     write_json(out / "results.json", results.to_json())
-    sections = [Section(p.heading, note=p.caption, picture=out / p.file) for p in pictures]
+    sections = [PageSection(p.heading, note=p.caption, picture=out / p.file) for p in pictures]
     write_text(out / "index.html", results_page(results, sections))
     _remove_others(out, {picture.file for picture in pictures})
     return {"out": str(out / "index.html"), "results": str(out / "results.json")}
 
 
-def results_page(results: Results, pictures: Sequence[Section]) -> str:
+def results_page(results: Results, pictures: Sequence[PageSection]) -> str:
     """The HTML text of the report: numbers, ``pictures``, use and protocol."""
     table = results_table(results)
     note = (
@@ -85,10 +85,10 @@ def results_page(results: Results, pictures: Sequence[Section]) -> str:
     student = results.rows.get(STUDENT, {})
     tiles = {f"AdaSDE, {nfe} NFE": cell_text(student[nfe]) for nfe in results.nfe if nfe in student}
     sections = [
-        Section("FID, lower is better", table=table, note=note),
+        PageSection("FID, lower is better", table=table, note=note),
         *pictures,
-        Section("Use the coefficients", code=use),
-        Section("How it was measured", facts=protocol),
+        PageSection("Use the coefficients", code=use),
+        PageSection("How it was measured", facts=protocol),
     ]
     tiles[f"Heun, {results.teacher['nfe']} NFE"] = cell_text(results.teacher)
     return page(f"AdaSDE on {results.model}", LEAD, sections, tiles=tiles)

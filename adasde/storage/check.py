@@ -22,7 +22,7 @@ SERVER = ("settings", "endpoint", "credentials", "bucket")
 
 
 @dataclass(frozen=True)
-class Step:
+class CheckStep:
     """One check.
 
     Attributes:
@@ -36,7 +36,7 @@ class Step:
     note: str = ""
 
 
-def check(url: str | None = None) -> Iterator[Step]:
+def check(url: str | None = None) -> Iterator[CheckStep]:
     """Check the settings, endpoint, credentials and bucket, then write, read, list and delete an object.
 
     ``url`` as in ``open_store``. A step that needs a failed one is skipped. A failure is a step, never an
@@ -46,12 +46,12 @@ def check(url: str | None = None) -> Iterator[Step]:
         "settings": lambda: calls.update(_calls(open_store(url, patience=HASTY)))
     }
     failed: list[str] = []
-    for name in (*SERVER, *Trial.STEPS):
+    for name in (*SERVER, *StoreTrial.STEPS):
         blocking = [one for one in failed if one in SERVER or (one == "write" and name != "list")]
         if blocking:
-            step = Step(name, "skipped", note=f"{blocking[0]} failed")
+            step = CheckStep(name, "skipped", note=f"{blocking[0]} failed")
         elif name not in calls:
-            step = Step(name, "skipped", note="a folder needs none")
+            step = CheckStep(name, "skipped", note="a folder needs none")
         else:
             step = _tried(name, calls[name])
         if step.outcome == "failed":
@@ -74,21 +74,21 @@ def require_working(store: Store, *, writable: bool = True) -> None:
 
 
 def _calls(store: Store) -> dict[str, Callable[[], None]]:
-    trial = Trial(store)
+    trial = StoreTrial(store)
     return {**store.probes(), **{name: getattr(trial, name) for name in trial.STEPS}}
 
 
-def _tried(name: str, call: Callable[[], object]) -> Step:
+def _tried(name: str, call: Callable[[], object]) -> CheckStep:
     began, note = time.perf_counter(), ""
     try:
         call()
     except AdaSDEError as error:
         note = str(error)
     spent = 1000 * (time.perf_counter() - began)
-    return Step(name, "failed" if note else "ok", spent, note)
+    return CheckStep(name, "failed" if note else "ok", spent, note)
 
 
-class Trial:
+class StoreTrial:
     """One object in a store that is written, read, listed and deleted, in this order."""
 
     STEPS = ("write", "read", "list", "delete")

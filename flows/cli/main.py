@@ -14,7 +14,7 @@ from flows.cli import registry, reproduce, servers, sweep, transfer
 from flows.cli.common import Json, Project, enter, observed
 
 if TYPE_CHECKING:
-    from flows.pipeline.flow import Summary
+    from flows.pipeline.flow import RunSummary
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +40,7 @@ def run(project: Project = Path(), as_json: Json = False) -> None:
     _show(folder, summary, seconds=time.monotonic() - began, as_json=as_json)
 
 
-def _run_flow(project: Path) -> Summary:
+def _run_flow(project: Path) -> RunSummary:
     from adasde.config.params import load_params
     from flows.dvc.graph import require_params
 
@@ -55,7 +55,7 @@ def _run_flow(project: Path) -> Summary:
         return pipeline(str(project))
 
 
-def _show(project: Path, summary: Summary, *, seconds: float, as_json: bool) -> None:
+def _show(project: Path, summary: RunSummary, *, seconds: float, as_json: bool) -> None:
     import json
 
     from adasde.report.results import read_results, results_table
@@ -74,7 +74,7 @@ def _show(project: Path, summary: Summary, *, seconds: float, as_json: bool) -> 
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def closing_lines(summary: Summary, *, seconds: float) -> list[str]:
+def closing_lines(summary: RunSummary, *, seconds: float) -> list[str]:
     """What was done, and where to look next."""
     new = sum(tracked.new for tracked in summary.tracked)
     uri = os.environ["MLFLOW_TRACKING_URI"].replace(f"sqlite:///{Path.cwd()}/", "sqlite:///")

@@ -12,7 +12,7 @@ from flows.cli.common import Json, Project, enter, observed
 
 if TYPE_CHECKING:
     from flows.sweep.plan import Plan
-    from flows.sweep.summary import Summary
+    from flows.sweep.summary import SweepSummary
 
 Set = Annotated[
     list[str],
@@ -91,7 +91,7 @@ def _list(plan: Plan, as_json: bool) -> None:
     typer.echo(f"{len(plan.trials)} trials; all share {', '.join(sorted(plan.shared())) or 'nothing'}")
 
 
-def _show(summary: Summary, as_json: bool) -> None:
+def _show(summary: SweepSummary, as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary.to_json()))
         return

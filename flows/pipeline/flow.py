@@ -34,7 +34,7 @@ SECONDS_BETWEEN_UPDATES = 5.0
 
 
 @dataclass(frozen=True)
-class Summary:
+class RunSummary:
     """Result of a flow run: the outcome of every stage by name, and the tracked runs."""
 
     outcomes: Mapping[str, Outcome]
@@ -95,7 +95,7 @@ def track_task(project: str, flow_run_id: str) -> list[Tracked]:
 
 
 @flow(name="adasde")
-def pipeline(project: str = ".") -> Summary:
+def pipeline(project: str = ".") -> RunSummary:
     """Bring every stage of the project up to date, then publish, track and register the results.
 
     Raises:
@@ -111,7 +111,7 @@ def pipeline(project: str = ".") -> Summary:
         outcomes = run_stages(Site(folder, Crew(environment.parallel_stages())))
         publish_task(str(folder))
         tracked = track_task(str(folder), str(flow_run.get_id()))
-    return Summary(outcomes, tracked)
+    return RunSummary(outcomes, tracked)
 
 
 def run_stages(site: Site, only: Collection[str] | None = None) -> dict[str, Outcome]:

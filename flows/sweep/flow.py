@@ -21,7 +21,7 @@ from flows.pipeline.flow import run_stages
 from flows.sweep.grid import Settings, Trial, touched
 from flows.sweep.plan import Plan, make_plan
 from flows.sweep.record import SweepRecord
-from flows.sweep.summary import Summary, SweepError
+from flows.sweep.summary import SweepError, SweepSummary
 from flows.sweep.trial import crew_of, trial_task
 from flows.system import environment
 from flows.system.locks import project_lock
@@ -36,7 +36,7 @@ SHARED = "shared"
 @flow(name="adasde-sweep", validate_parameters=False)
 def sweep(
     settings: dict[str, Any], project: str = ".", dask: str | None = None, challenger: bool = False
-) -> Summary:
+) -> SweepSummary:
     """Try every combination of ``settings``: dotted key of params.yaml -> a list of values, or one.
 
     ``dask`` is the address of a Dask scheduler that runs the trials; ``challenger`` gives the best of every

@@ -8,7 +8,7 @@ from typing import Any
 
 from adasde.report.plots import PALETTE, new_figure, plain, save_figure
 from flows.sweep.grid import shown
-from flows.sweep.summary import Score, Summary
+from flows.sweep.summary import Score, SweepSummary
 from flows.tracking.run_names import short_names
 
 WIDTH = 4.2
@@ -18,7 +18,7 @@ MOST_LINES = 12
 """Lines that get a legend."""
 
 
-def save_picture(summary: Summary, path: Path) -> None:
+def save_picture(summary: SweepSummary, path: Path) -> None:
     """Draw the scores of ``summary`` (at least one) as a PNG."""
     across = _across(summary.scores)
     lines: dict[str, list[Score]] = {}

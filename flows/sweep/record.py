@@ -16,7 +16,7 @@ from flows.dvc import graph
 from flows.sweep.grid import Trial, shown
 from flows.sweep.plan import Plan
 from flows.sweep.plot import save_picture
-from flows.sweep.summary import Score, Summary
+from flows.sweep.summary import Score, SweepSummary
 from flows.tracking.client import experiment_id, open_client
 from flows.tracking.payload import BUNDLE, NOTE, Outputs, image_link, numbers
 from flows.tracking.provenance.provenance import Provenance
@@ -38,7 +38,7 @@ class SweepRecord:
     plan: Plan
     experiment: str
     flow_run_id: str
-    summary: Summary
+    summary: SweepSummary
 
     @staticmethod
     def start(plan: Plan, flow_run_id: str) -> SweepRecord:
@@ -53,7 +53,7 @@ class SweepRecord:
             run_id = _parent(client, experiment, plan)
             client.set_tag(run_id, "prefect_flow_run_id", flow_run_id)
         metric, count = params.promotion.metric, len(plan.trials)
-        summary = Summary(plan.id, plan.title, params.model_name, metric, run_id, count)
+        summary = SweepSummary(plan.id, plan.title, params.model_name, metric, run_id, count)
         return SweepRecord(plan, experiment, flow_run_id, summary)
 
     def known(self, trial: Trial) -> bool:
@@ -101,7 +101,7 @@ class SweepRecord:
         except AdaSDEError:
             return
 
-    def finish(self, *, challenger: bool) -> Summary:
+    def finish(self, *, challenger: bool) -> SweepSummary:
         """Register the best trial of every budget, and describe the sweep in the parent run.
 
         Raises:

@@ -39,7 +39,7 @@ class Score:
 
 
 @dataclass
-class Summary:
+class SweepSummary:
     """A sweep so far.
 
     Attributes:
@@ -147,7 +147,7 @@ class SweepError(AdaSDEError):
         summary: of the complete sweep.
     """
 
-    def __init__(self, summary: Summary) -> None:
+    def __init__(self, summary: SweepSummary) -> None:
         reasons = "\n".join(f"{trial}: {reason}" for trial, reason in summary.failures.items())
         count = f"{len(summary.failures)} of {summary.trials} trials failed"
         super().__init__(

@@ -20,7 +20,7 @@ from tiny import STAGES, write_params
 
 from adasde.errors import DataError
 from adasde.report import Results, collect, results_table
-from adasde.report.page import Section
+from adasde.report.page import PageSection
 from adasde.report.plots import coefficients_figure, contact_sheet, fid_figure, losses_figure, samples_figure
 from adasde.report.results import cell_text
 from adasde.sampling.coefficients import MULTISTEP, neutral
@@ -82,7 +82,7 @@ def test_the_rich_table_prints_bold_for_the_best_only(results: Results) -> None:
 def test_the_page_is_self_contained_and_escaped(results: Results, tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     picture.write_bytes(b"png")
-    text = results_page(results, [Section("Head <1>", note="caption", picture=picture)])
+    text = results_page(results, [PageSection("Head <1>", note="caption", picture=picture)])
     assert "http" not in text and 'src="data:image/png;base64,' in text
     assert text.count('class="best"') == 2
     assert "digits &lt;&amp;&gt;" in text and "Head &lt;1&gt;" in text

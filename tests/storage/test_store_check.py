@@ -14,7 +14,7 @@ from adasde.storage import LocalStore
 from adasde.storage import check as checking
 
 
-def outcomes(steps: list[checking.Step]) -> dict[str, str]:
+def outcomes(steps: list[checking.CheckStep]) -> dict[str, str]:
     return {step.name: step.outcome for step in steps}
 
 

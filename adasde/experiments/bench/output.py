@@ -9,7 +9,7 @@ from typing import Any
 
 from adasde.experiments.bench.pictures import draw
 from adasde.experiments.bench.results import NAMES, MeasuredRow, best_rows, budgets_of, cell_text, score
-from adasde.report.page import Section, page
+from adasde.report.page import PageSection, page
 from adasde.report.plots import save_figure
 from adasde.report.table import Table, TableCell, row
 from adasde.utils.atomic_io import write_json, write_text
@@ -42,12 +42,12 @@ def write_outputs(document: dict[str, Any], out: Path) -> dict[str, str]:
         write_text(out / f"{slug}.md", bench_table(name, result).markdown() + "\n")
         table = bench_table(name, result, times=True)
         sections.append(
-            Section(name, table=table, note=f"{table.title} over the seed ranges. {table.caption}.")
+            PageSection(name, table=table, note=f"{table.title} over the seed ranges. {table.caption}.")
         )
         for file, heading, figure in draw(name, result, out / "cells"):
             picture = out / f"{slug}-{file}.png"
             save_figure(figure, picture)
-            sections.append(Section(f"{name}: {heading}", picture=picture))
+            sections.append(PageSection(f"{name}: {heading}", picture=picture))
     write_text(out / "index.html", page("adasde bench", NOTE.format(**document["settings"]), sections))
     return {"out": str(out / "index.html"), "json": str(out / "bench.json"), "csv": str(out / "bench.csv")}
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from adasde.experiments.two_circles.pictures import TITLES
 from adasde.experiments.two_circles.results import METHOD, Analysis
 from adasde.experiments.two_circles.verdicts import Verdict
-from adasde.report.page import Section, page
+from adasde.report.page import PageSection, page
 from adasde.report.table import Table, row
 
 LEAD = (
@@ -24,15 +24,15 @@ NOTE = (
 )
 
 
-def analysis_page(found: Analysis, pictures: Sequence[Section]) -> str:
+def analysis_page(found: Analysis, pictures: Sequence[PageSection]) -> str:
     """The HTML text: verdicts, ``pictures``, the differences behind the verdicts, method and settings."""
     settings = asdict(found.measured.settings)
     settings |= settings.pop("circles")
     sections = [
-        Section("Which statements hold", table=verdicts_table(found.verdicts), note=NOTE),
+        PageSection("Which statements hold", table=verdicts_table(found.verdicts), note=NOTE),
         *pictures,
-        Section("The deciding differences", table=differences_table(found.verdicts)),
-        Section("How it was measured", facts=METHOD | settings),
+        PageSection("The deciding differences", table=differences_table(found.verdicts)),
+        PageSection("How it was measured", facts=METHOD | settings),
     ]
     return page("ODE or SDE: where the error comes from", LEAD, sections)
 

@@ -11,7 +11,7 @@ from adasde.experiments.two_circles.page import analysis_page
 from adasde.experiments.two_circles.pictures import TITLES, clouds_figure, error_figure
 from adasde.experiments.two_circles.results import analysis, document
 from adasde.experiments.two_circles.settings import Settings
-from adasde.report.page import Section
+from adasde.report.page import PageSection
 from adasde.report.plots import save_figure
 from adasde.utils.atomic_io import atomic, write_json, write_text
 
@@ -42,10 +42,10 @@ def analyse(settings: Settings, *, out: Path) -> dict[str, Any]:
     pictures = []
     for kind in PAIRS:
         save_figure(error_figure(found, kind), out / f"{kind}.png")
-        pictures.append(Section(HEADINGS[kind], note=CAPTION, picture=out / f"{kind}.png"))
+        pictures.append(PageSection(HEADINGS[kind], note=CAPTION, picture=out / f"{kind}.png"))
     save_figure(clouds_figure(found.measured), out / "samples.png")
     heading = f"Samples after {found.measured.shown} steps"
-    pictures.append(Section(heading, picture=out / "samples.png"))
+    pictures.append(PageSection(heading, picture=out / "samples.png"))
     write_json(out / "analysis.json", document(found))
     write_text(out / "index.html", analysis_page(found, pictures))
     verdicts = [

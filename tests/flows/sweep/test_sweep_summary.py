@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flows.sweep.plot import save_picture
-from flows.sweep.summary import Score, Summary, SweepError
+from flows.sweep.summary import Score, SweepError, SweepSummary
 
 
 def score(trial: str, fid: float, *, nfe: int = 5, protocol: str = "a", **settings: Any) -> Score:
@@ -17,8 +17,8 @@ def score(trial: str, fid: float, *, nfe: int = 5, protocol: str = "a", **settin
     return Score(trial, settings or {"lr": fid}, nfe, f"run of {trial}", metrics, protocol)
 
 
-def summary(*scores: Score, metric: str = "fid") -> Summary:
-    return Summary("0123", "lr", "digits", metric, "parent", len(scores) + 1, scores=list(scores))
+def summary(*scores: Score, metric: str = "fid") -> SweepSummary:
+    return SweepSummary("0123", "lr", "digits", metric, "parent", len(scores) + 1, scores=list(scores))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from .stubs import Array, DType, Inert, Instance, Mapping, Refused, Tensor, refuse
+from .stubs import Array, DType, Inert, InstanceStub, Mapping, Refused, Tensor, refuse
 
 DTYPES = {
     "Double": ("float64", 8),
@@ -57,18 +57,18 @@ def _encoded(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
-def _persistent(meta: Any) -> Instance:
+def _persistent(meta: Any) -> InstanceStub:
     """Object of NVIDIA's ``torch_utils.persistence``; its source code (``module_src``) is dropped unread."""
     if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict):
         refuse("has a persistent object without a state")
     name = meta.get("class_name")
-    return Instance(name[:200] if isinstance(name, str) else "None", meta["state"])
+    return InstanceStub(name[:200] if isinstance(name, str) else "None", meta["state"])
 
 
-def _module(name: str, *arguments: Any) -> Instance:
+def _module(name: str, *arguments: Any) -> InstanceStub:
     if arguments:
         refuse(f"calls {name} with arguments")
-    return Instance(name, {})
+    return InstanceStub(name, {})
 
 
 def _inert(*_: Any, **__: Any) -> Inert:

@@ -1,6 +1,6 @@
 """Entry of the child process: standard input is the pickle, its argument the options as JSON.
 
-It writes one line of JSON, followed by the numbers that lie inside the pickle (see ``Encoder``).
+It writes one line of JSON, followed by the numbers that lie inside the pickle (see ``AnswerEncoder``).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from contextlib import suppress
 from typing import IO, Any
 
 from .allowlist import lenient, strict
-from .encoder import Encoder
+from .encoder import AnswerEncoder
 from .stubs import Refused
 from .unpickler import read
 
 
 def answer(stream: IO[bytes], *, size: int, archive: bool, keys: Sequence[str]) -> tuple[Any, list[Any]]:
     """(JSON, bytes that follow it) of the pickle in ``stream``; see ``read_document``."""
-    encoder = Encoder(size)
+    encoder = AnswerEncoder(size)
     try:
         value = read(stream, lenient if archive else strict, archive=archive)
         chosen = [key for key in keys if isinstance(value, dict) and key in value][:1]

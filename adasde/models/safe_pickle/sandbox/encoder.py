@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from .stubs import Array, Instance, Storage, Stub, Tensor, refuse
+from .stubs import Array, InstanceStub, Storage, Stub, Tensor, refuse
 
 MOST_VALUES, DEEPEST, BITS = 200_000, 100, 256
 """Limits of a document: its values, its nesting, its largest whole number."""
 
 
-class Encoder:
+class AnswerEncoder:
     """A document as JSON, in which every object is ``{kind: content}``.
 
     Attributes:
@@ -39,7 +39,7 @@ class Encoder:
             return {"dict": [part for k, v in pairs for part in (_key(k), self.encode(v, depth + 1))]}
         if isinstance(value, (list, tuple, set)):
             return [self.encode(item, depth + 1) for item in value]
-        if isinstance(value, Instance):
+        if isinstance(value, InstanceStub):
             return {"instance": [value.class_name, self.encode(value.state, depth + 1)]}
         if isinstance(value, Tensor):
             return {"tensor": [self.storage(value.storage), *value.place]}

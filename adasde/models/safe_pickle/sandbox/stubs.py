@@ -58,7 +58,7 @@ class Mapping(dict[Any, Any]):
         pass
 
 
-class Instance(Value):
+class InstanceStub(Value):
     """An object of a class that is known as data: its name and its state."""
 
     def __init__(self, class_name: str, state: dict[Any, Any]) -> None:
