@@ -294,7 +294,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: edit(
             folder / "unet/config.json", time_embedding_type="learned", num_train_timesteps=10
         ),
-        "cannot be loaded|whole times alone",
+        "cannot be loaded|integer times only",
     ),
 }
 
