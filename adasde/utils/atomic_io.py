@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,10 +23,9 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         DataError: the folder cannot be written or the disk is full; ``path`` is left as it was.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    temporary = _temporary_name(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(target)
+        _prepare_parent(target)
         yield temporary
         temporary.replace(target)
     except OSError as error:
@@ -39,8 +39,30 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _remove_leftovers(target: Path) -> None:
-    """Remove temporary files of ``target`` that killed processes have left."""
+@contextmanager
+def temporary_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a new folder beside ``path``, on the same disk; it is removed after the block.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    target = Path(path).absolute()
+    folder = _temporary_name(target)
+    try:
+        _prepare_parent(target)
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporary_name(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+
+
+def _prepare_parent(target: Path) -> None:
+    """Make the parent of ``target``, and remove what killed processes have left of it there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     start = f".{target.name}."
     with os.scandir(target.parent) as entries:
         left = [e for e in entries if e.name.startswith(start) and e.name.endswith(".tmp")]
@@ -48,7 +70,9 @@ def _remove_leftovers(target: Path) -> None:
         pid = entry.name.removeprefix(start).partition("-")[0]
         if pid.isdigit() and not _lives(int(pid)):
             with suppress(OSError):
-                Path(entry.path).unlink()
+                shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else Path(
+                    entry.path
+                ).unlink()
 
 
 def _lives(pid: int) -> bool:

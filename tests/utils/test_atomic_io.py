@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from adasde.utils.atomic_io import atomic, write_text
+from adasde.utils.atomic_io import atomic, temporary_folder, write_text
 
 KILLED = """
 import os, sys
@@ -33,6 +33,19 @@ def test_what_a_killed_process_has_left_goes_with_the_next_write(tmp_path: Path)
     write_text(target, "whole")
     assert target.read_text() == "whole"
     assert {path.name for path in tmp_path.iterdir()} == {target.name, *others}
+
+
+def test_a_folder_that_a_killed_process_has_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    code = KILLED.replace("atomic", "temporary_folder").replace(
+        "utils.temporary_folder_io", "utils.atomic_io"
+    )
+    code = code.replace("temporary.touch()", "(temporary / 'x').touch()")
+    assert python(code, tmp_path / "out") == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert (left / "x").is_file()
+    with temporary_folder(tmp_path / "out") as folder:
+        assert not left.exists() and folder.is_dir()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:

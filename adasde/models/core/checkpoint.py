@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import safetensors.torch
@@ -23,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from adasde.errors import CheckpointError, DataError
-from adasde.utils.atomic_io import sha256_file, write_json
+from adasde.utils.atomic_io import sha256_file, temporary_folder, write_json
 
 CARD = "card.json"
 VERSION = 1
@@ -191,9 +190,7 @@ def staged(out: Path) -> Iterator[Path]:
         DataError: ``out`` cannot be written, or the disk is full.
     """
     try:
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name}-") as temporary:
-            folder = Path(temporary)
+        with temporary_folder(out) as folder:
             yield folder
             out.mkdir(exist_ok=True)
             files = [component.file for component in read_card(folder).components.values()]
