@@ -1,6 +1,6 @@
 """Golden data of EDM's networks: cases, deterministic weights, and the recipe that asked upstream's code.
 
-    python tests/golden_edm_nets.py FOLDER
+    python tests/support/golden_edm_nets.py FOLDER
 
 FOLDER holds a copy of github.com/NVlabs/edm at the commit ``COMMIT`` (read aside: its licence does not allow
 to keep it here). Writes tests/data/edm_nets.npz (upstream's outputs) and tests/data/edm_nets_keys.json.
@@ -169,7 +169,7 @@ def main(folder: str) -> None:
         }
     origin = {
         "upstream": f"https://github.com/NVlabs/edm/tree/{COMMIT}",
-        "recipe": "tests/golden_edm_nets.py; every constructor called with the arguments in FULL",
+        "recipe": "tests/support/golden_edm_nets.py; every constructor called with the arguments in FULL",
         "sha256": "of the sorted lines 'name shape' of the state dict, one line each",
     }
     KEYS.write_text(json.dumps({"origin": origin, "published": full}, indent=1) + "\n")

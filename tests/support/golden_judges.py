@@ -1,6 +1,6 @@
 """Golden data of DINOv2: a small network, and the recipe that asked upstream's code.
 
-    python tests/golden_judges.py FOLDER
+    python tests/support/golden_judges.py FOLDER
 
 FOLDER holds a copy of github.com/facebookresearch/dinov2 at ``COMMIT``. Writes tests/data/judges.npz: the
 class tokens of images for the weights of ``filled``, and the names and shapes of all weights of the published

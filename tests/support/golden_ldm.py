@@ -1,6 +1,6 @@
 """Golden data of latent diffusion's decoders and of Stable Diffusion's U-Net, and the recipe.
 
-    python tests/golden_ldm.py FOLDER
+    python tests/support/golden_ldm.py FOLDER
 
 FOLDER holds copies of CompVis/latent-diffusion (``ldm``, at the commit in golden_openai.py; the files that
 are used are the same in CompVis/stable-diffusion at 21f890f9da3cfbeaba8e2ac3c425ee9e998d5229) and of

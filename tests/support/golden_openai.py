@@ -1,6 +1,6 @@
 """Golden data of OpenAI's U-Net: cases, and the recipe that asked upstream's code.
 
-    python tests/golden_openai.py FOLDER
+    python tests/support/golden_openai.py FOLDER
 
 FOLDER holds copies of openai/guided-diffusion, openai/consistency_models and CompVis/latent-diffusion at the
 commits ``COMMITS``, in ``adm``, ``cm`` and ``ldm``. They need einops; flash attention, which needs a GPU, is
