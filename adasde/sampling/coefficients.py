@@ -215,7 +215,7 @@ class Coefficients:
             return cls.from_document(json.loads(data))
         except ValueError as error:
             raise CoefficientsError(
-                f"{place} is not a whole coefficient file ({error}). It was probably cut short or edited: "
+                f"{place} is not a complete coefficient file ({error}). It was probably cut short or edited: "
                 "copy it again or distil again."
             ) from error
         except CoefficientsError as error:

@@ -43,7 +43,7 @@ def distill(
         CoefficientsError, StoreError: the table of ``distill.start`` cannot be read, or does not fit.
         DataError: a shard is missing, damaged or made otherwise, there are no real images for the energy
             distance, or ``out`` cannot be written.
-        ParamsError: more processes than pieces of a batch.
+        ParamsError: more processes than micro-batches of a batch.
         DivergenceError: the loss is not finite; nothing is written.
     """
     budget = params.at(nfe)

@@ -20,17 +20,17 @@ def repair(project: Path) -> None:
     """
     locks = project / ".dvc" / "tmp"
     if locks.is_dir():
-        _repair(locks / "rwlock", locks / "rwlock.lock", project, whole=_is_json)
-        _repair(project / "dvc.lock", locks / "lock", project, whole=_is_lock)
+        _repair(locks / "rwlock", locks / "rwlock.lock", project, readable=_is_json)
+        _repair(project / "dvc.lock", locks / "lock", project, readable=_is_lock)
 
 
-def _repair(path: Path, guard: Path, project: Path, *, whole: Callable[[str], bool]) -> None:
-    if not path.is_file() or whole(path.read_text(encoding="utf-8", errors="replace")):
+def _repair(path: Path, guard: Path, project: Path, *, readable: Callable[[str], bool]) -> None:
+    if not path.is_file() or readable(path.read_text(encoding="utf-8", errors="replace")):
         return
     from dvc.lock import make_lock
 
     with make_lock(str(guard), tmp_dir=str(guard.parent), wait=True):
-        if path.is_file() and not whole(path.read_text(encoding="utf-8", errors="replace")):
+        if path.is_file() and not readable(path.read_text(encoding="utf-8", errors="replace")):
             aside = project / ".cache" / f"{path.name}.damaged"
             aside.parent.mkdir(exist_ok=True)
             path.replace(aside)

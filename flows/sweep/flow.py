@@ -101,7 +101,7 @@ def _run_trials(record: SweepRecord, runner: TaskRunner[Any], lock: Path, attemp
     futures: dict[PrefectFuture[Any], Trial] = {}
     for trial in record.plan.trials:
         if record.known(trial):
-            reporter().said(f"{trial.name}: done before")
+            reporter().note(f"{trial.name}: done before")
             continue
         parameters = {
             "name": trial.name,
@@ -118,7 +118,7 @@ def _run_trials(record: SweepRecord, runner: TaskRunner[Any], lock: Path, attemp
             record.add(trial)
         except Exception as error:
             record.failed(trial, error)
-        reporter().said(record.progress(trial))
+        reporter().note(record.progress(trial))
 
 
 @contextmanager

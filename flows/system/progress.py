@@ -32,7 +32,7 @@ class Reporter:
     def planned(self, stages: int, unchanged: int, *, where: str = "") -> None:
         """Announce the stages of ``where`` and how many of them are unchanged."""
 
-    def said(self, line: str) -> None:
+    def note(self, line: str) -> None:
         """Show one line."""
 
     def started(self, stage: str) -> None:
@@ -59,7 +59,7 @@ class PlainLines(Reporter):
         """One line for all that is unchanged."""
         self._say(f"{where and f'{where}: '}{unchanged} of {stages} stages are unchanged")
 
-    def said(self, line: str) -> None:
+    def note(self, line: str) -> None:
         """That line."""
         self._say(line)
 
@@ -128,7 +128,7 @@ class Bars(Reporter):
             self._progress.update(self._bars[""], total=self._stages)
         self._progress.advance(self._bars[""], unchanged)
 
-    def said(self, line: str) -> None:
+    def note(self, line: str) -> None:
         """That line, above the bars."""
         self._progress.console.print(line, markup=False)
 

@@ -75,7 +75,7 @@ def door(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_file_that_was_cut_short(door: Door) -> None:
     random_table(model={"name": "digits", "sha256": load_model("digits").sha256}).save("nfe5.json")
     Path("nfe5.json").write_bytes(Path("nfe5.json").read_bytes()[:300])
-    with pytest.raises(AdaSDEError, match=r"nfe5\.json is not a whole coefficient file .*copy it again"):
+    with pytest.raises(AdaSDEError, match=r"nfe5\.json is not a complete coefficient file .*copy it again"):
         door("nfe5.json")
 
 

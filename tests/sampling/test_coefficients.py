@@ -104,8 +104,8 @@ def damaged(path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("truncated", "is not a whole coefficient file"),
-        ("binary", "is not a whole coefficient file"),
+        ("truncated", "is not a complete coefficient file"),
+        ("binary", "is not a complete coefficient file"),
         ("nan", "gamma must be finite"),
         ("version", "schema version 99 is unknown; this program reads versions 1 to 3"),
         ("no version", "this is not a coefficient file"),

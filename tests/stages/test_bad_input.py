@@ -50,8 +50,8 @@ def edited(path: Path, **fields: Any) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], list[str]]] = {
-    "truncated": (lambda path: os.truncate(path, 200), ["not a whole coefficient file"]),
-    "empty": (lambda path: os.truncate(path, 0), ["not a whole coefficient file"]),
+    "truncated": (lambda path: os.truncate(path, 200), ["not a complete coefficient file"]),
+    "empty": (lambda path: os.truncate(path, 0), ["not a complete coefficient file"]),
     "NaN": (lambda path: edited(path, gamma=[0.0, float("nan")]), ["gamma must be finite"]),
     "schema": (lambda path: edited(path, schema_version=4), ["schema version 4 is unknown"]),
     "checkpoint": (
@@ -78,7 +78,7 @@ def test_force_accepts_another_checkpoint_and_nothing_else(project: Path) -> Non
     edited(project / COEFFICIENTS, model={"name": "other", "sha256": "0" * 64})
     assert adasde([*SAMPLE, "--force"], project).code == 0
     os.truncate(project / COEFFICIENTS, 200)
-    explained(adasde([*SAMPLE, "--force"], project), "not a whole coefficient file")
+    explained(adasde([*SAMPLE, "--force"], project), "not a complete coefficient file")
 
 
 def test_a_shard_with_a_wrong_hash_is_named_and_the_next_run_repairs_it(project: Path) -> None:

@@ -207,7 +207,7 @@ def test_a_pointer_stays_in_its_folder() -> None:
 
 def test_broken_coefficients_at_an_address_are_named(site: str, tmp_path: Path) -> None:
     (tmp_path / "site/c.json").write_text('{"schema_version": 1')
-    with pytest.raises(CoefficientsError, match=rf"{site}/c\.json is not a whole coefficient file"):
+    with pytest.raises(CoefficientsError, match=rf"{site}/c\.json is not a complete coefficient file"):
         adasde.Coefficients.load(f"{site}/c.json")
 
 

@@ -157,7 +157,7 @@ BAD: dict[str, tuple[dict[str, Any], Callable[[RealHome], object], str]] = {
     "cut coefficients": (
         {},
         lambda home: os.truncate(newest(home, "coefficients.json"), 100),
-        "not a whole coefficient file",
+        "not a complete coefficient file",
     ),
     "other coefficients": (
         {},

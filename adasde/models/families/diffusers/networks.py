@@ -49,7 +49,7 @@ class Adapter(nn.Module):
         channels, out = config.in_channels, getattr(config, "out_channels", None) or config.in_channels
         if out not in (channels, 2 * channels):
             raise CheckpointError(
-                f"this {type(self.network).__name__} takes {channels} channels and returns {out}: it is told "
+                f"this {type(self.network).__name__} takes {channels} channels and returns {out}: it needs "
                 "another image (inpainting, super-resolution), which is not supported."
             )
         return channels
