@@ -52,6 +52,7 @@ def test_large_files_go_in_parts(url: str, tmp_path: Path) -> None:
     assert 64 * MB > PART  # also in parts without being asked
 
 
+@pytest.mark.long
 def test_more_keys_than_an_answer_holds(store: S3Store) -> None:
     keys = [f"many/{k:04d} é" for k in range(1005)]
     with ThreadPoolExecutor(8) as pool:

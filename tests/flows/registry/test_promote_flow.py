@@ -78,7 +78,7 @@ def test_force_is_about_one_version(home: QuickHome, artifacts: dict[str, str]) 
     assert home.champion("digits") is None
 
 
-@pytest.mark.integration
+@pytest.mark.long
 def test_prefect_shows_the_decision(home: QuickHome) -> None:
     from prefect.artifacts import Artifact
 
