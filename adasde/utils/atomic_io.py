@@ -69,10 +69,9 @@ def _prepare_parent(target: Path) -> None:
     for entry in left:
         pid = entry.name.removeprefix(start).partition("-")[0]
         if pid.isdigit() and not _lives(int(pid)):
+            remove = shutil.rmtree if entry.is_dir(follow_symlinks=False) else os.unlink
             with suppress(OSError):
-                shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else Path(
-                    entry.path
-                ).unlink()
+                remove(entry.path)
 
 
 def _lives(pid: int) -> bool:
