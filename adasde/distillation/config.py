@@ -12,6 +12,9 @@ from adasde.sampling.coefficients import MULTISTEP, OWN
 from adasde.sampling.schedules import unknown
 from adasde.sampling.solvers import make_solver
 
+LOOPS = ("end-to-end", "node-by-node")
+"""Training loops: one optimiser step for each trajectory, or for each node of it, as the authors do."""
+
 BOUNDS = {
     "ge": (operator.ge, "at least"),
     "gt": (operator.gt, "greater than"),
@@ -43,7 +46,9 @@ class DistillSettings:
     )
     history: int = setting(4, "evaluations that a step of adasde-multistep combines", ge=1, le=64)
     points: int = setting(1, "K: evaluations of adasde's step after its first, at all budgets", ge=1, le=16)
+    loop: str = setting("end-to-end", "end-to-end, or node-by-node: the paper's, a step after every node")
     learn_grid: bool = setting(False, "learn the inner nodes of the schedule")
+    gamma_min: float = setting(0.0, "smallest noise injection where gamma_max is not 0", ge=0, le=100)
     gamma_max: float = setting(0.02, "largest noise injection to learn; 0: none", ge=0, le=100)
     scale_dir: float = setting(0.3, "range of the direction scale lambda: 1 +- scale_dir", ge=0, lt=1)
     scale_time: float = setting(0.5, "range of the time scale mu: 1 +- scale_time", ge=0, lt=1)
@@ -57,7 +62,11 @@ class DistillSettings:
     feature_weight: float = setting(0.3, "alpha: weight of the squared feature error at the last node", ge=0)
     energy_weight: float = setting(0.0, "weight of the energy distance to real images; 0: none needed", ge=0)
     paired_final: float = setting(1.0, "share left of the three weights above it at the end", ge=0, le=1)
-    max_gradient: float = setting(1.0, "norm to which larger gradients are scaled down", gt=0)
+    max_gradient: float = setting(1.0, "norm to which larger gradients are scaled down; 0: not at all", ge=0)
+    clip: bool = setting(True, "features are of images clipped to [-1, 1], as evaluation sees them")
+    reference: bool = setting(
+        False, "set gradients that are not finite to 0, as the authors; false: an error"
+    )
 
     def __post_init__(self) -> None:
         for item in fields(self):
