@@ -108,6 +108,9 @@ class TeacherParams(PerNfe):
     inserted: int = option(3, "M: nodes inserted into every student interval", ge=0, le=1000)
     substeps: int = option(2, "steps into which each of these is split again", ge=1, le=1000)
     trajectories: PositiveInt = option(10000, "how many to store")
+    classes: Literal["balanced", "random"] = option(
+        "balanced", "class of a trajectory: its seed modulo their number, or random: drawn from it"
+    )
     shard: PositiveInt = option(2500, "trajectories in one file, at which a stopped run resumes")
     batch: PositiveInt = option(500, "trajectories computed together")
 

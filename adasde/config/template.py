@@ -9,7 +9,7 @@ import yaml
 
 from adasde.config.params import Params, check_params
 from adasde.config.sections import DistillParams, Grid, NetworkParams, TeacherParams
-from adasde.distillation.config import MULTISTEP_ENERGY
+from adasde.distillation.recipes import RECIPES
 from adasde.errors import ParamsError
 from adasde.models.core.checkpoint import cards
 from adasde.models.hub.cards import ModelCard, Recipe, card_of
@@ -64,7 +64,7 @@ def _measured(name: str) -> dict[str, Any]:
     sections = {
         "schedule": Grid(rho=1.5),
         "teacher": TeacherParams(**taught | own.get("teacher", {})),
-        "distill": DistillParams(**MULTISTEP_ENERGY | own.get("distill", {})),
+        "distill": DistillParams(**RECIPES["multistep"].sections["distill"] | own.get("distill", {})),
     }
     return {"afs": True} | {key: section.model_dump() for key, section in sections.items()}
 

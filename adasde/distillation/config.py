@@ -12,7 +12,8 @@ from adasde.sampling.coefficients import MULTISTEP, OWN
 from adasde.sampling.schedules import unknown
 from adasde.sampling.solvers import make_solver
 
-LOOPS = ("end-to-end", "node-by-node")
+NODE_BY_NODE = "node-by-node"
+LOOPS = ("end-to-end", NODE_BY_NODE)
 """Training loops: one optimiser step for each trajectory, or for each node of it, as the authors do."""
 
 BOUNDS = {
@@ -65,7 +66,7 @@ class DistillSettings:
     max_gradient: float = setting(1.0, "norm to which larger gradients are scaled down; 0: not at all", ge=0)
     clip: bool = setting(True, "features are of images clipped to [-1, 1], as evaluation sees them")
     reference: bool = setting(
-        False, "set gradients that are not finite to 0, as the authors; false: an error"
+        False, "replace gradients that are not finite, as the authors do; false: an error"
     )
 
     def __post_init__(self) -> None:
@@ -81,6 +82,9 @@ class DistillSettings:
                 make_solver(self.solver, self.solver_options)
             if self.points != 1:
                 raise ParamsError(f"points = {self.points} belongs to {OWN}; {self.solver} has no points.")
+        self._check_loop()
+        if self.gamma_min > self.gamma_max > 0:
+            raise ParamsError(f"gamma_min = {self.gamma_min:g} is above gamma_max = {self.gamma_max:g}.")
         if self.paired_final < 1 and not self.energy_weight:
             raise ParamsError(
                 f"paired_final = {self.paired_final:g} lowers the weights of the squared errors in favour of "
@@ -91,6 +95,17 @@ class DistillSettings:
                 "learn_grid moves the nodes away from the teacher's, so errors at the inner nodes mean "
                 "nothing: set inner_weight to 0."
             )
+
+    def _check_loop(self) -> None:
+        if self.loop not in LOOPS:
+            raise ParamsError(unknown("training loop", self.loop, LOOPS))
+        if self.loop == NODE_BY_NODE and (self.learn_grid or self.energy_weight):
+            raise ParamsError(
+                f"loop = {NODE_BY_NODE} compares states at the teacher's nodes and has no energy "
+                "distance: set learn_grid to false and energy_weight to 0, or loop to end-to-end."
+            )
+        if self.reference and self.loop != NODE_BY_NODE:
+            raise ParamsError(f"reference = true repeats the authors' training: set loop to {NODE_BY_NODE}.")
 
 
 def cosine(start: float, end: float, progress: float) -> float:
@@ -105,14 +120,3 @@ def recipe_from(settings: dict[str, Any]) -> DistillSettings:
         if name not in names:
             raise ParamsError(unknown("setting of the distillation", name, names))
     return DistillSettings(**settings)
-
-
-MULTISTEP_GRID: dict[str, Any] = {"solver": MULTISTEP, "learn_grid": True, "gamma_max": 0.0}
-MULTISTEP_ENERGY = MULTISTEP_GRID | {
-    "energy_weight": 3.0,
-    "pixel_weight": 0.3,
-    "feature_weight": 1.0,
-    "paired_final": 0.0,
-    "trajectories": 64_000,
-}
-"""Best recipe for the bundled models, as differences from the defaults (docs/quality.md)."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from adasde.distillation.config import DistillSettings, cosine, recipe_from
-from adasde.distillation.losses import Batch, Errors, Features, Losses, features_in_chunks, flat
+from adasde.distillation.config import NODE_BY_NODE, DistillSettings, cosine, recipe_from
+from adasde.distillation.losses import Batch, Errors, Features, Losses, features_in_chunks, flat, of_images
 from adasde.distillation.micro_batches import Bind, MicroBatches
+from adasde.distillation.node_by_node import NodeByNode, replace_invalid
+from adasde.distillation.progress import Progress, clip_gradients, coefficients_of, diverged
+from adasde.distillation.recipes import recipe_named
 from adasde.distillation.student import Student
 from adasde.distillation.teacher import Teacher
 from adasde.distillation.warm_start import check_start, fitted, origin
-from adasde.errors import CoefficientsError, DivergenceError
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import latents
 from adasde.sampling.schedules import schedule as make_schedule
@@ -23,26 +26,6 @@ from adasde.sampling.solvers import steps_for_nfe
 from adasde.types import Denoiser
 from adasde.utils.batching import in_chunks
 from adasde.utils.distributed import ALONE, Group
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One optimiser step.
-
-    Attributes:
-        iteration, total: number of this step, from 1, and of all steps.
-        losses: mean squared error at the nodes 1..N (or the last alone), before the step.
-        feature_loss: mean squared error of features at the last node; None where it has no weight.
-        energy: energy distance to real samples; None where it has no weight.
-        coefficients: after the step.
-    """
-
-    iteration: int
-    total: int
-    losses: tuple[float, ...]
-    feature_loss: float | None
-    energy: float | None
-    coefficients: Coefficients
 
 
 def distill(
@@ -57,98 +40,126 @@ def distill(
     bind: Bind | None = None,
     start: Coefficients | None = None,
     group: Group = ALONE,
+    seed: int = 0,
 ) -> Iterator[Progress]:
     """Train coefficients on the grid ``sigmas`` [N+1]; the last ``Progress`` carries the result.
 
-    Training is end to end: the student's trajectory starts at the teacher's first state, and gradients flow
-    back through all of its steps. (The reference implementation trains every step by itself, 2510.23285,
-    algorithm 1.)
+    The student's trajectory starts at the teacher's first state. With ``settings.loop`` end-to-end there is
+    one optimiser step for every batch, and gradients flow back through all steps of the student; node-by-node
+    is the loop of the paper's authors (``NodeByNode``).
 
     Args:
         denoise: ``D(x, sigma) -> x0``.
         batches: teacher trajectories; in a process group every process needs the same.
         afs: the first evaluation is the analytic first step.
-        features: applied to the last state, which is not clipped to the range of images, so that there is a
-            gradient everywhere.
+        features: applied to the last state; see ``of_images``.
         real: features [n, F] of real samples (without ``features``: flat states), for the energy distance.
         bind: ``bind(seeds)`` is the denoiser of a conditional model for these seeds; None: ``denoise``.
         start: coefficients to begin with, on their own grid (see ``initial_student``).
         group: processes that share every batch and end with the same coefficients (see ``MicroBatches``).
+        seed: of the initial parameters, where these are random (node-by-node).
 
     Raises:
         CoefficientsError: a ``start`` that does not fit.
-        ParamsError: an energy distance without real samples, or fewer micro-batches than processes.
+        ParamsError: an energy distance without real samples, no loss at the last node, or fewer micro-batches
+            than processes.
         DivergenceError: a loss or a gradient is not finite; the message has the step and the coefficients.
     """
-    micro_batches = MicroBatches(Losses(settings, features, real), group)
-    student = initial_student(sigmas, settings=settings, afs=afs, start=start)
+    student = initial_student(sigmas, settings=settings, afs=afs, start=start, seed=seed)
     total = iterations(settings)
     optimiser = torch.optim.Adam(student.parameters(), lr=settings.lr)
-    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, total, eta_min=settings.lr_final)
-    bind = bind or (lambda seeds: denoise)
-    current = coefficients_of(student, 1)
-    for iteration, batch in zip(range(1, total + 1), batches, strict=False):
-        matching = cosine(1.0, settings.paired_final, (iteration - 1) / total)
-        micro_batches, errors = micro_batches.within_memory(bind, batch, student, matching=matching)
-        if not clip_gradients(student, errors, settings.max_gradient):
-            raise diverged(iteration, errors, current)
-        optimiser.step()
+    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, period(settings), eta_min=settings.lr_final)
+    bound = bind or (lambda seeds: denoise)
+    if settings.loop == NODE_BY_NODE:
+        steps = _node_by_node(NodeByNode(student, features, group=group), optimiser, bound, batches)
+    else:
+        losses = Losses(settings, features, real)
+        steps = _end_to_end(MicroBatches(losses, group), student, optimiser, bound, batches)
+    for iteration, errors in enumerate(islice(steps, total), 1):
         rate.step()
-        current = coefficients_of(student, iteration)
         feature, energy = (None if error is None else float(error) for error in errors[1:])
+        current = coefficients_of(student, iteration)
         yield Progress(iteration, total, tuple(errors.nodes.tolist()), feature, energy, current)
 
 
+RELEASE = 0.5
+"""Weight of teacher matching that falls to ``paired_final`` below which gamma is trained.
+
+Matching sample by sample punishes any noise: it would end gamma before the energy distance has a say.
+"""
+
+
+def _end_to_end(
+    micro_batches: MicroBatches,
+    student: Student,
+    optimiser: torch.optim.Optimizer,
+    bind: Bind,
+    batches: Iterable[Batch],
+) -> Iterator[Errors]:
+    """The errors of every batch, after its one optimiser step."""
+    settings = student.settings
+    total = iterations(settings)
+    for iteration, batch in enumerate(batches, 1):
+        matching = cosine(1.0, settings.paired_final, (iteration - 1) / total)
+        micro_batches, errors = micro_batches.within_memory(bind, batch, student, matching=matching)
+        if not clip_gradients(student, errors, settings.max_gradient):
+            raise diverged(iteration, errors, student)
+        if settings.paired_final < 1 and matching > RELEASE and student.gamma.grad is not None:
+            student.gamma.grad.zero_()
+        optimiser.step()
+        yield errors
+
+
+def _node_by_node(
+    gradients: NodeByNode, optimiser: torch.optim.Optimizer, bind: Bind, batches: Iterable[Batch]
+) -> Iterator[Errors]:
+    """The errors of every batch, after an optimiser step for each of its nodes."""
+    student = gradients.student
+    for iteration, batch in enumerate(batches, 1):
+        nodes = []
+        for errors in gradients(bind, batch):
+            if student.settings.reference:
+                replace_invalid(student)
+            elif not clip_gradients(student, errors, student.settings.max_gradient):
+                raise diverged(iteration, errors, student)
+            optimiser.step()
+            nodes.append(errors)
+        yield Errors(torch.cat([errors.nodes for errors in nodes]), nodes[-1].feature, None)
+
+
 def iterations(settings: DistillSettings) -> int:
-    """Number of optimiser steps."""
-    return max(1, settings.trajectories // settings.batch)
+    """Number of batches; node by node a rest of the trajectories counts as one, as for the authors."""
+    complete, rest = divmod(settings.trajectories, settings.batch)
+    return max(1, complete + (settings.loop == NODE_BY_NODE and rest > 0))
+
+
+def period(settings: DistillSettings) -> int:
+    """Batches from the first learning rate to the last; for the authors kimg·1000 / batch + 1."""
+    if settings.loop == NODE_BY_NODE:
+        return settings.trajectories // settings.batch + 1
+    return iterations(settings)
 
 
 def initial_student(
-    sigmas: Tensor, *, settings: DistillSettings, afs: bool, start: Coefficients | None = None
+    sigmas: Tensor, *, settings: DistillSettings, afs: bool, start: Coefficients | None = None, seed: int = 0
 ) -> Student:
     """Student at ``start`` with its grid, or on ``sigmas`` [N+1] at the fixed, stable start.
+
+    Node by node that start is random, N(0, 1) from ``seed``.
 
     Raises:
         CoefficientsError: ``start`` has another form, budget or ends, other inner nodes where these have
             weight in the loss, or values outside the ranges of ``settings``.
     """
     student = Student(sigmas if start is None else start.sigmas, settings, afs=afs)
-    student.to_start()
+    if settings.loop == NODE_BY_NODE:
+        student.to_random(torch.Generator().manual_seed(seed))
+    else:
+        student.to_start()
     if start is not None:
         check_start(start, student, sigmas, inner=settings.inner_weight > 0)
         student.to_table(start)
     return student
-
-
-def clip_gradients(student: Student, errors: Errors, max_gradient: float) -> bool:
-    """Clip the gradients to the norm ``max_gradient``; whether they and ``errors`` are finite."""
-    norm = torch.nn.utils.clip_grad_norm_(student.parameters(), max_gradient)
-    values = [error for error in errors if error is not None]
-    return all(bool(value.isfinite().all()) for value in (norm, *values))
-
-
-ADVICE = "Nothing was written. Lower distill.lr, or look for NaN in the trajectories and the denoiser."
-
-
-@torch.no_grad()
-def coefficients_of(student: Student, iteration: int) -> Coefficients:
-    """Present coefficients of ``student``, or a DivergenceError where they are out of all bounds."""
-    try:
-        return student.forward()
-    except CoefficientsError as error:
-        raise DivergenceError(f"distillation diverged at iteration {iteration}: {error} {ADVICE}") from error
-
-
-def diverged(iteration: int, errors: Errors, coefficients: Coefficients) -> DivergenceError:
-    """The error for a loss or gradient that is not finite."""
-    names = ("gamma", "midpoint", "direction_scale", "time_scale")
-    numbers = {name: getattr(coefficients, name).tolist() for name in names}
-    loss = [*errors.nodes.tolist(), *(float(error) for error in errors[1:] if error is not None)]
-    return DivergenceError(
-        f"distillation diverged at iteration {iteration}: the loss {loss} or its gradient is not finite, "
-        f"with coefficients {numbers}. {ADVICE}"
-    )
 
 
 def batches_of(
@@ -166,13 +177,18 @@ def batches_of(
         yield Batch([seeds[row] for row in rows.tolist()], states[:, rows], drawn)
 
 
+TAUGHT = ("solver", "inserted", "substeps")
+"""Values of a recipe's section ``teacher`` that ``Teacher`` takes."""
+
+
 def distill_coefficients(
     denoise: Denoiser,
     shape: tuple[int, ...],
     nfe: int,
     *,
-    schedule: str = "time_uniform",
-    rho: float = 1.0,
+    recipe: str = "custom",
+    schedule: str | None = None,
+    rho: float | None = None,
     sigma_min: float = 0.002,
     sigma_max: float = 80.0,
     afs: bool = True,
@@ -180,6 +196,7 @@ def distill_coefficients(
     pool: int = 2048,
     chunk: int = 256,
     features: Features | None = None,
+    decode: Callable[[Tensor], Tensor] | None = None,
     real: Tensor | None = None,
     bind: Bind | None = None,
     start: Coefficients | None = None,
@@ -194,11 +211,15 @@ def distill_coefficients(
         denoise: ``D(x, sigma) -> x0`` for x [B, *shape] in ``dtype`` on ``device``.
         shape: of one sample, for instance ``(3, 32, 32)``.
         nfe: network evaluations per sample of the result.
-        schedule, rho, sigma_min, sigma_max: the grid, as in ``adasde.schedule``.
+        recipe: name of a packaged recipe, such as ``paper`` (see ``RECIPES``), with its settings, grid and
+            teacher, as far as the other arguments do not name them.
+        schedule, rho, sigma_min, sigma_max: the grid, as in ``adasde.schedule``; None: the recipe's, or
+            ``time_uniform`` and 1.
         afs: replace the first evaluation by the analytic first step.
-        teacher: the solver of the targets; None means the default ``Teacher()``.
+        teacher: the solver of the targets; None: the recipe's, or ``Teacher()``.
         pool: number of teacher trajectories, ``chunk`` of them at a time.
-        features: differentiable features of the last state; None leaves out their loss.
+        features: differentiable features of images [B, C, H, W] in [-1, 1], which ``decode`` makes of states
+            (None: states are images); the images are clipped first. None leaves out their loss.
         real: features [n, F] of real samples for the energy distance (without ``features``: the samples,
             flat); None: those of the teacher's samples.
         bind: the denoiser for given seeds, where it depends on them (class labels); see ``distill``.
@@ -212,30 +233,36 @@ def distill_coefficients(
         CoefficientsError: a ``start`` that does not fit.
         DivergenceError: a loss or gradient that is not finite.
     """
-    recipe = recipe_from(settings)
-    steps = steps_for_nfe(recipe.solver, nfe, afs=afs, points=recipe.points)
+    values = recipe_named(recipe).at(nfe)
+    taught = recipe_from(values.get("distill", {}) | settings)
+    steps = steps_for_nfe(taught.solver, nfe, afs=afs, points=taught.points)
+    usual = {"name": "time_uniform", "rho": 1.0} | values.get("schedule", {})
+    schedule, rho = schedule or usual["name"], usual["rho"] if rho is None else rho
     grid: dict[str, Any] = {"sigma_min": sigma_min, "sigma_max": sigma_max, "rho": rho}
+    teacher = teacher or Teacher(**{k: v for k, v in values.get("teacher", {}).items() if k in TAUGHT})
+    features = None if features is None else of_images(features, taught, decode)
 
     def states(chunk: range) -> Tensor:
         x = latents(chunk, shape, dtype=dtype, device=device)
-        network, solve = bind(chunk) if bind else denoise, (teacher or Teacher()).states
-        return solve(network, x, schedule=schedule, steps=steps, inner=not recipe.learn_grid, **grid)
+        network, solve = bind(chunk) if bind else denoise, teacher.states
+        return solve(network, x, schedule=schedule, steps=steps, inner=not taught.learn_grid, **grid)
 
     seeds = range(seed << 32, (seed << 32) + pool)
     trajectories = in_chunks(seeds, chunk, states, dim=1)
-    if real is None and recipe.energy_weight:
+    if real is None and taught.energy_weight:
         real = features_in_chunks(features or flat, trajectories[-1])
-    extractor = features if recipe.feature_weight else None
+    extractor = features if taught.feature_weight else None
     *_, last = distill(
         denoise,
-        batches_of(trajectories, seeds, recipe.batch, seed=seed, features=extractor),
+        batches_of(trajectories, seeds, taught.batch, seed=seed, features=extractor),
         make_schedule(schedule, steps, **grid),
-        settings=recipe,
+        settings=taught,
         afs=afs,
         features=features,
         real=real,
         bind=bind,
         start=fitted(start, nfe),
+        seed=seed,
     )
-    made = {"seed": seed, "pool": pool, "schedule": schedule, "rho": rho, "settings": asdict(recipe)}
+    made = {"seed": seed, "pool": pool, "schedule": schedule, "rho": rho, "settings": asdict(taught)}
     return replace(last.coefficients, provenance=made | origin(start))

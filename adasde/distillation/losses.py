@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from adasde.distillation.config import DistillSettings
+from adasde.distillation.config import NODE_BY_NODE, DistillSettings
 from adasde.distillation.energy import EnergyReference, energy_distance
 from adasde.errors import ParamsError
 from adasde.sampling.coefficients import Coefficients
@@ -144,6 +144,25 @@ def teacher_features(batch: Batch, features: Features) -> Tensor:
 def features_in_chunks(features: Features, states: Tensor, *, size: int = 256) -> Tensor:
     """Features [n, F] of ``states`` [n, *shape], ``size`` at a time."""
     return torch.cat([features(chunk) for chunk in torch.split(states, size)])
+
+
+def of_images(
+    extractor: Features, settings: DistillSettings, decode: Callable[[Tensor], Tensor] | None = None
+) -> Features:
+    """Features of the images that evaluation sees: decoded, and clipped to [-1, 1] with ``settings.clip``.
+
+    In the loop of the paper's authors, theirs: the features of clip(127.5 x + 128, 0, 255).
+    """
+
+    def features(states: Tensor) -> Tensor:
+        images = states if decode is None else decode(states)
+        if settings.loop == NODE_BY_NODE:
+            images = (127.5 * images + 128).clamp(0, 255) / 127.5 - 1
+        elif settings.clip:
+            images = images.clamp(-1, 1)
+        return extractor(images)
+
+    return features
 
 
 def flat(states: Tensor) -> Tensor:

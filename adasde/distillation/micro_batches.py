@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from adasde.distillation.config import DistillSettings
 from adasde.distillation.losses import Batch, Errors, Losses, Rollout
 from adasde.distillation.student import Student
 from adasde.errors import ParamsError
@@ -58,14 +59,7 @@ class MicroBatches:
     def __post_init__(self) -> None:
         if self.size is None:
             object.__setattr__(self, "size", self.losses.settings.micro_batch)
-        batch, size, world = self.losses.settings.batch, self.losses.settings.micro_batch, self.group.world
-        if (count := -(-batch // (size or batch))) < world:
-            remedy = f"Set micro_batch to {batch // world}" if batch >= world else f"Start {batch} processes"
-            raise ParamsError(
-                f"{world} processes share the micro-batches of a batch, and distill.batch = {batch} with "
-                f"distill.micro_batch = {size} has {count}. {remedy} or less: the coefficients depend on "
-                "micro_batch by rounding, and not on the number of processes."
-            )
+        check_processes(self.losses.settings, self.group)
 
     def backward(self, bind: Bind, batch: Batch, student: Student, *, matching: float = 1.0) -> Errors:
         """Loss terms of ``batch``, detached; sets the gradients of ``student``.
@@ -81,8 +75,8 @@ class MicroBatches:
             rollout = rollouts.pop(part.number, None) or self._rollout(bind, part, student)
             made[part.number] = self._contribution(rollout, part, student, features, matching)
         gathered = list(self.group.gather(made).values())
-        _set_gradients(student, torch.stack([one.gradient for one in gathered]).sum(0))
-        return _summed([one.errors for one in gathered])
+        set_gradients(student, torch.stack([one.gradient for one in gathered]).sum(0))
+        return summed([one.errors for one in gathered])
 
     def within_memory(
         self, bind: Bind, batch: Batch, student: Student, *, matching: float = 1.0
@@ -137,6 +131,18 @@ class MicroBatches:
         return Contribution(flat, Errors(errors.nodes.detach().cpu(), feature, energy))
 
 
+def check_processes(settings: DistillSettings, group: Group) -> None:
+    """Raise ParamsError unless every process of ``group`` has a micro-batch."""
+    batch, size, world = settings.batch, settings.micro_batch, group.world
+    if (count := -(-batch // (size or batch))) < world:
+        remedy = f"Set micro_batch to {batch // world}" if batch >= world else f"Start {batch} processes"
+        raise ParamsError(
+            f"{world} processes share the micro-batches of a batch, and distill.batch = {batch} with "
+            f"distill.micro_batch = {size} has {count}. {remedy} or less: the coefficients depend on "
+            "micro_batch by rounding, and not on the number of processes."
+        )
+
+
 def micro_batches_of(batch: Batch, size: int) -> list[MicroBatch]:
     """``batch`` in micro-batches of ``size`` samples, the last one smaller; 0: in one."""
     total = len(batch.seeds)
@@ -144,14 +150,15 @@ def micro_batches_of(batch: Batch, size: int) -> list[MicroBatch]:
     return [MicroBatch(k, (row.stop - row.start) / total, row, batch.of(row)) for k, row in enumerate(rows)]
 
 
-def _set_gradients(student: Student, flat: Tensor) -> None:
+def set_gradients(student: Student, flat: Tensor) -> None:
+    """Set the gradients of the student's parameters to the parts of ``flat``."""
     parameters = list(student.parameters())
     sizes = [parameter.numel() for parameter in parameters]
     for parameter, gradient in zip(parameters, torch.split(flat, sizes), strict=True):
         parameter.grad = gradient.reshape(parameter.shape)
 
 
-def _summed(parts: Sequence[Errors]) -> Errors:
+def summed(parts: Sequence[Errors]) -> Errors:
     """Loss terms of the batch: means over samples add up, the energy distance is that of all in each part."""
     nodes = torch.stack([errors.nodes for errors in parts]).sum(0)
     features = [errors.feature for errors in parts if errors.feature is not None]

@@ -1,4 +1,4 @@
-"""Named recipes: how a student is taught and trained, as values of ``schedule``, ``teacher`` and ``distill``."""
+"""Named recipes of distillation: values of the sections ``schedule``, ``teacher`` and ``distill``."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ RECIPES: dict[str, TrainingRecipe] = {
         "AdaSDE as its authors train it (2510.23285), with their numbers for CIFAR-10",
         {
             "schedule": {"name": "time_uniform", "rho": 1.0},
-            "teacher": {"solver": "dpm2", "substeps": 2, "trajectories": 10_000, "shard": 2000},
+            "teacher": {"solver": "dpm2", "substeps": 2, "trajectories": 10_000, "classes": "random"},
             "distill": {
                 "solver": OWN,
                 "points": 1,
@@ -107,10 +107,10 @@ RECIPES: dict[str, TrainingRecipe] = {
             },
         },
         {
-            3: _published(3, 0.02, 20.0, 0.05, 0.2, 32),
-            5: _published(3, 0.01, 50.0, 0.05, 0.2, 64),
-            7: _published(3, 0.01, 20.0, 0.1, 0.1, 32),
-            9: _published(2, 0.01, 20.0, 0.1, 0.1, 32),
+            3: _published(inserted=3, gamma_max=0.02, alpha=20.0, scale_dir=0.05, lr=0.2, batch=32),
+            5: _published(inserted=3, gamma_max=0.01, alpha=50.0, scale_dir=0.05, lr=0.2, batch=64),
+            7: _published(inserted=3, gamma_max=0.01, alpha=20.0, scale_dir=0.1, lr=0.1, batch=32),
+            9: _published(inserted=2, gamma_max=0.01, alpha=20.0, scale_dir=0.1, lr=0.1, batch=32),
         },
     ),
     "single-step": TrainingRecipe(

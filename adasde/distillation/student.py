@@ -1,11 +1,13 @@
-"""The student: unconstrained parameters of the coefficients; at zero it is the classical solver."""
+"""The student: unconstrained parameters of the coefficients."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
 
-from adasde.distillation.config import DistillSettings
+from adasde.distillation.config import NODE_BY_NODE, DistillSettings
 from adasde.errors import CoefficientsError
 from adasde.sampling.coefficients import MULTISTEP, OWN, Coefficients
 from adasde.sampling.solvers import adams_bashforth, evaluations_of
@@ -13,21 +15,28 @@ from adasde.sampling.solvers import adams_bashforth, evaluations_of
 OUTER_MIDPOINT, INNER_MIDPOINT = 0.2, 0.45
 """Initial midpoint exponents r: of the first and last step, and of those between."""
 
+GAMMA_SHIFT = 2 * math.log(1.5)
+"""Offset of raw gamma, with which 0 stands for 0.6 of its range, as in the reference implementation."""
+
 START_GAMMA = 0.3
 """Initial raw gamma; at 0 its gradient would vanish, because gamma is even in it."""
+
+LEAST_SHARE = 1e-6
+"""Share of gamma's range with which training begins where a table has none, so that there is a gradient."""
 
 HISTORY_RATE = 0.5
 """Learning rate of the weights of earlier evaluations, relative to the other parameters."""
 
 
 class Student(nn.Module):
-    """Learnable coefficients, as in the reference implementation (2510.23285) but neutral at zero.
+    """Learnable coefficients, parametrised as in the reference implementation (2510.23285).
 
     r = sigmoid(raw), λ = 1 + scale_dir tanh(raw / 2), μ = 1 + scale_time tanh(raw / 2), w = softmax(raw),
-    γ = gamma_max tanh(raw)², 0 at the first step. In the multistep form w of earlier evaluations is
-    ``neutral`` + raw / 2, the newest has the rest of 1, and γ is 0 before the first evaluation. With
-    ``learn_grid`` the inner nodes are learned: interval i has its share of ln(sigma_max / sigma_min) times
-    exp(raw_i), renormalised, so that the ends stay (the idea of LD3, Tong et al., 2405.15506).
+    γ = gamma_min + (gamma_max - gamma_min) u, 0 at the first step, with u = sigmoid((raw + 2 ln 1.5) / 2) node
+    by node, as they have it, and u = tanh(raw)² end to end. In the multistep form w of earlier evaluations is ``neutral`` + raw / 2, the newest has the rest of 1, and γ is 0 before the first
+    evaluation. With ``learn_grid`` the inner nodes are learned: interval i has its share of
+    ln(sigma_max / sigma_min) times exp(raw_i), renormalised, so that the ends stay (the idea of LD3, Tong et
+    al., 2405.15506).
 
     Args:
         sigmas: [N+1] initial grid.
@@ -55,11 +64,10 @@ class Student(nn.Module):
 
     def forward(self) -> Coefficients:
         """Coefficients, differentiable in the raw parameters."""
-        settings, first = self.settings, self._first_noisy_step()
-        noisy = torch.cat([torch.zeros(first, dtype=torch.float64), torch.tanh(self.gamma[first:]) ** 2])
+        settings = self.settings
         return Coefficients(
             sigmas=self.sigmas(),
-            gamma=settings.gamma_max * noisy,
+            gamma=self._gamma(),
             midpoint=torch.sigmoid(self.midpoint),
             direction_scale=1 + settings.scale_dir * torch.tanh(self.direction_scale / 2),
             time_scale=1 + settings.scale_time * torch.tanh(self.time_scale / 2) * self._scales_time(),
@@ -83,6 +91,19 @@ class Student(nn.Module):
             return torch.softmax(self.weights, dim=1)
         earlier = (self.neutral + HISTORY_RATE * self.weights.tril())[:, 1:]
         return torch.cat([1 - earlier.sum(1, keepdim=True), earlier], dim=1)
+
+    def _gamma(self) -> Tensor:
+        lowest, highest = self.settings.gamma_min, self.settings.gamma_max
+        if not highest:
+            return torch.zeros_like(self.gamma)
+        first = self._first_noisy_step()
+        share = self._gamma_share(self.gamma[first:])
+        return torch.cat([self.gamma.new_zeros(first), lowest + (highest - lowest) * share])
+
+    def _gamma_share(self, raw: Tensor) -> Tensor:
+        if self.settings.loop == NODE_BY_NODE:
+            return torch.sigmoid((raw + GAMMA_SHIFT) / 2)
+        return torch.tanh(raw) ** 2
 
     def _first_noisy_step(self) -> int:
         """Number of steps without noise: 1, and in the multistep form all before the first evaluation.
@@ -116,16 +137,21 @@ class Student(nn.Module):
         self.midpoint.copy_(torch.logit(start) + spread)
 
     @torch.no_grad()
+    def to_random(self, generator: torch.Generator) -> None:
+        """Set every parameter to a number from N(0, 1), as the reference implementation does."""
+        for parameter in self.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+
+    @torch.no_grad()
     def to_table(self, table: Coefficients) -> None:
         """Set the parameters such that ``forward`` gives ``table``, which must have the student's grid.
 
-        Where gamma is 0, it stays 0: its gradient vanishes there.
+        Gamma becomes at least gamma_min and a millionth of its range, where it has a gradient.
 
         Raises:
             CoefficientsError: a value outside the ranges of gamma_max, scale_dir and scale_time.
         """
-        self.gamma.copy_(_inside(table.gamma, self.settings.gamma_max, "gamma", "gamma_max").sqrt().atanh())
-        self.gamma[0] = 0
+        self._to_gamma(table.gamma)
         self.midpoint.copy_(torch.logit(table.midpoint))
         if self.neutral is None:
             self.weights.copy_(_positive(table.weights).log())
@@ -134,6 +160,14 @@ class Student(nn.Module):
         for name, setting in (("direction_scale", "scale_dir"), ("time_scale", "scale_time")):
             share = _inside(getattr(table, name) - 1, getattr(self.settings, setting), name, setting)
             getattr(self, name).copy_(2 * share.atanh())
+
+    def _to_gamma(self, gamma: Tensor) -> None:
+        lowest, highest = self.settings.gamma_min, self.settings.gamma_max
+        _inside(gamma, highest, "gamma", "gamma_max")
+        if highest > lowest:
+            share = ((gamma - lowest) / (highest - lowest)).clamp(LEAST_SHARE, 1 - LEAST_SHARE)
+            by_node = self.settings.loop == NODE_BY_NODE
+            self.gamma.copy_(2 * torch.logit(share) - GAMMA_SHIFT if by_node else share.sqrt().atanh())
 
 
 def _inside(distance: Tensor, bound: float, name: str, setting: str) -> Tensor:

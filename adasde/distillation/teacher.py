@@ -74,7 +74,12 @@ class Teacher:
         )
         if not torch.allclose(coarse[::parts], student, rtol=1e-9):  # a schedule that snaps to fixed nodes
             coarse = split(student, parts)
+        return self.along(denoise, latents, coarse, every=parts if inner else len(coarse) - 1)
+
+    @torch.no_grad()
+    def along(self, denoise: Denoiser, latents: Tensor, coarse: Tensor, *, every: int) -> Tensor:
+        """States [n / every + 1, B, *shape] at each ``every``-th node of ``coarse`` [n+1]."""
         fine = split(coarse, self.substeps)
         trajectory = integrate(denoise, latents * fine[0], fine, make_solver(self.solver))
-        kept = range(0, len(fine), parts * self.substeps if inner else len(fine) - 1)
+        kept = range(0, len(fine), every * self.substeps)
         return torch.stack([state for i, state in enumerate(trajectory) if i in kept])

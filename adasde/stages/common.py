@@ -23,13 +23,20 @@ FEATURES = "features.safetensors"
 
 
 def trained_model(params: Params, checkpoint: Path) -> Model:
-    """The model of ``checkpoint`` with the guidance and number format of ``params``, on ``default_device``.
+    """The model of ``checkpoint`` as ``params`` train with it, on ``default_device``.
+
+    That is with their guidance, number format and class policy ``teacher.classes``.
 
     Raises:
         CheckpointError: it cannot be loaded.
         SolverError: guidance of a model without classes or prompts.
         ParamsError: a number format for a network that is another library's or the user's own code.
     """
+    model = _model(params, checkpoint)
+    return with_random_classes(model) if params.teacher.classes == "random" else model
+
+
+def _model(params: Params, checkpoint: Path) -> Model:
     runtime = None if params.network == NetworkParams() else Runtime(**params.network.model_dump())
     model = load_model(checkpoint, device=default_device(), runtime=runtime)
     model = replace(model, guidance=params.guidance)
@@ -43,7 +50,7 @@ def evaluated_model(params: Params, checkpoint: Path) -> Model:
     Raises:
         CheckpointError, SolverError: as ``trained_model``.
     """
-    model = trained_model(params, checkpoint)
+    model = _model(params, checkpoint)
     return model if params.sample.classes == "balanced" else with_random_classes(model)
 
 

@@ -12,9 +12,11 @@ from typing import Any
 from torch import Tensor
 
 from adasde.config.params import Budget, Params
-from adasde.distillation.distill import Progress, iterations
+from adasde.distillation.config import DistillSettings
 from adasde.distillation.distill import distill as train
-from adasde.distillation.losses import Features
+from adasde.distillation.distill import iterations
+from adasde.distillation.losses import Features, of_images
+from adasde.distillation.progress import Progress
 from adasde.distillation.shards import shards
 from adasde.distillation.trajectories import Trajectories
 from adasde.distillation.warm_start import fitted
@@ -47,7 +49,7 @@ def distill(
         DivergenceError: the loss is not finite; nothing is written.
     """
     budget = params.at(nfe)
-    model = trained_model(params, checkpoint)
+    model = trained_model(budget.params, checkpoint)
     origin = teacher_origin(budget, model=model)
     plan = shards(budget.params.training_seeds, budget.params.teacher.shard)
     stored = Trajectories.open(teacher, plan, made_from=origin)
@@ -84,7 +86,9 @@ def _steps(
 ) -> Iterator[Progress]:
     """The training, one optimiser step after another."""
     settings = budget.settings
-    features = _features(model, checkpoint) if settings.feature_weight or settings.energy_weight else None
+    features = None
+    if settings.feature_weight or settings.energy_weight:
+        features = _features(settings, model, checkpoint)
     batches = stored.batches(
         settings.batch,
         seed=budget.params.seed,
@@ -103,14 +107,14 @@ def _steps(
         bind=model.bind,
         start=start,
         group=group,
+        seed=budget.params.seed,
     )
 
 
-def _features(model: Model, checkpoint: Path) -> Features:
+def _features(settings: DistillSettings, model: Model, checkpoint: Path) -> Features:
     from adasde.evaluation.features import load_features
 
-    extractor = load_features(checkpoint, device=model.device)
-    return lambda samples: extractor(model.images(samples))
+    return of_images(load_features(checkpoint, device=model.device), settings, model.images)
 
 
 def _real(reference: Path | None) -> Tensor:

@@ -41,7 +41,7 @@ def teacher(
         AdaSDEError: no Dask scheduler responds.
     """
     budget = params.at(nfe)
-    model = trained_model(params, checkpoint)
+    model = trained_model(budget.params, checkpoint)
     plan = shards(budget.params.training_seeds, budget.params.teacher.shard)
     alone = workers == 1 and dask is None
     with track(budget.params.teacher.trajectories, f"teacher@{nfe}", "trajectories") as advance:
@@ -83,14 +83,14 @@ def _loaded(params: str, nfe: int, checkpoint: str, sha256: str) -> tuple[Budget
     Raises:
         CheckpointError: the weights differ from those of the process that asks for the shards.
     """
-    known = Params.model_validate_json(params)
-    model = trained_model(known, Path(checkpoint))
+    budget = Params.model_validate_json(params).at(nfe)
+    model = trained_model(budget.params, Path(checkpoint))
     if model.sha256 != sha256:
         raise CheckpointError(
             f"{checkpoint} has weights of sha256 {model.sha256[:12]}… on this worker, and {sha256[:12]}… "
             "where the shards were asked for: give all workers the same files."
         )
-    return known.at(nfe), model
+    return budget, model
 
 
 def _states(
@@ -118,8 +118,10 @@ def _states(
 def teacher_origin(budget: Budget, *, model: Model) -> dict[str, Any]:
     """Everything that a trajectory depends on, beside its seed."""
     params = budget.params
+    classes = {} if params.teacher.classes == "balanced" else {"classes": params.teacher.classes}
     return {
         **made_with("teacher", params, model),
+        **classes,
         "steps": budget.steps,
         "schedule": params.schedule.model_dump(exclude={"per_nfe"}),
         "teacher": params.teacher.model_dump(include={"solver", "inserted", "substeps", "batch"}),

@@ -66,7 +66,10 @@ def test_the_table_comes_back(
     form: str, learn_grid: bool, steps: int, points: int, afs: bool, gamma: float
 ) -> None:
     table = fits(random_table(form, steps=steps, points=points, afs=afs, gamma=gamma))
-    same(begun(table, learn_grid=learn_grid), table)
+    found = begun(table, learn_grid=learn_grid)
+    none = table.gamma == 0
+    assert float((found.gamma * none).max()) <= 1.1e-6 * WIDE["gamma_max"]
+    same(replace(found, gamma=found.gamma.masked_fill(none, 0)), table)
 
 
 def losses(start: Coefficients | None, **changes: Any) -> list[float]:

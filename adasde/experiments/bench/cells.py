@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from adasde.distillation.distill import batches_of, distill
+from adasde.distillation.losses import of_images
 from adasde.errors import AdaSDEError
 from adasde.experiments.bench.cell_cache import CellCache
 from adasde.experiments.bench.samplers import Classical, Learned
@@ -212,7 +213,8 @@ class Train:
         """The coefficient file, beside the cell."""
         goal, settings = target(self.target), self.learned.settings
         states = cache.tensors(self.ends.identity)["states"]
-        paired = goal.features if settings.feature_weight else None
+        features = None if goal.features is None else of_images(goal.features, settings)
+        paired = features if settings.feature_weight else None
         batches = batches_of(states, self.ends.seeds, settings.batch, seed=TRAINING_SEED, features=paired)
         grid = torch.tensor(self.sigmas, dtype=torch.float64)
         started = time.perf_counter()
@@ -222,7 +224,7 @@ class Train:
             grid,
             settings=settings,
             afs=self.afs,
-            features=goal.features,
+            features=features,
             real=goal.reference,
             bind=goal.bind,
         )

@@ -10,9 +10,10 @@ import torch
 import yaml
 from torch import Tensor
 
-from adasde.distillation.config import MULTISTEP_ENERGY, MULTISTEP_GRID, DistillSettings, recipe_from
+from adasde.distillation.config import DistillSettings, recipe_from
+from adasde.distillation.recipes import RECIPES
 from adasde.errors import ParamsError, SolverError
-from adasde.sampling.coefficients import OWN
+from adasde.sampling.coefficients import MULTISTEP, OWN
 from adasde.sampling.schedules import SCHEDULES, checked, schedule, unknown
 from adasde.sampling.solvers import SOLVERS, make_solver, steps_for_nfe
 
@@ -104,6 +105,8 @@ def _steps(solver: str, nfe: int, *, afs: bool, points: int = 1) -> int | None:
 
 
 GRID_ONLY = {"learn_grid": True, "gamma_max": 0.0, "scale_dir": 0.0, "scale_time": 0.0}
+MULTISTEP_FORM = {"solver": MULTISTEP, "learn_grid": True, "gamma_max": 0.0}
+TRAINED = RECIPES["multistep"].sections["distill"]
 PLUG_IN = ("euler", "heun", "dpm2", "ipndm", "dpmpp-2m")
 
 LEARNED: dict[str, Learned] = {
@@ -115,9 +118,9 @@ LEARNED: dict[str, Learned] = {
         *(Learned(f"plugin-{name}", f"plug-in: {name}", {"solver": name}) for name in PLUG_IN),
         Learned("grid-ipndm", "grid: ipndm", {"solver": "ipndm", **GRID_ONLY}),
         Learned("plugin-ipndm-grid", "plug-in + grid: ipndm", {"solver": "ipndm", "learn_grid": True}),
-        Learned("multistep", "AdaSDE multistep, teacher matching", MULTISTEP_GRID),
-        Learned("multistep-energy", "AdaSDE multistep", MULTISTEP_ENERGY),
-        Learned("multistep-noise", "AdaSDE multistep + noise", MULTISTEP_ENERGY | {"gamma_max": 1.0}),
+        Learned("multistep", "AdaSDE multistep, teacher matching", MULTISTEP_FORM),
+        Learned("multistep-energy", "AdaSDE multistep", TRAINED),
+        Learned("multistep-noise", "AdaSDE multistep + noise", TRAINED | {"gamma_max": 1.0}),
     )
 }
 
