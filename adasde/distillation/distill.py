@@ -236,16 +236,17 @@ def distill_coefficients(
     values = recipe_named(recipe).at(nfe)
     taught = recipe_from(values.get("distill", {}) | settings)
     steps = steps_for_nfe(taught.solver, nfe, afs=afs, points=taught.points)
-    usual = {"name": "time_uniform", "rho": 1.0} | values.get("schedule", {})
-    schedule, rho = schedule or usual["name"], usual["rho"] if rho is None else rho
-    grid: dict[str, Any] = {"sigma_min": sigma_min, "sigma_max": sigma_max, "rho": rho}
+    usual: dict[str, Any] = {"name": "time_uniform", "rho": 1.0} | values.get("schedule", {})
+    name: str = schedule or usual["name"]
+    grid: dict[str, Any] = {"sigma_min": sigma_min, "sigma_max": sigma_max}
+    grid["rho"] = usual["rho"] if rho is None else rho
     teacher = teacher or Teacher(**{k: v for k, v in values.get("teacher", {}).items() if k in TAUGHT})
     features = None if features is None else of_images(features, taught, decode)
 
     def states(chunk: range) -> Tensor:
         x = latents(chunk, shape, dtype=dtype, device=device)
         network, solve = bind(chunk) if bind else denoise, teacher.states
-        return solve(network, x, schedule=schedule, steps=steps, inner=not taught.learn_grid, **grid)
+        return solve(network, x, schedule=name, steps=steps, inner=not taught.learn_grid, **grid)
 
     seeds = range(seed << 32, (seed << 32) + pool)
     trajectories = in_chunks(seeds, chunk, states, dim=1)
@@ -255,7 +256,7 @@ def distill_coefficients(
     *_, last = distill(
         denoise,
         batches_of(trajectories, seeds, taught.batch, seed=seed, features=extractor),
-        make_schedule(schedule, steps, **grid),
+        make_schedule(name, steps, **grid),
         settings=taught,
         afs=afs,
         features=features,
@@ -264,5 +265,5 @@ def distill_coefficients(
         start=fitted(start, nfe),
         seed=seed,
     )
-    made = {"seed": seed, "pool": pool, "schedule": schedule, "rho": rho, "settings": asdict(taught)}
+    made = {"seed": seed, "pool": pool, "schedule": name, "rho": grid["rho"], "settings": asdict(taught)}
     return replace(last.coefficients, provenance=made | origin(start))
