@@ -37,6 +37,8 @@ def from_flow(
         SolverError: it scales velocities or times, starts with an analytic step, or has two points at one
             noise level.
     """
+    if not isinstance(config.get("sigma_min"), int | float):
+        raise SolverError("they lack sigma_min, the lowest share of noise of their model's scheduler.")
     scaled = [name for name in ("scale_dir", "scale_time", "afs") if config.get(name)]
     if scaled:
         raise SolverError(

@@ -106,7 +106,7 @@ def _known_range(facts: Mapping[str, Any], given: Given) -> tuple[float, float] 
 
 
 def continuous_range(beta_min: float = 0.1, beta_max: float = 20.0) -> tuple[float, float]:
-    """(sigma_min, sigma_max) of the variance-preserving process at t = 0.001 and 1 (Song et al., 2011.13456)."""
+    """(sigma_min, sigma_max) of the variance-preserving process at t = 0.001 and 1 (2011.13456)."""
     low, high = ((beta_max - beta_min) * t**2 / 2 + beta_min * t for t in (EPSILON_TIME, 1.0))
     return math.sqrt(math.expm1(low)), math.sqrt(math.expm1(high))
 
