@@ -29,8 +29,8 @@ def import_released(
     """Convert the predictors of AdaSDE, EPD or DyWeight into our JSON, without running their authors' code.
 
     The range of noise levels and the guidance come from the file and the card of its data set; --model,
-    --sigma-min, --sigma-max and --guidance replace them. The published files carry no licence: use the results,
-    but do not redistribute them.
+    --sigma-min, --sigma-max and --guidance replace them. The published files carry no licence: use the
+    results, but do not redistribute them.
     """
     import json
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ from adasde.models.hub.custom import (
     is_function,
     model_of,
 )
-from adasde.types import Model
+from adasde.sampling.wrappers import Clamped
+from adasde.types import Denoiser, Model
 
 
 def build(card: Card, component: Component, weights: dict[str, Tensor]) -> nn.Module:
@@ -125,6 +126,8 @@ def _assembled(
         facts["prompts"] = written
     if "classifier" in others:
         facts["condition"] = guided_by(network, others["classifier"], plain.process, classes=card.classes)
+    if card.model.about.get("clamp"):
+        facts |= _clamped(facts)
     return Model(
         **facts,
         name=card.name,
@@ -135,6 +138,16 @@ def _assembled(
         decode=others.get("autoencoder", getattr(network, "decode", None)),
         device=str(device),
     )
+
+
+def _clamped(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """``denoise`` and ``condition`` of ``facts``, with clean estimates clamped, after guidance."""
+    condition = facts.get("condition")
+
+    def bound(seeds: Sequence[int], guidance: float) -> Denoiser:
+        return Clamped(condition(seeds, guidance))
+
+    return {"denoise": Clamped(facts["denoise"])} | ({} if condition is None else {"condition": bound})
 
 
 def _conditions(card: Card, network: Callable[..., Tensor]) -> dict[str, Any]:

@@ -124,6 +124,13 @@ def test_range_and_guidance_come_from_the_models_card(name: str, tmp_path: Path)
     assert load_predictor(written(tmp_path, name)).model["guidance"] == 7.5
 
 
+def test_imagenet_is_run_as_its_authors_run_it(tmp_path: Path) -> None:
+    state = {"dataset_name": "imagenet256", "guidance_type": "cg", "guidance_rate": 2.0}
+    table = load_predictor(written(tmp_path, "adasde-two_points", **state))
+    assert table.model == {"name": "imagenet256-clamped", "guidance": 2.0}
+    assert [float(table.sigmas[end]) for end in (0, -1)] == pytest.approx([152.167, 0.010486], rel=1e-5)
+
+
 def test_a_range_that_the_training_wrote_for_every_model_is_not_believed(tmp_path: Path) -> None:
     config, raw = config_of("dyweight-latent"), raw_of("dyweight-latent")
     state = {"num_steps": config["num_steps"], "afs": False} | parameters_of(raw)

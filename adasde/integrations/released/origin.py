@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from adasde.errors import CheckpointError
 from adasde.models.core.checkpoint import find, read_card
 from adasde.models.hub import cards
-from adasde.sampling.schedules import EPSILON_TIME
 
 EDM_RANGE = (0.002, 80.0)
 """Default range in the authors' code; they also write it for models whose range is another."""
@@ -18,8 +16,8 @@ EDM_RANGE = (0.002, 80.0)
 CLOSE = 1e-4
 """Relative difference of the ends of one range, rounded and not."""
 
-CONTINUOUS = ("imagenet256",)
-"""Data sets for which the authors replace the model's training times by a continuous process."""
+CARDS = {"imagenet256": "imagenet256-clamped"}
+"""Data sets whose card, as the authors use the model, is another."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +65,17 @@ def model_of(facts: Mapping[str, Any], given: Given) -> dict[str, Any]:
     Raises:
         CheckpointError: the model is guided, and nothing says how much.
     """
-    dataset, pipeline = facts.get("dataset_name"), facts.get("model_name_or_path")
-    own = f"diffusers:{pipeline}" if pipeline else dataset if dataset in cards.catalogue() else None
+    pipeline = facts.get("model_name_or_path")
+    own = f"diffusers:{pipeline}" if pipeline else dataset_card(facts)
     values = {"name": given.model or own, "guidance": _guidance(facts, given)}
     return {key: value for key, value in values.items() if value not in (None, 1.0)}
+
+
+def dataset_card(facts: Mapping[str, Any]) -> str | None:
+    """Name of the model card of a file's data set; None: there is none."""
+    name = str(facts.get("dataset_name"))
+    name = CARDS.get(name, name)
+    return name if name in cards.catalogue() else None
 
 
 def _guidance(facts: Mapping[str, Any], given: Given) -> float | None:
@@ -81,7 +86,7 @@ def _guidance(facts: Mapping[str, Any], given: Given) -> float | None:
         return None
     if kind in ("cfg", "cg") and isinstance(rate, int | float):
         return float(rate)
-    card = cards.catalogue().get(str(given.model or facts.get("dataset_name")))
+    card = cards.catalogue().get(str(given.model or dataset_card(facts)))
     if card is not None and card.guidance is not None:
         return card.guidance.scale
     if kind is not None:
@@ -93,22 +98,14 @@ def _guidance(facts: Mapping[str, Any], given: Given) -> float | None:
 
 def _known_range(facts: Mapping[str, Any], given: Given) -> tuple[float, float] | None:
     """The range of the model that is given, or of the data set's."""
-    name = given.model or str(facts.get("dataset_name"))
-    if given.model is None and name in CONTINUOUS:
-        return continuous_range()
-    card = cards.catalogue().get(name)
+    name = given.model or dataset_card(facts)
+    card = cards.catalogue().get(str(name))
     if card is not None:
         return card.sigma_min, card.sigma_max
     if given.model is None:
         return None
     checkpoint = read_card(find(given.model))
     return checkpoint.sigma_min, checkpoint.sigma_max
-
-
-def continuous_range(beta_min: float = 0.1, beta_max: float = 20.0) -> tuple[float, float]:
-    """(sigma_min, sigma_max) of the variance-preserving process at t = 0.001 and 1 (2011.13456)."""
-    low, high = ((beta_max - beta_min) * t**2 / 2 + beta_min * t for t in (EPSILON_TIME, 1.0))
-    return math.sqrt(math.expm1(low)), math.sqrt(math.expm1(high))
 
 
 def _written(facts: Mapping[str, Any]) -> tuple[float, float] | None:
