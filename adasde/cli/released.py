@@ -16,7 +16,7 @@ Range = Annotated[float | None, typer.Option(help="End of the model's range of n
 
 
 def import_released(
-    paths: Annotated[list[Path], typer.Argument(help="Predictors (.pkl), or folders to look for them in.")],
+    paths: Annotated[list[Path], typer.Argument(help="Files, or folders to look for .pkl in.")],
     out: Annotated[Path, typer.Option(help="Folder for the coefficient files.")] = Path("released"),
     model: Annotated[
         str | None, typer.Option(help="Model that has the range: a card's name or a checkpoint folder.")
@@ -24,9 +24,12 @@ def import_released(
     sigma_min: Range = None,
     sigma_max: Range = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale that they were trained for.")] = None,
+    solver: Annotated[
+        str, typer.Option(help="Solver of LD3's learned times, with its options, as ipndm:order=3.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Convert the predictors of AdaSDE, EPD or DyWeight into our JSON, without running their authors' code.
+    """Convert files of AdaSDE, EPD, DyWeight or LD3 into our JSON, without running their authors' code.
 
     The range of noise levels and the guidance come from the file and the card of its data set; --model,
     --sigma-min, --sigma-max and --guidance replace them. The published files carry no licence: use the
@@ -35,6 +38,7 @@ def import_released(
     import json
 
     from adasde.errors import CheckpointError
+    from adasde.experiments.bench.samplers import options_of
     from adasde.integrations.released import load_predictor
 
     files = [file for path in paths for file in (sorted(path.rglob("*.pkl")) if path.is_dir() else [path])]
@@ -42,7 +46,9 @@ def import_released(
         raise CheckpointError(
             f"there is no .pkl file in {', '.join(map(str, paths))}. Name the files themselves."
         )
+    name, *pairs = solver.split(":")
     given: dict[str, Any] = {"sigma_min": sigma_min, "sigma_max": sigma_max, "guidance": guidance}
+    given |= {"solver": name, "options": options_of(pairs, solver)}
     tables = [load_predictor(file, model=model, **given) for file in files]  # all before one is written
     found = []
     for number, (file, table) in enumerate(zip(files, tables, strict=True)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from adasde.models.hub.custom import (
     model_of,
 )
 from adasde.sampling.wrappers import Clamped
-from adasde.types import Denoiser, Model
+from adasde.types import Model
 
 
 def build(card: Card, component: Component, weights: dict[str, Tensor]) -> nn.Module:
@@ -142,12 +142,11 @@ def _assembled(
 
 def _clamped(facts: Mapping[str, Any]) -> dict[str, Any]:
     """``denoise`` and ``condition`` of ``facts``, with clean estimates clamped, after guidance."""
+    clamped: dict[str, Any] = {"denoise": Clamped(facts["denoise"])}
     condition = facts.get("condition")
-
-    def bound(seeds: Sequence[int], guidance: float) -> Denoiser:
-        return Clamped(condition(seeds, guidance))
-
-    return {"denoise": Clamped(facts["denoise"])} | ({} if condition is None else {"condition": bound})
+    if condition is not None:
+        clamped["condition"] = lambda seeds, guidance: Clamped(condition(seeds, guidance))
+    return clamped
 
 
 def _conditions(card: Card, network: Callable[..., Tensor]) -> dict[str, Any]:

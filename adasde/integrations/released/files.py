@@ -1,4 +1,4 @@
-"""Predictor files of AdaSDE, EPD and DyWeight, read as data."""
+"""Published files of other authors, read as data."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from adasde.integrations.released.dyweight import from_weights
 from adasde.integrations.released.flow import from_flow
 from adasde.integrations.released.origin import Given, model_of, sigma_range
 from adasde.integrations.released.parallel import CONFIG, NOISE_CONFIG, NOISE_RAW, RAW, from_raw
+from adasde.integrations.released.saved import is_saved, table_of_saved
 from adasde.models.safe_pickle import Instance, load_pickle
 from adasde.sampling.coefficients import Coefficients
 
@@ -36,16 +37,31 @@ def load_predictor(
     sigma_min: float | None = None,
     sigma_max: float | None = None,
     guidance: float | None = None,
+    solver: str = "",
+    options: Mapping[str, Any] | None = None,
 ) -> Coefficients:
-    """Coefficients in a predictor ``.pkl`` of AdaSDE's, EPD's or DyWeight's authors; nothing in it is run.
+    """Coefficients in a file of AdaSDE's, EPD's, DyWeight's or LD3's authors; nothing in it is run.
 
     The range of noise levels is that of the model card of the file's data set. ``model`` (a card's name or a
     checkpoint folder), ``sigma_min``, ``sigma_max`` and ``guidance`` replace what the file and the card say.
+    ``solver`` and its ``options`` belong to the learned times of LD3, whose files do not name it.
 
     Raises:
         CheckpointError: unreadable, refers to a name that is not allowed, not such a predictor, one that
             cannot be expressed as coefficients, or the range or the guidance is not known.
     """
+    given = Given(model, sigma_min, sigma_max, guidance, solver, options or {})
+    try:
+        return table_of_saved(path, given) if is_saved(path) else _of_pickle(path, given)
+    except CheckpointError as error:
+        named = str(error).startswith(str(path))
+        raise (error if named else CheckpointError(f"{path}: {error}")) from error
+    except (AdaSDEError, TypeError, ValueError, RuntimeError, IndexError) as error:
+        raise CheckpointError(f"{path}: the predictor's numbers cannot be used: {error}") from error
+
+
+def _of_pickle(path: str | os.PathLike[str], given: Given) -> Coefficients:
+    """The table of a predictor that is pickled as an object."""
     document = load_pickle(path, needed=PLACES)
     place = next((name for name in PLACES if name in document), None) if isinstance(document, dict) else None
     wrapped = document[place] if place else None
@@ -53,16 +69,9 @@ def load_predictor(
         raise CheckpointError(f"{path} is a pickle, but not a released predictor: it has no 'model' object.")
     beside = document.get(BESIDE)
     facts = _facts(wrapped.state, beside.state if isinstance(beside, Instance) else {})
-    try:
-        given = Given(model, sigma_min, sigma_max, guidance)
-        origin, table = _table(wrapped, facts, given)
-        about = model_of(facts, given)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    except (AdaSDEError, TypeError, ValueError, RuntimeError, IndexError) as error:
-        raise CheckpointError(f"{path}: the predictor's numbers cannot be used: {error}") from error
+    origin, table = _table(wrapped, facts, given)
     made = {"released": wrapped.class_name, "dataset": str(facts.get("dataset_name")), "origin": origin}
-    return replace(table, model=about, provenance=made)
+    return replace(table, model=model_of(facts, given), provenance=made)
 
 
 def _facts(state: Mapping[Any, Any], beside: Mapping[Any, Any]) -> dict[str, Any]:

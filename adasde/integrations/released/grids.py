@@ -29,20 +29,25 @@ def released_grid(config: Mapping[str, Any]) -> Tensor:
 
 
 def fractional_times(steps: int, *, sigma_min: float, sigma_max: float, rho: float = 1.0) -> Tensor:
-    """Noise levels [steps + 1] uniform in t^(1/rho), t = 1 .. 1/1000, of a model trained at t = k/1000.
+    """Noise levels [steps + 1] uniform in t^(1/rho), t = 1 .. 1/1000, of a model trained at t = k/1000."""
+    u = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+    t = (1 + u * ((1 / TRAINING_TIMES) ** (1 / rho) - 1)) ** rho
+    sigmas = levels_at(t, sigma_min=sigma_min, sigma_max=sigma_max)
+    sigmas[0], sigmas[-1] = sigma_max, sigma_min
+    return sigmas
+
+
+def levels_at(t: Tensor, *, sigma_min: float, sigma_max: float) -> Tensor:
+    """Noise levels of any times t in [1/1000, 1] of a model trained at t = k/1000.
 
     Between training times the logarithm of the signal's factor, log α = -log(1 + σ²)/2, is linear in t (as in
     the code of DPM-Solver, Lu et al., 2206.00927).
     """
-    u = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
-    t = (1 + u * ((1 / TRAINING_TIMES) ** (1 / rho) - 1)) ** rho
     place = (t * TRAINING_TIMES - 1).clamp(0, TRAINING_TIMES - 1)
     below = place.floor().clamp(max=TRAINING_TIMES - 2)
     log_power = torch.log1p(training_sigmas(sigma_min, sigma_max) ** 2)
     power = torch.lerp(log_power[below.long()], log_power[below.long() + 1], place - below)
-    sigmas = torch.expm1(power).sqrt()
-    sigmas[0], sigmas[-1] = sigma_max, sigma_min
-    return sigmas
+    return torch.expm1(power).sqrt()
 
 
 def flow_times(points: int, config: Mapping[str, Any]) -> Tensor:

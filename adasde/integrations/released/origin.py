@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from adasde.errors import CheckpointError
@@ -22,12 +22,17 @@ CARDS = {"imagenet256": "imagenet256-clamped"}
 
 @dataclass(frozen=True)
 class Given:
-    """What a user says of the model, in place of the file and the model's card; None: nothing."""
+    """What a user says of the model, in place of the file and the model's card; None: nothing.
+
+    ``solver`` and ``options`` belong to files that hold times alone.
+    """
 
     model: str | None = None
     sigma_min: float | None = None
     sigma_max: float | None = None
     guidance: float | None = None
+    solver: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def sigma_range(facts: Mapping[str, Any], given: Given) -> tuple[float, float]:
