@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adasde.errors import CheckpointError
 from adasde.models.core.checkpoint import find, read_card
-from adasde.models.hub import cards
+
+if TYPE_CHECKING:
+    from adasde.models.hub.cards import ModelCard
 
 EDM_RANGE = (0.002, 80.0)
 """Default range in the authors' code; they also write it for models whose range is another."""
@@ -56,7 +58,7 @@ def sigma_range(facts: Mapping[str, Any], given: Given) -> tuple[float, float]:
         raise CheckpointError(
             f"the range of noise levels of {facts.get('dataset_name') or 'its data set'!r} is not known: the "
             "file does not have it, and no model card has this name. Give --sigma-min and --sigma-max, or "
-            f"name a model that has it with --model: {', '.join(cards.catalogue())}, or a checkpoint folder."
+            f"name a model that has it with --model: {', '.join(_cards())}, or a checkpoint folder."
         )
     return low, high
 
@@ -80,7 +82,14 @@ def dataset_card(facts: Mapping[str, Any]) -> str | None:
     """Name of the model card of a file's data set; None: there is none."""
     name = str(facts.get("dataset_name"))
     name = CARDS.get(name, name)
-    return name if name in cards.catalogue() else None
+    return name if name in _cards() else None
+
+
+def _cards() -> dict[str, ModelCard]:
+    """All model cards by name; pydantic, which reads them, is loaded with the first predictor only."""
+    from adasde.models.hub.cards import catalogue
+
+    return catalogue()
 
 
 def _guidance(facts: Mapping[str, Any], given: Given) -> float | None:
@@ -91,7 +100,7 @@ def _guidance(facts: Mapping[str, Any], given: Given) -> float | None:
         return None
     if kind in ("cfg", "cg") and isinstance(rate, int | float):
         return float(rate)
-    card = cards.catalogue().get(str(given.model or dataset_card(facts)))
+    card = _cards().get(str(given.model or dataset_card(facts)))
     if card is not None and card.guidance is not None:
         return card.guidance.scale
     if kind is not None:
@@ -104,7 +113,7 @@ def _guidance(facts: Mapping[str, Any], given: Given) -> float | None:
 def _known_range(facts: Mapping[str, Any], given: Given) -> tuple[float, float] | None:
     """The range of the model that is given, or of the data set's."""
     name = given.model or dataset_card(facts)
-    card = cards.catalogue().get(str(name))
+    card = _cards().get(str(name))
     if card is not None:
         return card.sigma_min, card.sigma_max
     if given.model is None:
