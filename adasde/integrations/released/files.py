@@ -28,6 +28,7 @@ STUDENTS = ("", "adasde", "epd")
 """Supported values of ``sampler_stu``; EPD's plug-in into iPNDM is not supported."""
 
 FLOW = "flowmatch"
+"""The schedule of flow matching models."""
 
 
 def load_predictor(

@@ -18,6 +18,9 @@ CONFIG = ("num_steps", "schedule_type", "schedule_rho", "afs", "scale_dir", "sca
 NOISE_RAW, NOISE_CONFIG = ("gamma_params",), ("gamma", "gamma_min")
 """Additional parameters of AdaSDE's predictors, which EPD's lack."""
 
+LOWEST_GAMMA = 2e-4
+"""``gamma_min`` of AdaSDE's code; predictors say their own."""
+
 WIDEST_SCALE = 0.99
 """Largest ``scale_dir`` and ``scale_time`` that AdaSDE's predictors use, whatever their settings say."""
 
@@ -70,7 +73,8 @@ def _gamma(table: Mapping[str, Tensor], config: Mapping[str, Any], weights: Tens
     """Gamma [N] of the steps."""
     if "gamma_params" not in table or not config["gamma"]:
         return torch.zeros_like(weights[:, 0])
-    points = released_gamma(table["gamma_params"], config["gamma_min"], config["gamma"])
+    lowest = config.get("gamma_min", LOWEST_GAMMA)
+    points = released_gamma(table["gamma_params"], lowest, config["gamma"])
     return (weights * points).sum(1)
 
 
