@@ -110,7 +110,10 @@ def test_gradients_reach_the_raw_parameters() -> None:
     assert all(value.grad is not None and bool(value.grad[1:].abs().sum() > 0) for value in raw.values())
 
 
-@pytest.mark.parametrize("change", [{"schedule_type": "discrete"}, {"guidance_type": "cfg"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"schedule_type": "discrete"}, {"guidance_type": "cfg"}, {"dataset_name": "lsun_bedroom_ldm"}],
+)
 def test_a_range_that_is_not_edms_must_be_given(change: dict[str, Any]) -> None:
     config = config_of("adasde-two_points") | change
     config = {key: value for key, value in config.items() if not key.startswith("sigma_")}

@@ -30,6 +30,9 @@ RANGE = {"sigma_min": 0.002, "sigma_max": 80.0}
 EDM_SCHEDULES = ("polynomial", "logsnr", "time_uniform")
 """Schedules that can have that range."""
 
+EDM_DATA = (None, "cifar10", "ffhq", "afhqv2", "imagenet64", "lsun_bedroom")
+"""Data sets whose models have it; None: a ``config`` without a data set."""
+
 
 def from_raw(raw: Mapping[str, Any], config: Mapping[str, Any], sigmas: Tensor | None = None) -> Coefficients:
     """Coefficients from a predictor's raw parameters [N][K] and its settings.
@@ -43,7 +46,7 @@ def from_raw(raw: Mapping[str, Any], config: Mapping[str, Any], sigmas: Tensor |
     implementation computes in float32. Gradients reach ``raw``.
 
     Raises:
-        SolverError: ``schedule_type`` is not known, or needs the range of a model that ``config`` lacks.
+        SolverError: ``schedule_type`` is not known, or ``config`` lacks the range of another model than EDM's.
     """
     table = {name: torch.as_tensor(values).double() for name, values in raw.items()}
     if sigmas is None:
@@ -92,10 +95,15 @@ def _scales(table: Mapping[str, Tensor], config: Mapping[str, Any]) -> tuple[Ten
 
 
 def _with_range(config: Mapping[str, Any]) -> dict[str, Any]:
-    guided = config.get("guidance_type") not in (None, "uncond")
-    if "sigma_max" not in config and (config["schedule_type"] not in EDM_SCHEDULES or guided):
+    """``config`` with EDM's range, if it can be that."""
+    edm = (
+        config["schedule_type"] in EDM_SCHEDULES
+        and config.get("guidance_type") in (None, "uncond")
+        and config.get("dataset_name") in EDM_DATA
+    )
+    if not edm and "sigma_max" not in config:
         raise SolverError(
-            f"the schedule {config['schedule_type']!r} belongs to a model with its own range of noise "
-            "levels: give sigma_min and sigma_max, or sigmas."
+            f"the range of noise levels of {config.get('dataset_name')} ({config['schedule_type']}) is that "
+            "of its model: give sigma_min and sigma_max, or sigmas."
         )
     return {**RANGE, **config}
