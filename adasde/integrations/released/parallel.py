@@ -46,7 +46,7 @@ def from_raw(raw: Mapping[str, Any], config: Mapping[str, Any], sigmas: Tensor |
     implementation computes in float32. Gradients reach ``raw``.
 
     Raises:
-        SolverError: ``schedule_type`` is not known, or ``config`` lacks the range of another model than EDM's.
+        SolverError: ``schedule_type`` is not known, or ``config`` lacks the range of a model beside EDM's.
     """
     table = {name: torch.as_tensor(values).double() for name, values in raw.items()}
     if sigmas is None:
