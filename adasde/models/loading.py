@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from adasde.models.hub.custom import (
     is_function,
     model_of,
 )
+from adasde.sampling.wrappers import Clamped
 from adasde.types import Model
 
 
@@ -125,6 +126,8 @@ def _assembled(
         facts["prompts"] = written
     if "classifier" in others:
         facts["condition"] = guided_by(network, others["classifier"], plain.process, classes=card.classes)
+    if card.model.about.get("clamp"):
+        facts |= _clamped(facts)
     return Model(
         **facts,
         name=card.name,
@@ -135,6 +138,15 @@ def _assembled(
         decode=others.get("autoencoder", getattr(network, "decode", None)),
         device=str(device),
     )
+
+
+def _clamped(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """``denoise`` and ``condition`` of ``facts``, with clean estimates clamped, after guidance."""
+    clamped: dict[str, Any] = {"denoise": Clamped(facts["denoise"])}
+    condition = facts.get("condition")
+    if condition is not None:
+        clamped["condition"] = lambda seeds, guidance: Clamped(condition(seeds, guidance))
+    return clamped
 
 
 def _conditions(card: Card, network: Callable[..., Tensor]) -> dict[str, Any]:

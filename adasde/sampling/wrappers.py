@@ -48,6 +48,17 @@ class Edge:
         return out
 
 
+class Clamped:
+    """Denoiser whose clean estimates are clamped to [-1, 1], the range of images; not for latents."""
+
+    def __init__(self, denoise: Denoiser) -> None:
+        self.denoise = denoise
+        self.cost: int = getattr(denoise, "cost", 1)
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.denoise(x, sigma).clamp(-1, 1)
+
+
 class Finite:
     """Check for clean estimates that are not finite, at the evaluation where they appear.
 

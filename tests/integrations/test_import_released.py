@@ -80,6 +80,34 @@ def test_a_plug_in_of_epd_is_refused(tmp_path: Path) -> None:
         load_predictor(epd(tmp_path / "epd.pkl", sampler_stu="ipndm"))
 
 
+def latent(path: Path, **changes) -> Path:
+    """The first predictor, as that of a guided latent model."""
+    changes = {"dataset_name": "ms_coco", "schedule_type": "discrete", "guidance_type": "cfg"} | changes
+    return write_predictor(path, ENTRY, guidance_rate=7.5, **changes)
+
+
+def test_range_and_guidance_of_a_latent_model_are_said(tmp_path: Path) -> None:
+    path = latent(tmp_path / "a.pkl")
+    result = run(str(path), "--out", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    assert "for ms_coco, 3 evaluations" in result.output
+    assert "sigma 14.615 to 0.029167, guidance 7.5 -> " in result.output
+    table = Coefficients.load(tmp_path / "00-ms_coco-nfe3.json")
+    assert table.model == {"name": "ms_coco", "guidance": 7.5}
+
+
+def test_an_unknown_range_is_demanded_and_can_be_given(tmp_path: Path) -> None:
+    path = str(latent(tmp_path / "a.pkl", dataset_name="../other"))
+    result = run(path, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert "Give --sigma-min and --sigma-max, or name a model that has it with --model" in result.output
+    for words in (("--model", "ms_coco"), ("--sigma-min", "0.03", "--sigma-max", "14.6")):
+        result = run(path, "--out", str(tmp_path / "out"), "--json", "--guidance", "3", *words)
+        (one,) = json.loads(result.output)["predictors"]
+        assert Path(one["out"]).parent == tmp_path / "out"  # whatever the data set is called
+        assert one["guidance"] == 3.0 and round(one["sigma_max"], 1) == 14.6
+
+
 def test_an_empty_folder_is_named(tmp_path: Path) -> None:
     result = run(str(tmp_path))
     assert result.exit_code == 1

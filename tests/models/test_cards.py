@@ -191,6 +191,8 @@ def stable_shapes() -> dict[str, torch.Tensor]:
 BUILT = {
     ("imagenet256", "model"): lambda: published_shapes(golden_openai.OUTPUTS, "adm"),
     ("imagenet256", "classifier"): lambda: published_shapes(golden_openai.OUTPUTS, "classifier"),
+    ("imagenet256-clamped", "model"): lambda: published_shapes(golden_openai.OUTPUTS, "adm"),
+    ("imagenet256-clamped", "classifier"): lambda: published_shapes(golden_openai.OUTPUTS, "classifier"),
     ("lsun_bedroom", "model"): lambda: published_shapes(golden_openai.OUTPUTS, "cm"),
     ("lsun_bedroom_ldm", "model"): lambda: {
         f"model.diffusion_model.{name}": value
@@ -212,7 +214,7 @@ def test_every_card_says_what_its_networks_are() -> None:
 def test_what_a_card_says_of_a_network_is_what_its_converter_finds(name: str, role: str) -> None:
     card = card_of(name)
     (file,) = (file for file in card.files if file.role == role)
-    opened = Opened(BUILT[name, role](), {"card": card.model_dump(mode="json")})
+    opened = Opened(BUILT[name, role](), {"card": card.model_dump(mode="json") | {"about": file.about}})
     assert file.built == json.loads(json.dumps(converted(file.family or card.family, opened).about))
 
 

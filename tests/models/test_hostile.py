@@ -97,6 +97,16 @@ def test_nothing_is_executed(name: str, form: str, tmp_path: Path) -> None:
     assert not flag.exists()
 
 
+@pytest.mark.parametrize("name", HARMFUL)
+def test_what_does_harm_is_refused_beside_a_predictor_too(name: str, tmp_path: Path) -> None:
+    flag, path = tmp_path / "executed", tmp_path / "hostile.pkl"
+    code, asked_for = hostile.harmful(flag)[name]
+    entries = pickle_code.text("model") + b"N" + pickle_code.text("loss_fn") + code
+    path.write_bytes(pickle_code.done(b"}(" + entries + b"u"))
+    assert f"asks for {asked_for}, which is not on the list" in refusal(load_predictor, path)
+    assert not flag.exists()
+
+
 @pytest.mark.parametrize("form", ["pickle", "zip"])
 @pytest.mark.parametrize("name", hostile.NAMES)
 def test_names_that_are_not_on_the_list(name: str, form: str, tmp_path: Path) -> None:

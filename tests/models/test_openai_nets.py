@@ -17,6 +17,7 @@ from adasde.errors import CheckpointError, SolverError
 from adasde.models.core.checkpoint import Description, add_component
 from adasde.models.core.parameterization import Process
 from adasde.models.core.registry import FAMILIES, Opened, converted
+from adasde.models.hub.cards import card_of
 from adasde.models.loading import load_model
 from adasde.sampling.wrappers import Counting
 from adasde.types import Model
@@ -107,8 +108,8 @@ def test_other_files_are_refused(golden: dict[str, np.ndarray]) -> None:
         converted("ldm-unet", Opened(weights, {"card": {"shape": [3, 16, 16]}}))
 
 
-def guided(folder: Path, golden: dict[str, np.ndarray]) -> Model:
-    """ADM and its classifier as a checkpoint folder."""
+def guided(folder: Path, golden: dict[str, np.ndarray], **about: object) -> Model:
+    """ADM and its classifier as a checkpoint folder; ``about``: more of the model's settings."""
     head = {"name": "adm", "data": "none", "license": "none", "shape": (3, 16, 16)}
     head |= {"sigma_min": 0.01, "sigma_max": 157.0}
     for role, case in (("model", "adm"), ("classifier", "classifier")):
@@ -116,7 +117,8 @@ def guided(folder: Path, golden: dict[str, np.ndarray]) -> Model:
         folder.mkdir(exist_ok=True)
         tensors = {name: value.contiguous() for name, value in made.tensors.items()}
         safetensors.torch.save_file(tensors, folder / f"{role}.safetensors")
-        add_component(folder, role, made.family, made.about, description=Description(**head))
+        more = about if role == "model" else {}
+        add_component(folder, role, made.family, made.about | more, description=Description(**head))
     return load_model(folder)
 
 
@@ -133,7 +135,25 @@ def test_classifier_guidance_is_upstreams(tmp_path: Path, golden: dict[str, np.n
     assert off(ours, x.numpy() - sigma * guided_noise) < TOLERANCE
     plain = model.bind(LABELS, 0.0)(x, torch.tensor(sigma))
     assert off(plain, x.numpy() - sigma * noise) < TOLERANCE
+    clamped = guided(tmp_path / "clamped", golden, clamp=True)
+    with torch.no_grad():
+        inside = clamped.bind(LABELS, 2.5)(x, torch.tensor(sigma))
+    assert torch.equal(inside, ours.clamp(-1, 1)) and not torch.equal(inside, ours)
+    assert clamped.bind(LABELS, 2.5).cost == model.bind(LABELS, 2.5).cost
     assert np.abs(guided_noise - noise).max() > 100 * TOLERANCE * np.abs(noise).max()
+
+
+def test_the_continuous_process_of_the_adasde_authors(golden: dict[str, np.ndarray]) -> None:
+    empty = {name: torch.empty(shape) for name, shape in read_shapes(golden["adm/small"]).items()}
+    made = converted("openai-unet", opened("adm", empty, side=16, head=16, continuous=True, clamp=True))
+    assert made.about["clamp"] is True
+    process = Process.of(made.about["process"])
+    for t in (0.001, 0.3, 1.0):
+        sigma = (torch.tensor(19.9 * t**2 / 2 + 0.1 * t, dtype=torch.float64).exp() - 1).sqrt()
+        assert float(process.time(sigma)) == pytest.approx(999 * t, rel=1e-9)
+        assert process.time(float(sigma)) == pytest.approx(999 * t, rel=1e-9)
+    card = card_of("imagenet256-clamped")
+    assert (card.sigma_min, card.sigma_max) == pytest.approx((process.lowest, process.highest), rel=1e-5)
 
 
 def test_the_classifiers_gradient_is_upstreams(golden: dict[str, np.ndarray]) -> None:

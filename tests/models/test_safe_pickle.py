@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from pickle_code import call, done, torch_zip, zipped
+from pickle_code import call, done, named, text, torch_zip, zipped
 from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
@@ -155,6 +155,34 @@ def test_arrays_of_numpy_become_tensors(protocol: int, tmp_path: Path) -> None:
     for array, tensor in zip(arrays, read["arrays"], strict=True):
         assert tensor.dtype == torch.from_numpy(array.astype(array.dtype.newbyteorder("="))).dtype
         assert tensor.shape == array.shape and tensor.tolist() == array.tolist()
+
+
+FOREIGN = {
+    "a function": named("solvers.dpm_sampler"),
+    "a call": call("solvers.dpm_sampler", text("x")),
+    "an object with a state": call("training.loss.some_loss") + b"}" + text("a") + b"Nsb",
+    "a row of a class of its own": call("training.loss.Buffer") + b"Na",
+}
+
+
+@pytest.mark.parametrize("code", FOREIGN.values(), ids=FOREIGN)
+def test_foreign_names_are_nothing_where_they_are_not_needed(code: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "both.pkl"
+    inside = b"}" + text("steps") + b"K\x04s" + text("solver") + code + b"s"
+    path.write_bytes(done(b"}" + text("a") + b"K\x01s" + text("b") + inside + b"s"))
+    read = load_pickle(path, needed=("a",))
+    assert read == {"a": 1, "b": {"steps": 4, "solver": None}}
+    for needed in (("b",), ()):
+        with pytest.raises(CheckpointError, match=r"asks for (solvers|training)\..*not on the list"):
+            load_pickle(path, needed=needed)
+
+
+@pytest.mark.parametrize("name", ["os.system", "builtins.eval", "torch.load", "numpy.load", "shutil.rmtree"])
+def test_names_of_python_and_torch_are_refused_everywhere(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "both.pkl"
+    path.write_bytes(done(b"}" + text("a") + b"K\x01s" + text("b") + call(name, text("x")) + b"s"))
+    with pytest.raises(CheckpointError, match=f"the pickle asks for {name}, which is not on the list"):
+        load_pickle(path, needed=("a",))
 
 
 def test_a_process_that_cannot_read_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from released_files import ENTRY, Calls, write_predictor
+from released_files import ENTRY, Calls, parameters_of, write_predictor, write_released
 
 from adasde.errors import CheckpointError
 from adasde.integrations.released import from_raw, load_predictor
@@ -47,6 +47,24 @@ def test_hostile_pickles_are_refused_by_name(make, asked_for: str, tmp_path: Pat
     with pytest.raises(
         CheckpointError, match=rf"hostile.pkl: the pickle asks for .*{asked_for}.*nothing was exec"
     ):
+        load_predictor(path)
+    assert not flag.exists()
+
+
+def test_the_solvers_named_beside_the_numbers_are_neither_imported_nor_called(tmp_path: Path) -> None:
+    state = {**ENTRY["config"], **parameters_of(ENTRY["raw_parameters"])}
+    beside = {"sigma_min": 0.002, "sigma_max": 80.0, "t_steps": torch.ones(3), "buffer_t": []}
+    path = write_released(tmp_path / "network-snapshot.pkl", state, beside)
+    assert b"dpm_sampler" in path.read_bytes()
+    table, expected = load_predictor(path), from_raw(ENTRY["raw_parameters"], ENTRY["config"])
+    torch.testing.assert_close(table.time_scale, expected.time_scale, rtol=1e-6, atol=1e-9)
+    assert table.provenance == {"released": "adasde_predictor", "dataset": "cifar10", "origin": "AdaSDE"}
+
+
+def test_a_hostile_pickle_beside_the_numbers_is_refused(tmp_path: Path) -> None:
+    flag, state = tmp_path / "executed", {**ENTRY["config"], **parameters_of(ENTRY["raw_parameters"])}
+    path = write_released(tmp_path / "a.pkl", state, {"lpips": Calls(os.mkdir, str(flag))})
+    with pytest.raises(CheckpointError, match=r"a.pkl: the pickle asks for .*mkdir, which"):
         load_predictor(path)
     assert not flag.exists()
 

@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from adasde.errors import CheckpointError
 from adasde.models.core.preconditioning import Preconditioner, Scalings
-from adasde.sampling.schedules import unknown
+from adasde.sampling.schedules import EPSILON_TIME, unknown
 
 FLOW = "flow_prediction"
+CONTINUOUS = "continuous"
+"""The beta schedule of ``Continuous``, which ``diffusers`` does not have."""
 
 Number = TypeVar("Number", float, Tensor)
 Factors = Callable[[Any], tuple[Any, Any]]
@@ -78,6 +80,9 @@ class Process:
         times = int(config.get("num_train_timesteps", 1000))
         if is_flow(config):
             return cls(FLOW, times, np.empty(0))
+        if config.get("beta_schedule") == CONTINUOUS:
+            ends = float(config.get("beta_start", 0.1)), float(config.get("beta_end", 20.0))
+            return Continuous("epsilon", times, np.empty(0), *ends)
         kind = config.get("_class_name")
         if kind and "beta_schedule" not in config and config.get("trained_betas") is None:
             raise CheckpointError(
@@ -147,6 +152,34 @@ class Process:
         before = torch.searchsorted(known, wanted.detach()).clamp(1, len(known) - 1) - 1
         share = (wanted - known[before]) / (known[before + 1] - known[before])
         return (before + share).to(sigma.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Continuous(Process):
+    """The continuous variance-preserving process (Song et al., 2011.13456) for t = 0.001 .. 1.
+
+    log(1 + sigma^2) = (beta_end - beta_start) t^2 / 2 + beta_start t; the network's input is (T - 1) t.
+    """
+
+    beta_start: float
+    beta_end: float
+
+    @property
+    def lowest(self) -> float:
+        return self.level(EPSILON_TIME)
+
+    @property
+    def highest(self) -> float:
+        return self.level(1.0)
+
+    def level(self, t: float) -> float:
+        """Noise level at time t."""
+        return math.sqrt(math.expm1((self.beta_end - self.beta_start) * t**2 / 2 + self.beta_start * t))
+
+    def time(self, sigma: Number) -> Number:
+        slope = self.beta_end - self.beta_start
+        power = (1 + sigma**2).log() if isinstance(sigma, Tensor) else math.log1p(sigma**2)
+        return (self.times - 1) * ((self.beta_start**2 + 2 * slope * power) ** 0.5 - self.beta_start) / slope
 
 
 def is_flow(config: Mapping[str, Any]) -> bool:

@@ -60,12 +60,14 @@ def read_document(
     *,
     archive: bool = False,
     keys: Sequence[str] = (),
+    needed: Sequence[str] = (),
 ) -> Any:
     """Object in a pickle of ``size`` bytes: plain data, tensors and instances; anything else becomes None.
 
     ``external`` reads the storages that lie beside the pickle. ``archive``: the pickle is a member of a zip
     file of ``torch.save``. ``keys``: if the object has one of these entries, the first of them is read and
-    the others become None.
+    the others become None. ``needed``: outside these entries, unlisted names of foreign packages (neither
+    Python's own, numpy nor torch) are None instead of refused, and so is what the pickle makes of them.
 
     Raises:
         CheckpointError: the pickle asks for something that is not harmless, or for too much memory or time.
@@ -73,7 +75,7 @@ def read_document(
     """
     memory, seconds = MEMORY + TIMES * size, SECONDS + size // SPEED
     limits = {"memory": memory, "seconds": seconds, "size": size}
-    options = json.dumps({**limits, "archive": archive, "keys": list(keys)})
+    options = json.dumps({**limits, "archive": archive, "keys": list(keys), "needed": list(needed)})
     command = [sys.executable or "python3", "-I", "-S", "-c", CODE, str(Path(__file__).parent), options]
     given: Any = {"input": pickled} if isinstance(pickled, bytes) else {"stdin": pickled}
     try:

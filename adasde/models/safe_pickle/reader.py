@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,24 +61,31 @@ def open_checkpoint(path: str | os.PathLike[str], *, key: str | None = None) -> 
         return _network(file, _document(file, stream, key or NETWORK), key or NETWORK)
 
 
-def load_pickle(path: str | os.PathLike[str]) -> Any:
+def load_pickle(path: str | os.PathLike[str], *, needed: Sequence[str] = ()) -> Any:
     """Object in a pickle: tensors, plain data and persistent objects (``Instance``), None for anything else.
+
+    ``needed``: the entries of a mapping in which every name must be on the list; in the others the names of
+    foreign packages are None. Without it every name must be on the list.
 
     Raises:
         CheckpointError: the file cannot be read or is damaged, or asks for a name that is not on the list;
             the message says which.
     """
     with _explained(Path(path)), Path(path).open("rb") as stream:
-        return _document(Path(path), stream)
+        return _document(Path(path), stream, needed=needed)
 
 
-def _document(path: Path, stream: IO[bytes], *keys: str) -> Any:
+def _document(path: Path, stream: IO[bytes], *keys: str, needed: Sequence[str] = ()) -> Any:
     size = path.stat().st_size
     if not size:
         raise EOFError("it is empty")
     os.lseek(stream.fileno(), 0, os.SEEK_SET)
     file = mapped(path)
-    return read_document(stream, size, lambda place, count: file[place : place + count], keys=keys)
+
+    def numbers(place: int, count: int) -> Tensor:
+        return file[place : place + count]
+
+    return read_document(stream, size, numbers, keys=keys, needed=needed)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ HEAD = {UNET: 64, UNET_EDM: 64, LATENT_UNET: 32}  # channels of an attention hea
 LINEAR = {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02}
 SCALED = {"beta_schedule": "scaled_linear", "beta_start": 0.0015, "beta_end": 0.0195}
 PROCESS = {UNET: LINEAR, LATENT_UNET: SCALED}
+CONTINUOUS = {"beta_schedule": "continuous", "beta_start": 0.1, "beta_end": 20.0}
 PLACE = "network.network."  # of the U-Net's weights in D's
 
 
@@ -89,7 +90,7 @@ def averaged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def settings_of(opened: Opened) -> Mapping[str, Any]:
-    """Settings of a card that the weights do not show: ``head``, ``blocks``."""
+    """Settings of a card that the weights do not show: ``head``, ``blocks``, ``continuous``, ``clamp``."""
     return (opened.about.get("card") or {}).get("about") or {}
 
 
@@ -99,7 +100,9 @@ def _converted(tensors: Mapping[str, Tensor], opened: Opened, family: str) -> Co
     layout = Layout.of(tensors)
     weights = renamed(tensors, layout, head=head, legacy=family != UNET_EDM)
     about: dict[str, Any] = {"network": layout.config(side=_side(opened), head=head)}
-    about |= {"process": PROCESS[family]} if family in PROCESS else {"sigma_data": 0.5}
+    process = CONTINUOUS if settings.get("continuous") else PROCESS.get(family)
+    about |= {"process": process} if process else {"sigma_data": 0.5}
+    about |= {"clamp": True} if settings.get("clamp") else {}
     if layout.classes:
         about |= {"classes": layout.classes, "null_class": False}
     return Converted(family, about, {PLACE + name: value for name, value in weights.items()})

@@ -12,17 +12,22 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, Any
 
-from .allowlist import lenient, strict
+from .allowlist import deferred, lenient, strict
 from .encoder import AnswerEncoder
 from .stubs import Refused
 from .unpickler import read
 
 
-def answer(stream: IO[bytes], *, size: int, archive: bool, keys: Sequence[str]) -> tuple[Any, list[Any]]:
+def answer(
+    stream: IO[bytes], *, size: int, archive: bool, keys: Sequence[str], needed: Sequence[str] = ()
+) -> tuple[Any, list[Any]]:
     """(JSON, bytes that follow it) of the pickle in ``stream``; see ``read_document``."""
     encoder = AnswerEncoder(size)
+    find = lenient if archive else deferred if needed else strict
     try:
-        value = read(stream, lenient if archive else strict, archive=archive)
+        value = read(stream, find, archive=archive)
+        if needed and isinstance(value, dict):
+            return {"document": encoder.entries(value, needed), "storages": encoder.rows}, encoder.blob
         chosen = [key for key in keys if isinstance(value, dict) and key in value][:1]
         if chosen:
             value = {key: item if key in chosen else None for key, item in value.items()}

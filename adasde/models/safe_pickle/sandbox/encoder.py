@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from .stubs import Array, InstanceStub, Storage, Stub, Tensor, refuse
+from .allowlist import not_listed
+from .stubs import Array, InstanceStub, Storage, Stub, Tensor, Unlisted, refuse
 
 MOST_VALUES, DEEPEST, BITS = 200_000, 100, 256
 """Limits of a document: its values, its nesting, its largest whole number."""
@@ -14,16 +16,26 @@ class AnswerEncoder:
     """A document as JSON, in which every object is ``{kind: content}``.
 
     Attributes:
+        needed: whether the part at hand is needed: names that are not on the list are refused there, and None
+            elsewhere.
         rows: the storages that its tensors refer to: type, bytes, place, whether that is in the blob.
         blob: the numbers that lie inside the pickle, twice its ``size`` at most.
     """
 
     def __init__(self, size: int) -> None:
-        self.values, self.room = MOST_VALUES, 2 * size
+        self.values, self.room, self.needed = MOST_VALUES, 2 * size, True
         self.rows: list[list[Any]] = []
         self.blob: list[bytes | memoryview] = []
         self.places: dict[Storage, int] = {}
         self.end = 0
+
+    def entries(self, document: dict[Any, Any], needed: Sequence[str]) -> Any:
+        """``document`` as JSON, of which the entries ``needed`` are needed."""
+        pairs: list[Any] = []
+        for key, item in document.items():
+            self.needed = key in needed
+            pairs += [_key(key), self.encode(item, 1)]
+        return {"dict": pairs}
 
     def encode(self, value: Any, depth: int = 0) -> Any:
         """``value`` as JSON; what is neither data nor a tensor becomes None (Refused: it has no end)."""
@@ -45,6 +57,8 @@ class AnswerEncoder:
             return {"tensor": [self.storage(value.storage), *value.place]}
         if isinstance(value, Array) and value.place:
             return {"array": [self.add(memoryview(value.data)), len(value.data), *value.place]}
+        if self.needed:
+            _check_listed(value)
         return None
 
     def storage(self, storage: Storage) -> int:
@@ -64,6 +78,14 @@ class AnswerEncoder:
             refuse("uses the same numbers again and again, to fill the memory")
         self.blob += [data, bytes(-len(data) % 8)]
         return begin
+
+
+def _check_listed(value: Any) -> None:
+    """Refuse what stands for a name that is not on the list."""
+    if isinstance(value, Unlisted):
+        raise not_listed(value.name)
+    if isinstance(value, Stub) and value.unlisted:
+        raise not_listed(str(value.__doc__))
 
 
 def _key(key: Any) -> Any:

@@ -23,7 +23,12 @@ def refuse(what: str) -> NoReturn:
 
 
 class Stub(type):
-    """Class of the classes that stand in for names; a pickle can call them and change nothing."""
+    """Class of the classes that stand in for names; a pickle can call them and change nothing.
+
+    ``unlisted``: the name is not on the list, and calling its stand-in gives an ``Unlisted``.
+    """
+
+    unlisted: bool
 
     def change(cls, *_: Any) -> NoReturn:
         """Refuse what a pickle does to a class beside calling it."""
@@ -49,6 +54,16 @@ class Inert(Value):
         pass
 
     append = extend = add = __setstate__
+
+
+class Unlisted(Inert):
+    """A name of a foreign package that is not on the list, and what a pickle makes of it: nothing."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, *_: Any, **__: Any) -> Unlisted:
+        return self
 
 
 class Mapping(dict[Any, Any]):

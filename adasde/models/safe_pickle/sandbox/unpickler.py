@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from .allowlist import DTYPES, KNOWN, storages_only
-from .stubs import Storage, Stub, refuse
+from .stubs import Storage, Stub, Unlisted, refuse
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """First object of a file in torch's format of before version 1.6."""
@@ -39,7 +39,11 @@ class Unpickler(pickle.Unpickler):
         if full not in self.stubs:
             nested = full == NESTED and self.find is not storages_only
             call = _storage_bytes if nested else self.find(full)
-            made = {"__doc__": full, "__new__": lambda cls, *args, **named: call(*args, **named)}
+            made = {
+                "__doc__": full,
+                "__new__": lambda cls, *args, **named: call(*args, **named),
+                "unlisted": isinstance(call, Unlisted),
+            }
             self.stubs[full] = Stub("Stub", (), made)
         return self.stubs[full]
 
