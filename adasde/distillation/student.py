@@ -34,7 +34,7 @@ class Student(nn.Module):
     r = sigmoid(raw), λ = 1 + scale_dir tanh(raw / 2), μ = 1 + scale_time tanh(raw / 2), w = softmax(raw),
     γ = gamma_min + (gamma_max - gamma_min) u, 0 at the first step, with u = sigmoid((raw + 2 ln 1.5) / 2)
     node by node, as they have it, and u = tanh(raw)² end to end. In the multistep form w of earlier
-    evaluations is ``neutral`` + raw / 2, the newest has the rest of 1, and γ is 0 before the first evaluation.
+    evaluations is ``neutral`` + raw / 2, the newest has the rest of 1, and γ is 0 before the first one.
     With ``learn_grid`` the inner nodes are learned: interval i has its share of ln(sigma_max / sigma_min)
     times exp(raw_i), renormalised, so that the ends stay (the idea of LD3, Tong et al., 2405.15506).
 
