@@ -17,7 +17,7 @@ from adasde.distillation.config import DistillSettings
 from adasde.distillation.student import Student
 from adasde.errors import ParamsError
 from adasde.experiments.two_circles import BoundSettings, Settings
-from adasde.experiments.two_circles.bounds import FinalError, MeasuredStep, Trajectory, measured
+from adasde.experiments.two_circles.bounds import STUDENTS, FinalError, MeasuredStep, Trajectory, measured
 from adasde.experiments.two_circles.bounds_stage import violations
 from adasde.experiments.two_circles.circles import Circles, ExactFlow
 from adasde.experiments.two_circles.radial import (
@@ -222,11 +222,10 @@ def test_small_run_is_the_same_again_and_keeps_the_inequalities() -> None:
     assert found == list(measured(TINY))
     steps = [one for one in found if isinstance(one, MeasuredStep)]
     assert {(one.student, one.nfe, one.terms.step) for one in steps} == {
-        (name, nfe, step)
-        for name in ("teacher matching", "energy distance")
-        for nfe, step in ((3, 1), (5, 1), (5, 2))
+        (name, nfe, step) for name in STUDENTS for nfe, step in ((3, 1), (5, 1), (5, 2))
     }
     assert max(violations([one.terms for one in steps]).values()) <= 1e-6
+    assert all(one.terms.gamma == 0 for one in steps if one.own and "no noise" in one.student)
     finals = [one for one in found if isinstance(one, FinalError)]
     assert {len(one.gammas) for one in finals} == {2, 3}
     assert all(one.gammas[0] == 0 and math.isfinite(one.wasserstein) for one in finals)

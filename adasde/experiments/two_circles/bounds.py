@@ -25,11 +25,13 @@ from adasde.models.families.toy.training import deterministic
 from adasde.sampling.coefficients import Coefficients
 from adasde.types import Denoiser
 
+ENERGY = {"gamma_max": 1.0, "inner_weight": 0.0, "pixel_weight": 0.0, "energy_weight": 1.0}
 STUDENTS: dict[str, dict[str, Any]] = {
     "teacher matching": {"gamma_max": 0.02, "inner_weight": 1.0, "pixel_weight": 1.0, "energy_weight": 0.0},
-    "energy distance": {"gamma_max": 1.0, "inner_weight": 0.0, "pixel_weight": 0.0, "energy_weight": 1.0},
+    "energy distance": ENERGY,
+    "energy distance, no noise": ENERGY | {"gamma_max": 0.0},
 }
-"""How the students learn gamma: from the teacher's states at every node, or from the data."""
+"""How the students learn: from the teacher's states at every node, or from the data."""
 
 POOL, REAL = 2_000, 4_096
 """Teacher trajectories at most, and points of the data for the energy distance."""
