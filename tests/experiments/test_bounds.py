@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command import adasde, explained
+from command import ROOT, adasde, explained
 from scipy.stats import norm
 
 from adasde.distillation.config import DistillSettings
@@ -19,6 +19,7 @@ from adasde.errors import ParamsError
 from adasde.experiments.two_circles import BoundSettings, Settings
 from adasde.experiments.two_circles.bounds import STUDENTS, FinalError, MeasuredStep, Trajectory, measured
 from adasde.experiments.two_circles.bounds_stage import violations
+from adasde.experiments.two_circles.bounds_tables import summaries
 from adasde.experiments.two_circles.circles import Circles, ExactFlow
 from adasde.experiments.two_circles.radial import (
     Averaged,
@@ -249,6 +250,16 @@ def test_the_command_writes_json_and_page(tmp_path: Path) -> None:
     assert summary["violations"] == document["violations"]
     assert {one["nfe"] for one in document["steps"]} == {3}
     assert "Theorem" in (tmp_path / summary["out"]).read_text()
+    assert (tmp_path / "b" / "bounds.md").read_text().count("| NFE, step, t |") == len(STUDENTS)
+
+
+def test_the_tables_of_the_page_are_those_of_the_results() -> None:
+    """docs/paper.md shows bounds.md, without the steps of the last student."""
+    document = json.loads((ROOT / "benchmarks/results/bounds.json").read_text())
+    matching, learned, _, ends = summaries(document)
+    page = (ROOT / "docs/paper.md").read_text()
+    assert all(table.markdown() in page for table in (matching, learned, ends))
+    assert max(document["violations"].values()) <= 1e-6
 
 
 def test_the_command_explains_what_it_refuses(tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ def student(network: Denoiser, name: str, nfe: int, settings: BoundSettings, *, 
         seed=settings.circles.seed,
         dtype=torch.float64,
         solver="adasde",
+        loop="end-to-end",
+        clip=False,
         scale_time=0.2,
         feature_weight=0.0,
         batch=settings.batch,
@@ -160,13 +162,16 @@ class Trajectory:
                     yield gamma == own, self.step(i).terms(law, gamma)
 
     def alternatives(self) -> Iterator[tuple[bool, tuple[float, ...]]]:
-        """(Whether they are the table's, gammas): its own, then constants, also without the last step's."""
+        """(Whether they are the table's, gammas): its own, then constants, the largest also without the last.
+
+        Constants leave out the first step, which has no noise.
+        """
         learned = tuple(self.table.gamma.tolist())
         yield True, learned
         for gamma in (0.0, *self.settings.gammas):
             constant = (0.0, *[gamma] * (len(learned) - 1))
             yield False, constant
-            if gamma and len(learned) > 2:
+            if 0 < gamma == max(self.settings.gammas) and len(learned) > 2:
                 yield False, (*constant[:-1], 0.0)
 
     def error(self, gammas: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""The measured bounds as a stage: writes bounds.json and a page."""
+"""The measured bounds as a stage: writes bounds.json, tables and a page."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adasde.experiments.two_circles.bounds import BoundSettings, FinalError, MeasuredStep, measured
+from adasde.experiments.two_circles.bounds_tables import summaries
 from adasde.experiments.two_circles.steps import StepTerms
 from adasde.experiments.two_circles.theorems import (
     gradient_bound,
@@ -30,11 +31,10 @@ NOTE = (
     "ODE; the student's own γ has a star."
 )
 COLUMNS = ["NFE, step, t", "γ", "TV before", "after", "kept", "log10 λ", "gradient", "added", "total"]
-ENDS = ["NFE", "γ of the steps", "W1 to the data"]
 
 
 def bounds(settings: BoundSettings, *, out: Path) -> dict[str, Any]:
-    """Write ``out``/{bounds.json, index.html}; returns their paths and the largest violation of each bound.
+    """Write ``out``/{bounds.json, bounds.md, index.html}; returns paths and largest violations of the bounds.
 
     Raises:
         DataError: ``out`` cannot be written.
@@ -45,7 +45,7 @@ def bounds(settings: BoundSettings, *, out: Path) -> dict[str, Any]:
     for one in measured(settings):
         (steps if isinstance(one, MeasuredStep) else finals).append(one)  # type: ignore[arg-type]
     excess = violations([one.terms for one in steps])
-    document = {
+    document: dict[str, Any] = {
         "paper": "arXiv 2510.23285",
         "settings": asdict(settings),
         "violations": excess,
@@ -53,7 +53,9 @@ def bounds(settings: BoundSettings, *, out: Path) -> dict[str, Any]:
         "finals": [asdict(one) | {"wasserstein": round(one.wasserstein, 5)} for one in finals],
     }
     write_json(out / "bounds.json", document)
-    write_text(out / "index.html", bounds_page(steps, finals))
+    tables = summaries(document)
+    write_text(out / "bounds.md", "\n\n".join(table.markdown() for table in tables) + "\n")
+    write_text(out / "index.html", bounds_page(steps, tables[-1]))
     return {"out": str(out / "index.html"), "results": str(out / "bounds.json"), "violations": excess}
 
 
@@ -98,14 +100,12 @@ def step_record(one: MeasuredStep) -> dict[str, Any]:
     }
 
 
-def bounds_page(steps: Sequence[MeasuredStep], finals: Sequence[FinalError]) -> str:
-    """The HTML text: two tables a student."""
-    sections = []
+def bounds_page(steps: Sequence[MeasuredStep], ends: Table) -> str:
+    """The HTML text: the ``ends``, and a table of steps a student."""
+    sections = [PageSection("W1 to the data at the end", table=ends)]
     for name in dict.fromkeys(one.student for one in steps):
         rows = [row(*cells(one)) for one in steps if one.student == name]
         sections.append(PageSection(f"Trained by {name}: steps", table=Table(COLUMNS, rows), note=NOTE))
-        ends = [row(*end_cells(one)) for one in finals if one.student == name]
-        sections.append(PageSection(f"Trained by {name}: ends", table=Table(ENDS, ends)))
     return page("The error bounds, step by step", LEAD, sections)
 
 
@@ -122,12 +122,6 @@ def cells(one: MeasuredStep) -> list[str]:
         "–" if share is None else f"{share:.0f}",
         *(f"{value:.4f}" for value in (terms.gradient, terms.discretisation, terms.total)),
     ]
-
-
-def end_cells(one: FinalError) -> list[str]:
-    """Texts of a row, in the order of ``ENDS``."""
-    gammas = ", ".join(f"{gamma:.2g}" for gamma in one.gammas)
-    return [f"{one.nfe}", gammas + "*" * one.own, f"{one.wasserstein:.4f}"]
 
 
 def finite(value: float) -> float | None:
