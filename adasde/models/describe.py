@@ -171,10 +171,9 @@ def _size(size: int | None) -> str:
 
 def _recipe(recipe: dict[str, Any]) -> str:
     kind = "published" if recipe["published"] else "inferred"
-    gamma = "not known" if recipe["gamma_max"] is None else f"{recipe['gamma_max']:g}"
     note = f" ({recipe['note']})" if recipe["note"] else ""
     return (
-        f"{kind}: M {recipe['inserted']}, gamma_max {gamma}, alpha {recipe['alpha']:g}, "
+        f"{kind}: M {recipe['inserted']}, gamma_max {recipe['gamma_max']:g}, alpha {recipe['alpha']:g}, "
         f"scale_dir {recipe['scale_dir']:g}, scale_time {recipe['scale_time']:g}, lr {recipe['lr']:g}, batch "
         f"{recipe['batch']}, {recipe['trajectories']} trajectories, {recipe['schedule']}{note}"
     )

@@ -45,7 +45,7 @@ PUBLISHED = {
     ("ffhq", 5): (3, 0.02, 50, 0.05, 0.2, 0.1, 32),
     ("ffhq", 9): (3, 0, 50, 0.05, 0.2, 0.1, 32),
     ("imagenet64", 9): (3, 0.02, 50, 0.05, 0.2, 0.2, 32),
-    ("ms_coco", 5): (3, None, 20, 0.05, 0.2, 0.01, 32),
+    ("ms_coco", 5): (3, 0.001, 20, 0.05, 0.2, 0.01, 32),
 }
 """M, gamma_max, alpha, scale_dir, scale_time, lr and batch, as the authors published them."""
 

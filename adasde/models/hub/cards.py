@@ -82,14 +82,14 @@ class Recipe(Section):
         published: whether they are the authors'; otherwise inferred, ``note`` says from what.
         intervals: of the student's grid.
         inserted: M, nodes that the teacher inserts into every interval.
-        gamma_max: highest noise injection; null: not known.
+        gamma_max: highest noise injection; 0: none.
         alpha: weight of the loss on features.
     """
 
     published: bool
     intervals: PositiveInt
     inserted: Annotated[int, Field(ge=0)]
-    gamma_max: Weight | None
+    gamma_max: Weight
     alpha: Weight
     scale_dir: Weight
     scale_time: Weight
