@@ -14,18 +14,21 @@ from typing import Any
 PAPER = "paper"
 """The name of these rows in params.yaml."""
 
+AFS = " + AFS"
+"""End of the label of a row with the analytic first step."""
+
 EDM_GRID: dict[str, Any] = {"schedule": "polynomial", "rho": 7.0}
 LOG_GRID: dict[str, Any] = {"schedule": "logsnr", "rho": 1.0, "options": {"thresholding": True}}
 
 PAPER_BASELINES: dict[str, dict[str, Any]] = {
     "DDIM": {"solver": "euler", **EDM_GRID},
-    "Heun": {"solver": "heun", "afs": True, **EDM_GRID},
-    "DPM-Solver-2": {"solver": "dpm2", "afs": True, **EDM_GRID},
+    f"Heun{AFS}": {"solver": "heun", "afs": True, **EDM_GRID},
+    f"DPM-Solver-2{AFS}": {"solver": "dpm2", "afs": True, **EDM_GRID},
     "iPNDM": {"solver": "ipndm", **EDM_GRID, "options": {"order": 4}},
     "DPM-Solver++(3M)": {"solver": "dpmpp-3m", **LOG_GRID},
     "UniPC": {"solver": "unipc-3", **LOG_GRID},
 }
-"""Rows by the paper's names, as values of ``Baseline``."""
+"""Rows by the paper's names and whether they take AFS, as values of ``Baseline``."""
 
 
 def named(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adasde.config.baselines import PAPER_BASELINES
+from adasde.config.baselines import AFS, PAPER_BASELINES
 from adasde.config.params import STUDENT, Budget, Params
 from adasde.config.sections import Baseline
 from adasde.models.hub.cards import catalogue
@@ -24,7 +24,8 @@ def published_fid(params: Params) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
     for nfe in params.nfe:
         budget = params.at(nfe)
-        names = {label: label for label, row in budget.params.baselines.items() if _papers(label, row)}
+        rows = budget.params.baselines
+        names = {label: label.removesuffix(AFS) for label in rows if _papers(label, rows[label])}
         if (name := student_row(budget)) is not None:
             names[STUDENT] = name
         for label, name in names.items():

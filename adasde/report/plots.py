@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from adasde.config.baselines import AFS
 from adasde.config.params import STUDENT
 from adasde.report.results import Results
 from adasde.sampling.coefficients import Coefficients
@@ -22,7 +23,6 @@ ACCENT = "#d1495b"
 FLOOR = "#666666"
 FEATURES = "#222222"
 PALETTE = ("#2e6f95", "#e08e2b", "#4f8a5b", "#7b5ea7", "#3aa6a0", "#a0632f", "#8a8d91")
-AFS = " + AFS"
 GAP = 1
 
 

@@ -3,7 +3,7 @@
 ``data/baseline_golden.npz``: grids and states of zju-pi/diff-sampler (commit 68d5ce4, ``diff-solvers-main``)
 in float64 on a closed-form mixture, with the settings of its launch.sh; DPM-Solver-2 and Heun under AFS. Keys
 are a solver's name, the evaluations, and ``sigmas`` or ``states``. Its UniPC returns corrected states, which
-ours keeps in the history: of those the last one compares.
+ours keeps in the history: of those the last one compares. ``support/golden_baselines.py`` is the recipe.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from adasde.sampling.wrappers import Counting
 
 DATA = Path(__file__).parents[1] / "data"
 BUDGETS = (3, 5, 7)
-KEYS = {"DDIM": "ddim", "Heun": "heun", "DPM-Solver-2": "dpm2", "iPNDM": "ipndm"}
+KEYS = {"DDIM": "ddim", "Heun + AFS": "heun", "DPM-Solver-2 + AFS": "dpm2", "iPNDM": "ipndm"}
 KEYS |= {"DPM-Solver++(3M)": "dpmpp-3m", "UniPC": "unipc-3"}
 
 

@@ -22,7 +22,13 @@ def test_rows_of_the_paper() -> None:
     found = published_fid(check_params(VALUES))
     assert found["AdaSDE"] == {3: 12.62, 5: 4.18}
     assert found["iPNDM"] == {3: 47.98, 5: 13.59}
-    assert set(found) == {"AdaSDE", "DDIM", "DPM-Solver-2", "iPNDM", "UniPC"}  # of Heun nothing is published
+    assert set(found) == {
+        "AdaSDE",
+        "DDIM",
+        "DPM-Solver-2 + AFS",
+        "iPNDM",
+        "UniPC",
+    }  # of Heun nothing is published
 
 
 def test_without_noise_it_is_the_ablation() -> None:
