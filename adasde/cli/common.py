@@ -15,6 +15,9 @@ Number = TypeVar("Number", int, float)
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="File with all numbers.", metavar="FILE")]
 Nfe = Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations per image.", metavar="N")]
+Student = Annotated[
+    str | None, typer.Option("--student", help="A name of students in params.yaml; needed if it has several.")
+]
 Checkpoint = Annotated[Path, typer.Option(help="Folder written by fetch.", metavar="FOLDER")]
 Reference = Annotated[Path, typer.Option(help="Folder written by reference.", metavar="FOLDER")]
 Out = Annotated[Path | None, typer.Option(help="Folder to write.", metavar="FOLDER")]

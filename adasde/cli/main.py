@@ -17,7 +17,7 @@ from adasde.cli.bench import bench
 from adasde.cli.models import models, train_digits, train_glyphs
 from adasde.cli.released import import_released
 from adasde.cli.sample import sample
-from adasde.cli.stages import distill, evaluate, fetch, reference, report, teacher
+from adasde.cli.stages import distill, evaluate, fetch, plan, reference, report, teacher
 from adasde.cli.start import estimate, init
 from adasde.cli.storage import store
 from adasde.errors import AdaSDEError
@@ -88,7 +88,8 @@ COMMANDS: dict[Callable[..., None], str] = {
     fetch: "fetch --out data/checkpoint",
     reference: "reference --data images.zip --model my-model --out mine.npz",
     teacher: "teacher --nfe 5 --workers 2",
-    distill: "distill --nfe 5 --teacher data/teacher/nfe5 --out data/distill/nfe5",
+    plan: "plan --out data/plan",
+    distill: "distill --student paper --nfe 5",
     sample: "sample --coefficients nfe5.json --seeds 0-49999 --out images.zip --grid grid.png",
     evaluate: "evaluate --nfe 5 --samples data/samples/nfe5 --out data/metrics/nfe5.json",
     report: "report --data data --out report",

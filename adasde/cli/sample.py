@@ -16,6 +16,12 @@ def sample(
         int | None,
         typer.Option("--nfe", min=1, help="Stage: network evaluations per image.", metavar="N"),
     ] = None,
+    student: Annotated[
+        str | None, typer.Option(help="Stage: a name of students in params.yaml, if it has several.")
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Stage: the baselines, not a student.")
+    ] = False,
     checkpoint: Annotated[
         Path, typer.Option(help="Stage: folder written by fetch.", metavar="FOLDER")
     ] = CHECKPOINT,
@@ -69,7 +75,7 @@ def sample(
     force: Annotated[bool, typer.Option(help="Accept the coefficients of another checkpoint.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Draw images: of any seeds (--seeds), or of AdaSDE and every baseline as the stage does (--nfe).
+    """Draw images: of any seeds (--seeds), or of a student or the baselines as the stages do (--nfe).
 
     Both resume where they stopped. Several GPUs: torchrun --nproc-per-node 4 -m adasde sample ...
     """
@@ -99,12 +105,20 @@ def sample(
         return
     if nfe is None or classes is not None or prompts is not None:
         raise typer.BadParameter("say which images: --seeds 0-99 with --coefficients and --out, or --nfe 5.")
+    from adasde.config.students import BASELINES
     from adasde.stages.sample import sample as run_stage
 
-    source = coefficients or DATA / "distill" / f"nfe{nfe}" / "coefficients.json"
-    target = Path(out) if out else DATA / "samples" / f"nfe{nfe}"
+    values = params_of(params)
+    name = BASELINES if baselines else student or values.only_student
+    source: str | Path | None = coefficients or DATA / f"distill/nfe{nfe}/{name}/coefficients.json"
+    target = Path(out) if out else DATA / f"samples/nfe{nfe}/{name}"
     summary = run_stage(
-        params_of(params), nfe, checkpoint=checkpoint, coefficients=source, out=target, force=force
+        values,
+        nfe,
+        checkpoint=checkpoint,
+        coefficients=None if baselines else source,
+        out=target,
+        force=force,
     )
     tell("sample", summary, as_json)
 

@@ -19,6 +19,7 @@ from adasde.cli.common import (
     Out,
     ParamsFile,
     Reference,
+    Student,
     params_of,
 )
 from adasde.utils.console import Json, tell
@@ -75,8 +76,16 @@ def reference(
     tell("reference", run(values, checkpoint, out=out or DATA / "reference", metrics=target), as_json)
 
 
+def plan(out: Out = None, params: ParamsFile = PARAMS, as_json: Json = False) -> None:
+    """Write the values of every student and budget, on which their stages depend."""
+    from adasde.stages.plan import plan as run
+
+    tell("plan", run(params_of(params), out=out or DATA / "plan"), as_json)
+
+
 def teacher(
     nfe: Nfe,
+    student: Student = None,
     checkpoint: Checkpoint = CHECKPOINT,
     out: Out = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread, a shard each.")] = 1,
@@ -93,12 +102,14 @@ def teacher(
     values = params_of(params)
     from adasde.stages.teacher import teacher as run
 
-    target = out or DATA / f"teacher/nfe{nfe}"
-    tell("teacher", run(values, nfe, checkpoint=checkpoint, out=target, workers=workers, dask=dask), as_json)
+    target = out or DATA / f"teacher/nfe{nfe}/{student or values.only_student}"
+    summary = run(values, nfe, student=student, checkpoint=checkpoint, out=target, workers=workers, dask=dask)
+    tell("teacher", summary, as_json)
 
 
 def distill(
     nfe: Nfe,
+    student: Student = None,
     checkpoint: Checkpoint = CHECKPOINT,
     teacher: Annotated[Path | None, typer.Option(help="Folder written by teacher.", metavar="FOLDER")] = None,
     reference: Reference = REFERENCE,
@@ -115,13 +126,15 @@ def distill(
     from adasde.stages.distill import distill as run
     from adasde.utils.devices import rank_of
 
+    name = student or values.only_student
     summary = run(
         values,
         nfe,
+        student=name,
         checkpoint=checkpoint,
-        teacher=teacher or DATA / f"teacher/nfe{nfe}",
+        teacher=teacher or DATA / f"teacher/nfe{nfe}/{name}",
         reference=reference,
-        out=out or DATA / f"distill/nfe{nfe}",
+        out=out or DATA / f"distill/nfe{nfe}/{name}",
     )
     if rank_of()[0] == 0:
         tell("distill", summary, as_json)
@@ -130,7 +143,9 @@ def distill(
 def evaluate(
     nfe: Nfe,
     checkpoint: Checkpoint = CHECKPOINT,
-    samples: Annotated[Path | None, typer.Option(help="Folder written by sample.", metavar="FOLDER")] = None,
+    samples: Annotated[
+        Path | None, typer.Option(help="Folder with those written by sample.", metavar="FOLDER")
+    ] = None,
     reference: Reference = REFERENCE,
     out: Annotated[Path | None, typer.Option(help="File to write.", metavar="FILE")] = None,
     params: ParamsFile = PARAMS,

@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, product
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -20,18 +20,19 @@ from adasde.config.sections import (
     Grid,
     Judge,
     NetworkParams,
+    PerNfe,
     PromotionParams,
     SampleParams,
     StorageParams,
     TeacherParams,
 )
+from adasde.config.students import OwnRecipe, StudentName, label_of, layers_of, resolve
 from adasde.distillation.config import DistillSettings
+from adasde.distillation.recipes import RECIPES
 from adasde.errors import ParamsError, SolverError
+from adasde.sampling.schedules import unknown
 from adasde.sampling.solvers import steps_for_nfe
 from adasde.utils.yaml_schema import PositiveInt, Section, Text, Weight, explain, option, read_yaml
-
-STUDENT = "AdaSDE"
-"""The label of the distilled sampler's row."""
 
 
 def row_file(label: str) -> str:
@@ -45,6 +46,10 @@ class Params(Section):
 
     model: Text = Field(description="a name of 'adasde models', diffusers:…, file:… (docs/models.md)")
     nfe: list[PositiveInt] = Field(min_length=1, description="budgets to distil for")
+    students: list[StudentName] = Field(
+        ["custom"], min_length=1, description="recipes to distil: packaged ones, or keys of recipes"
+    )
+    recipes: dict[StudentName, OwnRecipe] = option({}, "own recipes, as changes to a packaged one")
     features: Text | None = option(
         None, "feature extractor of the metrics, a name or a checkpoint; null: the model's own"
     )
@@ -66,43 +71,94 @@ class Params(Section):
     storage: StorageParams = StorageParams()
 
     @model_validator(mode="after")
-    def _check_budgets(self) -> Self:
+    def _check_names(self) -> Self:
         if len(set(self.nfe)) < len(self.nfe):
             raise ValueError(f"nfe names a number twice: {self.nfe}")
-        if len(set(self.judges)) < len(self.judges):
-            raise ValueError(f"judges names one twice: {', '.join(self.judges)}")
-        try:
-            for nfe in chain(self.nfe, self.distill.per_nfe):
-                self.steps(nfe)
-        except SolverError as error:
-            raise ValueError(str(error)) from error
+        for key in ("judges", "students"):
+            names = getattr(self, key)
+            if len(set(names)) < len(names):
+                raise ValueError(f"{key} names one twice: {', '.join(names)}")
+        if taken := [name for name in self.recipes if name in RECIPES]:
+            raise ValueError(f"recipes.{taken[0]} has the name of a packaged recipe: choose another")
+        if len(self.students) > 1 and not self.sample.validation:
+            raise ValueError(
+                "several students need sample.validation, images of other seeds by which the challenger is "
+                "chosen: set it to 1000"
+            )
+        for name in self.students:
+            if name not in RECIPES and name not in self.recipes:
+                raise ValueError(f"students: {unknown('recipe', name, {**RECIPES, **self.recipes})}")
         return self
 
     @model_validator(mode="after")
     def _check_rows(self) -> Self:
-        files = [row_file(label) for label in (STUDENT, *self.baselines)]
-        if len(set(files)) < len(files):
+        files = [row_file(label) for label in self.baselines]
+        if len(set(files)) < len(files) or any(file.startswith("adasde") for file in files):
             labels = ", ".join(self.baselines)
-            raise ValueError(f"two rows of baselines are too alike, or called {STUDENT}: {labels}")
+            raise ValueError(f"two rows of baselines are too alike, or called AdaSDE: {labels}")
         return self
+
+    @model_validator(mode="after")
+    def _check_students(self) -> Self:
+        further = set(chain.from_iterable(section.per_nfe for section in self._taught.values()))
+        for student, nfe in product(self.students, [*self.nfe, *sorted(further.difference(self.nfe))]):
+            try:
+                budget = self.at(nfe, student)
+                _ = budget.settings
+                budget.params._check_seeds()
+            except SolverError as error:
+                raise ValueError(f"student {student}: {error}") from error
+            except ParamsError as error:
+                named = str(error).startswith("student ")
+                raise ValueError(
+                    f"{'' if named else f'student {student} at {nfe} evaluations: '}{error}"
+                ) from error
+        for student in self.students:
+            self._check_states(student)
+        self._check_labels()
+        return self
+
+    def _check_labels(self) -> None:
+        """Refuse students whose rows would have one label."""
+        solvers = {name: self.at(self.nfe[0], name).params.distill.solver for name in self.students}
+        labels = [label_of(solver, name) for name, solver in solvers.items()]
+        if twice := [label for label in labels if labels.count(label) > 1]:
+            raise ValueError(
+                f"two students would be called {twice[0]!r}: give one a name of its own in recipes"
+            )
+
+    def _check_states(self, student: str) -> None:
+        """Refuse a recipe whose solver differs between budgets."""
+        solvers = sorted({self.at(nfe, student).params.distill.solver for nfe in self.nfe})
+        if len(solvers) > 1:
+            raise ValueError(f"student {student} has other solvers at other budgets: {', '.join(solvers)}")
+
+    def _check_seeds(self) -> None:
+        training = self.training_seeds
+        for what, seeds in (("samples'", self.sample.seeds), ("validation", self.sample.validation_seeds)):
+            if training.start < seeds.stop and seeds.start < training.stop and len(seeds):
+                raise ParamsError(
+                    f"the {what} seeds {seeds.start} to {seeds.stop - 1} overlap the "
+                    f"teacher's, {training.start} to {training.stop - 1}; move sample.first_seed"
+                )
 
     @model_validator(mode="after")
     def _check_images(self) -> Self:
         settings, sample = self.evaluate, self.sample
         needed = max(settings.kid_subset_size, settings.neighbourhood + 1)
-        if needed > sample.images:
-            raise ValueError(
-                f"sample.images = {sample.images} is too few for evaluate.kid_subset_size = "
-                f"{settings.kid_subset_size} and evaluate.neighbourhood = {settings.neighbourhood}; "
-                f"it must be at least {needed}"
-            )
-        training = self.training_seeds
-        if training.start < sample.seeds.stop and sample.seeds.start < training.stop:
-            raise ValueError(
-                f"the samples' seeds {sample.first_seed} to {sample.seeds.stop - 1} overlap the "
-                f"teacher's, {training.start} to {training.stop - 1}; move sample.first_seed"
-            )
+        for key, images in (("images", sample.images), ("validation", sample.validation)):
+            if needed > images and (key == "images" or images):
+                raise ValueError(
+                    f"sample.{key} = {images} is too few for evaluate.kid_subset_size = "
+                    f"{settings.kid_subset_size} and evaluate.neighbourhood = {settings.neighbourhood}; "
+                    f"it must be at least {needed}"
+                )
         return self
+
+    @property
+    def _taught(self) -> dict[str, PerNfe]:
+        """The sections that recipes set."""
+        return {"schedule": self.schedule, "teacher": self.teacher, "distill": self.distill}
 
     @property
     def model_name(self) -> str:
@@ -121,40 +177,70 @@ class Params(Section):
         start = self.seed << 32
         return range(start, start + self.teacher.trajectories)
 
-    def steps(self, nfe: int) -> int:
+    @property
+    def only_student(self) -> str:
+        """The student, where there is one (ParamsError: there are several)."""
+        if len(self.students) > 1:
+            names = ", ".join(self.students)
+            raise ParamsError(f"params.yaml has several students ({names}): say which with --student.")
+        return self.students[0]
+
+    def steps(self, nfe: int, student: str | None = None) -> int:
         """Intervals of the student that takes ``nfe`` evaluations.
 
         Raises:
             SolverError: no number of intervals does; names the nearest possible NFE.
+            ParamsError: there is no such student, or there are several and none is named.
         """
-        return steps_for_nfe(self.distill.solver, nfe, afs=self.afs, points=self.distill.points)
+        return self.at(nfe, student).steps
 
-    def at(self, nfe: int) -> Budget:
-        """The values at ``nfe`` evaluations.
+    def at(self, nfe: int, student: str | None = None) -> Budget:
+        """The values of ``student`` (None: the only one) at ``nfe`` evaluations.
+
+        A value is the default, that of the packaged recipe, of ``recipes``, or the one that is written in
+        the section itself, which holds for all students; the last of them that there is.
 
         Raises:
-            SolverError: ``nfe`` is not reachable (see ``steps``).
+            SolverError: ``nfe`` is not reachable.
+            ParamsError: there is no such student, or there are several and none is named.
         """
-        steps = self.steps(nfe)
-        sections = {name: getattr(self, name).at(nfe) for name in ("schedule", "teacher", "distill")}
-        rows = {label: row.at(nfe) for label, row in self.baselines.items() if row.steps(nfe)}
-        params = self.model_copy(update={"nfe": [nfe], "baselines": rows, **sections})
-        return Budget(nfe, steps, params)
+        name = self.only_student if student is None else student
+        if name not in self.students:
+            raise ParamsError(f"params.yaml: {unknown('student', name, self.students)}")
+        sections = resolve(self._taught, list(layers_of(name, self.recipes, nfe)), nfe, student=name)
+        distill = sections["distill"]
+        steps = steps_for_nfe(distill.solver, nfe, afs=self.afs, points=distill.points)
+        rows = self.rows(nfe)
+        params = self.model_copy(update={"nfe": [nfe], "students": [name], "baselines": rows, **sections})
+        return Budget(nfe, steps, params, name)
+
+    def rows(self, nfe: int) -> dict[str, Baseline]:
+        """The baselines that can take ``nfe`` evaluations, with their values there."""
+        return {label: row.at(nfe) for label, row in self.baselines.items() if row.steps(nfe)}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """All values at one number of network evaluations.
+    """All values of one student at one number of network evaluations.
 
     Attributes:
         nfe: network evaluations per image.
         steps: intervals of the student.
-        params: the params, with every ``per_nfe`` applied and the baselines that can take ``nfe``.
+        params: the params, with the recipe and every ``per_nfe`` applied, and the baselines that can take
+            ``nfe``.
+        student: its name in ``students``.
     """
 
     nfe: int
     steps: int
     params: Params
+    student: str = "custom"
+
+    @property
+    def recipe(self) -> str:
+        """The packaged recipe that the student has, or changes."""
+        own = self.params.recipes.get(self.student)
+        return own.recipe if own else self.student
 
     @cached_property
     def sigmas(self) -> Tensor:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from adasde.config.baselines import AFS, PAPER_BASELINES
-from adasde.config.params import STUDENT, Budget, Params
+from adasde.config.params import Budget, Params
 from adasde.config.sections import Baseline
+from adasde.config.students import label_of
 from adasde.models.hub.cards import catalogue
 from adasde.sampling.coefficients import OWN
+
+ADASDE = "AdaSDE"
+"""The paper's own row, as model cards call it."""
 
 WITHOUT_NOISE = "AdaSDE, gamma = 0"
 """The paper's ablation, as model cards call it."""
@@ -23,11 +27,11 @@ def published_fid(params: Params) -> dict[str, dict[int, float]]:
         return {}
     found: dict[str, dict[int, float]] = {}
     for nfe in params.nfe:
-        budget = params.at(nfe)
-        rows = budget.params.baselines
+        rows = params.rows(nfe)
         names = {label: label.removesuffix(AFS) for label in rows if _papers(label, rows[label])}
-        if (name := student_row(budget)) is not None:
-            names[STUDENT] = name
+        for budget in (params.at(nfe, student) for student in params.students):
+            if (name := student_row(budget)) is not None:
+                names[label_of(budget.settings.solver, budget.student)] = name
         for label, name in names.items():
             if (fid := card.published.get(name, {}).get(nfe)) is not None:
                 found.setdefault(label, {})[nfe] = fid
@@ -39,7 +43,7 @@ def student_row(budget: Budget) -> str | None:
     settings = budget.settings
     if (settings.solver, settings.points, settings.loop) != (OWN, 1, "node-by-node"):
         return None
-    return STUDENT if settings.gamma_max > 0 else WITHOUT_NOISE
+    return ADASDE if settings.gamma_max > 0 else WITHOUT_NOISE
 
 
 def _papers(label: str, row: Baseline) -> bool:

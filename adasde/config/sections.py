@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adasde.config.metrics import MetricName
 from adasde.distillation.config import DistillSettings
-from adasde.errors import CheckpointError, ParamsError, SolverError, StoreError
+from adasde.errors import CheckpointError, SolverError, StoreError
 from adasde.models.hub.cards import evaluator_of
 from adasde.sampling.schedules import SCHEDULES, schedule, unknown
 from adasde.sampling.solvers import make_solver, steps_for_nfe
@@ -60,6 +60,10 @@ class PerNfe(Section):
         """The section with the overrides of ``nfe`` applied, and none left."""
         values = self.model_dump(exclude={"per_nfe"}) | self.per_nfe.get(nfe, {})
         return type(self).model_validate(values)
+
+    def written(self) -> dict[str, Any]:
+        """The values that were given, without defaults and ``per_nfe``."""
+        return {name: getattr(self, name) for name in sorted(self.model_fields_set - {"per_nfe"})}
 
     @model_validator(mode="after")
     def _check_overrides(self) -> Self:
@@ -129,17 +133,9 @@ class _Distill(PerNfe):
                 )
         return self
 
-    @model_validator(mode="after")
-    def _check_settings(self) -> Self:
-        self.settings()
-        return self
-
     def settings(self) -> DistillSettings:
-        """The settings of ``adasde.distillation``."""
-        try:
-            return DistillSettings(**self.model_dump(exclude={"per_nfe", "start"}))
-        except (ParamsError, TypeError) as error:
-            raise ValueError(str(error)) from error
+        """The settings of ``adasde.distillation`` (ParamsError: they contradict each other)."""
+        return DistillSettings(**self.model_dump(exclude={"per_nfe", "start"}))
 
 
 def _schema_of(settings: type) -> dict[str, Any]:
@@ -196,6 +192,7 @@ class SampleParams(Section):
     images: int = option(1000, "images in a range", ge=2)
     ranges: PositiveInt = option(3, "number of ranges")
     first_seed: Seed = option(1_000_000, "image k of a row has seed first_seed + k")
+    validation: int = option(0, "further images of other seeds, by which the challenger is chosen", ge=0)
     batch: PositiveInt = option(1000, "images computed together")
     classes: Literal["balanced", "random"] = option(
         "balanced", "class of an image: its seed modulo their number, or random: drawn from it"
@@ -210,6 +207,11 @@ class SampleParams(Section):
     def seeds(self) -> range:
         """The seeds of all images, range after range."""
         return range(self.first_seed, self.first_seed + self.count)
+
+    @property
+    def validation_seeds(self) -> range:
+        """The seeds of the images for validation, behind those of the samples."""
+        return range(self.seeds.stop, self.seeds.stop + self.validation)
 
 
 class EvaluateParams(Section):

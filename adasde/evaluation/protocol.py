@@ -13,7 +13,7 @@ from torch import Tensor
 from adasde.config.params import Params
 from adasde.errors import DataError
 from adasde.evaluation.features import extractor_of
-from adasde.evaluation.metrics import Statistics, image_features
+from adasde.evaluation.metrics import Statistics, fid, image_features
 from adasde.evaluation.registry import ImageMetric, MetricInputs, image_metrics, measure
 from adasde.models.core.checkpoint import Card, find, read_card
 from adasde.types import FeatureExtractor
@@ -114,6 +114,10 @@ class Evaluator:
         spread = statistics.stdev(values) if len(values) > 1 else None
         means = {name: statistics.fmean(entry[name] for entry in measured) for name in measured[0]}
         return means | {"fid": {"mean": means["fid"], "spread": spread, "values": values}, "nfe": nfe}
+
+    def fid(self, images: Tensor) -> float:
+        """FID of any number of uint8 images [n, C, H, W], for choices that no test image may make."""
+        return fid(image_features(images, self.extractor), self.reference)
 
     def _inputs(self, features: Tensor, images: Tensor, seeds: Sequence[int]) -> MetricInputs:
         """One seed range, and what its metrics compare it with."""

@@ -10,7 +10,6 @@ import numpy as np
 from torch import Tensor
 
 from adasde.config.baselines import AFS
-from adasde.config.params import STUDENT
 from adasde.report.results import Results
 from adasde.sampling.coefficients import Coefficients
 from adasde.utils.atomic_io import atomic
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ACCENT = "#d1495b"
+STUDENT_COLOURS = (ACCENT, "#1b1b3a", "#693668", "#a74482")
 FLOOR = "#666666"
 FEATURES = "#222222"
 PALETTE = ("#2e6f95", "#e08e2b", "#4f8a5b", "#7b5ea7", "#3aa6a0", "#a0632f", "#8a8d91")
@@ -43,28 +43,39 @@ def fid_figure(results: Results) -> Figure:
     """FID over NFE on a logarithmic axis, a line a solver; dashed with the analytic first step."""
     figure = new_figure(8.5, 5.2)
     axes = figure.subplots()
-    bases = list(dict.fromkeys(label.removesuffix(AFS) for label in results.rows if label != STUDENT))
-    for label in sorted(results.rows, key=lambda label: label == STUDENT):
+    bases = list(
+        dict.fromkeys(label.removesuffix(AFS) for label in results.rows if label not in results.students)
+    )
+    for label in reversed(results.labels):
         nfe, mean, spread = zip(*results.series(label), strict=True)
         bars = np.array(spread, dtype=float)  # not a number, and no bar, where there is no spread
         shown = np.minimum(bars, 0.9 * np.array(mean))  # a logarithmic axis cannot show a bar down to zero
-        axes.errorbar(nfe, mean, yerr=shown, capsize=2, elinewidth=1, label=label, **_look(label, bases))
+        axes.errorbar(
+            nfe,
+            mean,
+            yerr=shown,
+            capsize=2,
+            elinewidth=1,
+            label=label,
+            **_look(label, bases, list(results.students)),
+        )
     if (floor := results.teacher) is not None:
         axes.axhline(floor["fid"]["mean"], color=FLOOR, linestyle=":", label=f"Heun, {floor['nfe']} NFE")
     axes.set(yscale="log", xlabel="network evaluations per image (NFE)", ylabel="FID (lower is better)")
     axes.set_xticks(results.nfe)
     plain_numbers(axes)
     handles, labels = axes.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: labels[i] != STUDENT)
+    order = sorted(range(len(labels)), key=lambda i: labels[i] not in students)
     place: dict[str, Any] = {"loc": "outside right center", "frameon": False}
     figure.legend([handles[i] for i in order], [labels[i] for i in order], **place)
     plain(axes)
     return figure
 
 
-def _look(label: str, bases: Sequence[str]) -> dict[str, Any]:
-    if label == STUDENT:
-        return {"color": ACCENT, "linewidth": 3, "marker": "o", "markersize": 8, "zorder": 5}
+def _look(label: str, bases: Sequence[str], students: Sequence[str]) -> dict[str, Any]:
+    if label in students:
+        colour = STUDENT_COLOURS[students.index(label) % len(STUDENT_COLOURS)]
+        return {"color": colour, "linewidth": 3, "marker": "o", "markersize": 8, "zorder": 5}
     colour = PALETTE[bases.index(label.removesuffix(AFS)) % len(PALETTE)]
     dash = "--" if label.endswith(AFS) else "-"
     return {"color": colour, "linewidth": 1.4, "linestyle": dash, "marker": "."}
@@ -79,67 +90,72 @@ def plain_numbers(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def coefficients_figure(tables: Mapping[int, Coefficients]) -> Figure:
+def coefficients_figure(students: Mapping[str, Mapping[int, Coefficients]]) -> Figure:
     """The learned numbers step by step: noise, midpoint (or weights of the multistep form), scales.
 
-    A line per NFE; further points or earlier evaluations are fainter.
+    A row of panels per student (label -> NFE -> coefficients), a line per NFE; further points or earlier
+    evaluations are fainter.
     """
-    own = all(table.midpoint.numel() for table in tables.values())
-    figure = new_figure(9, 6)
-    grid = figure.subplots(2, 2)
-    panels = [
-        ("gamma", "noise injection γ", None),
-        ("midpoint", "midpoint exponent r", 0.5) if own else ("weights", "weights of evaluations w", 0.0),
-        ("direction_scale", "direction scale λ", 1.0),
-        ("time_scale", "time scale μ", 1.0),
-    ]
-    for axes, (name, title, neutral) in zip(grid.flat, panels, strict=True):
-        for i, (nfe, table) in enumerate(tables.items()):
-            values = np.atleast_2d(getattr(table, name).numpy().T).T
-            steps = np.arange(1, table.steps + 1)
-            for k in range(values.shape[1]):
-                label = f"{nfe} NFE" if k == 0 else None
-                axes.plot(
-                    steps,
-                    values[:, k],
-                    marker="o",
-                    color=PALETTE[i % len(PALETTE)],
-                    label=label,
-                    alpha=max(0.2, 1 - 0.3 * k),
-                )
-        if neutral is not None:
-            axes.axhline(neutral, color=FLOOR, linestyle=":", linewidth=1)
-        axes.set(title=title, xlabel="step")
-        axes.set_xticks(range(1, max(table.steps for table in tables.values()) + 1))
-        plain(axes)
-    grid.flat[0].legend(frameon=False)
+    figure = new_figure(13, 2.9 * len(students))
+    rows = figure.subplots(len(students), 4, squeeze=False)
+    for row, (label, tables) in zip(rows, students.items(), strict=True):
+        own = all(table.midpoint.numel() for table in tables.values())
+        panels = [
+            ("gamma", "noise injection γ", None),
+            ("midpoint", "midpoint exponent r", 0.5) if own else ("weights", "weights of evaluations w", 0.0),
+            ("direction_scale", "direction scale λ", 1.0),
+            ("time_scale", "time scale μ", 1.0),
+        ]
+        for axes, (name, title, neutral) in zip(row, panels, strict=True):
+            _draw_values(axes, tables, name)
+            if neutral is not None:
+                axes.axhline(neutral, color=FLOOR, linestyle=":", linewidth=1)
+            axes.set(title=title, xlabel="step")
+            axes.set_xticks(range(1, max(table.steps for table in tables.values()) + 1))
+            plain(axes)
+        row[0].set_ylabel(label, fontweight="bold")
+        row[0].legend(frameon=False)
     return figure
 
 
-def losses_figure(losses: Mapping[int, Mapping[str, np.ndarray]]) -> Figure:
-    """Loss of every node over the iterations, one panel per NFE; faint: raw, full: running mean.
+def _draw_values(axes: Axes, tables: Mapping[int, Coefficients], name: str) -> None:
+    for i, (nfe, table) in enumerate(tables.items()):
+        values = np.atleast_2d(getattr(table, name).numpy().T).T
+        steps, colour = np.arange(1, table.steps + 1), PALETTE[i % len(PALETTE)]
+        for k in range(values.shape[1]):
+            label, alpha = f"{nfe} NFE" if k == 0 else None, max(0.2, 1 - 0.3 * k)
+            axes.plot(steps, values[:, k], marker="o", color=colour, label=label, alpha=alpha)
 
-    ``losses[nfe]``: the columns of ``loss.csv``, each [iterations].
+
+def losses_figure(students: Mapping[str, Mapping[int, Mapping[str, np.ndarray]]]) -> Figure:
+    """Loss of every node over the iterations, a row per student, a panel per NFE; full: running mean.
+
+    ``students``: label -> NFE -> the columns of ``loss.csv``, each [iterations].
     """
-    figure = new_figure(3.4 * max(2, len(losses)), 3.2)
-    row = figure.subplots(1, len(losses), squeeze=False)[0]
-    for axes, (nfe, columns) in zip(row, losses.items(), strict=True):
-        for i, name in enumerate(name for name in columns if name != "iteration"):
-            colour = {"features": FEATURES, "energy": ACCENT}.get(name, PALETTE[i % len(PALETTE)])
-            axes.plot(columns["iteration"], columns[name], color=colour, alpha=0.2, linewidth=0.7)
-            smooth = _running_mean(columns["iteration"], columns[name])
-            axes.plot(*smooth, color=colour, label=name.replace("_", " "))
-        axes.set(title=f"{nfe} NFE", xlabel="iteration")
-        signed = "energy" in columns  # the unbiased estimate can be negative
-        axes.set_yscale("symlog", linthresh=1e-3) if signed else axes.set_yscale("log")
-        plain(axes)
-    row[0].set_ylabel("loss")
-    entries = {
-        label: line for axes in row for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
+    count = max(len(losses) for losses in students.values())
+    figure = new_figure(3.4 * max(2, count), 3.2 * len(students))
+    rows = figure.subplots(len(students), count, squeeze=False)
+    for row, (label, losses) in zip(rows, students.items(), strict=True):
+        for axes, (nfe, columns) in zip(row, losses.items(), strict=False):
+            _draw_losses(axes, columns)
+            axes.set(title=f"{nfe} NFE", xlabel="iteration")
+            plain(axes)
+        row[0].set_ylabel(f"loss, {label}")
+    every = [axes.get_legend_handles_labels() for axes in rows.flat]
+    entries = {label: line for lines, labels in every for line, label in zip(lines, labels, strict=True)}
     order = sorted(entries)  # features, node 1, node 2 ...
     figure.legend([entries[label] for label in order], order, loc="outside right center", frameon=False)
     return figure
+
+
+def _draw_losses(axes: Axes, columns: Mapping[str, np.ndarray]) -> None:
+    for i, name in enumerate(name for name in columns if name != "iteration"):
+        colour = {"features": FEATURES, "energy": ACCENT}.get(name, PALETTE[i % len(PALETTE)])
+        axes.plot(columns["iteration"], columns[name], color=colour, alpha=0.2, linewidth=0.7)
+        smooth = _running_mean(columns["iteration"], columns[name])
+        axes.plot(*smooth, color=colour, label=name.replace("_", " "))
+    signed = "energy" in columns  # the unbiased estimate can be negative
+    axes.set_yscale("symlog", linthresh=1e-3) if signed else axes.set_yscale("log")
 
 
 def _running_mean(iterations: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adasde.config.params import STUDENT
 from adasde.errors import DataError
 from adasde.report.table import MISSING, Style, Table, TableCell, number_text, row
 
@@ -21,6 +20,10 @@ Published = Mapping[str, Mapping[int, float]]
 PUBLISHED_NOTE = "Published (in brackets on the terminal): the paper's FID, of 50 000 images."
 
 
+BY_NFE = ("rows", "published", "students")
+"""Fields of ``Results`` that are label -> NFE -> value."""
+
+
 @dataclass(frozen=True)
 class Results:
     """All that was measured under one protocol.
@@ -30,6 +33,7 @@ class Results:
         nfe: the budgets, in order.
         rows: solver label -> NFE -> its numbers; a solver is not in every column.
         teacher: the same numbers for the many-step sampler of the model itself; None: not measured.
+        students: label of a learned solver -> NFE -> facts about its coefficients (``facts_of``).
         published: solver label -> NFE -> FID of 50 000 images in the paper's table.
         protocol, protocol_hash: how it was measured; numbers compare only under the same hash.
     """
@@ -41,10 +45,11 @@ class Results:
     protocol: dict[str, Any] = field(default_factory=dict)
     protocol_hash: str = ""
     published: Published = field(default_factory=dict)
+    students: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value (NFE become text, as JSON's keys are)."""
-        tables: dict[str, Any] = {"rows": self.rows, "published": self.published}
+        tables: dict[str, Any] = {name: getattr(self, name) for name in BY_NFE}
         return asdict(self) | {
             name: {label: {str(n): one for n, one in v.items()} for label, v in table.items()}
             for name, table in tables.items()
@@ -55,14 +60,14 @@ class Results:
         """The inverse of ``to_json``."""
         tables = {
             name: {label: {int(n): one for n, one in v.items()} for label, v in value.get(name, {}).items()}
-            for name in ("rows", "published")
+            for name in BY_NFE
         }
         return cls(**(value | tables))
 
     @property
     def labels(self) -> list[str]:
-        """The solvers, AdaSDE first."""
-        return sorted(self.rows, key=lambda label: label != STUDENT)
+        """The solvers, students first."""
+        return sorted(self.rows, key=lambda label: label not in self.students)
 
     def best(self, nfe: int) -> str | None:
         """The label with the lowest mean FID at ``nfe``."""
@@ -77,6 +82,23 @@ class Results:
                 yield nfe, fid["mean"], fid["spread"]
 
 
+def chosen(students: Mapping[str, Mapping[str, Any]]) -> str:
+    """Label of the best student by validation seeds, of those with ``facts_of`` and ``validation_fid``.
+
+    Raises:
+        DataError: there is none, or there are several and one has no such FID.
+    """
+    if len(students) == 1:
+        return next(iter(students))
+    fids = {label: facts.get("validation_fid") for label, facts in students.items()}
+    if not fids or None in fids.values():
+        raise DataError(
+            "the best student is chosen by images of validation seeds, and there are none: set "
+            "sample.validation to 1000 and run the stages sample and evaluate again."
+        )
+    return min(fids, key=lambda label: fids[label] or 0.0)
+
+
 def collect(metrics: Path, nfe: list[int], *, published: Published | None = None) -> Results:
     """Read ``floor.json`` and ``nfe<k>.json`` of the folder ``metrics``; ``published``: see ``Results``.
 
@@ -85,6 +107,7 @@ def collect(metrics: Path, nfe: list[int], *, published: Published | None = None
     """
     floor = read_metrics(metrics / "floor.json")
     rows: dict[str, dict[int, MetricsRow]] = {}
+    students: dict[str, dict[int, dict[str, Any]]] = {}
     for k in nfe:
         path = metrics / f"nfe{k}.json"
         document = read_metrics(path)
@@ -95,9 +118,11 @@ def collect(metrics: Path, nfe: list[int], *, published: Published | None = None
             )
         for label, numbers in document["rows"].items():
             rows.setdefault(label, {})[k] = numbers
+        for label, facts in document.get("students", {}).items():
+            students.setdefault(label, {})[k] = facts
     teacher = next(iter(floor["rows"].values()), None)
-    facts = floor["protocol"], floor["protocol_hash"]
-    return Results(floor["model"], list(nfe), rows, teacher, *facts, published or {})
+    measured = floor["protocol"], floor["protocol_hash"]
+    return Results(floor["model"], list(nfe), rows, teacher, *measured, published or {}, students)
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -137,7 +162,7 @@ def results_table(results: Results) -> Table:
             _cell(numbers.get(nfe), results.published.get(label, {}).get(nfe), best=best[nfe] == label)
             for nfe in results.nfe
         ]
-        learned = label == STUDENT
+        learned = label in results.students
         group = "learned" if learned else "classical"
         rows.append(row(label, *cells, group=group, style="student" if learned else ""))
     return Table(

@@ -29,6 +29,7 @@ CODE: dict[str, tuple[str, ...]] = {
     ),
     "sample": (*COMMON, "sampling", *DENOISERS, *UTILS),
     "evaluate": ("evaluation", *GRIDS, *NETWORKS, *UTILS[1:]),
+    "plan": ("config", *_files("distillation", "config recipes"), "sampling"),
     "report": ("report", "sampling", UTILS[1]),
 }
 """Stage -> the files and folders of the package that it runs, beside its own module.
@@ -37,9 +38,15 @@ Tests compare them with dvc.yaml and with the imports.
 """
 
 
+CODE["baselines"] = CODE["sample"]
+
+SAME = {"baselines": "sample"}
+"""Stage -> the stage whose module it runs."""
+
+
 def code_of(stage: str) -> list[str]:
     """Files and folders of the package that decide what ``stage`` writes."""
-    return [f"stages/{stage}.py", *CODE[stage]]
+    return [f"stages/{SAME.get(stage, stage)}.py", *CODE[stage]]
 
 
 def code_hash(stage: str) -> str:

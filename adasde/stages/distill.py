@@ -34,7 +34,14 @@ from adasde.utils.version import VERSION
 
 
 def distill(
-    params: Params, nfe: int, *, checkpoint: Path, teacher: Path, out: Path, reference: Path | None = None
+    params: Params,
+    nfe: int,
+    *,
+    checkpoint: Path,
+    teacher: Path,
+    out: Path,
+    student: str | None = None,
+    reference: Path | None = None,
 ) -> Summary:
     """Write ``out``/coefficients.json and ``out``/loss.csv (see ``_as_csv``).
 
@@ -48,7 +55,7 @@ def distill(
         ParamsError: more processes than micro-batches of a batch.
         DivergenceError: the loss is not finite; nothing is written.
     """
-    budget = params.at(nfe)
+    budget = params.at(nfe, student)
     model = trained_model(budget.params, checkpoint)
     origin = teacher_origin(budget, model=model)
     plan = shards(budget.params.training_seeds, budget.params.teacher.shard)
@@ -66,7 +73,9 @@ def distill(
             group=group,
         )
         total = iterations(budget.settings)
-        history = list(_watched(steps, total=total, name=f"distill@{nfe}") if group.rank == 0 else steps)
+        history = list(
+            _watched(steps, total=total, name=f"distill@{budget.student}-{nfe}") if group.rank == 0 else steps
+        )
         if group.rank == 0:
             write_text(out / "loss.csv", _as_csv(history))
             table = _documented(history[-1].coefficients, budget, model=model, origin=origin, start=given)
@@ -167,6 +176,8 @@ def _documented(
         del params["distill"]["start"]
     seeds = budget.params.training_seeds
     provenance = {
+        "student": budget.student,
+        "recipe": budget.recipe,
         "params": params,
         "seeds": [seeds.start, seeds.stop],
         "teacher": sha256_json(origin),

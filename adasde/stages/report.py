@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adasde.config.params import STUDENT, Params
+from adasde.config.params import Params
 from adasde.config.published import published_fid
+from adasde.config.students import BASELINES
 from adasde.errors import DataError
 from adasde.report.page import PageSection, page
 from adasde.report.plots import coefficients_figure, fid_figure, losses_figure, samples_figure, save_figure
-from adasde.report.results import Results, cell_text, collect, results_table
+from adasde.report.results import Results, cell_text, chosen, collect, results_table
 from adasde.sampling.coefficients import Coefficients
 from adasde.utils.atomic_io import write_json, write_text
 from adasde.utils.manifest import Manifest
@@ -29,7 +30,7 @@ USE = """import adasde
 from adasde.models import load_model
 
 model = load_model("{model}")
-coefficients = adasde.Coefficients.load("data/distill/nfe{nfe}/coefficients.json")
+coefficients = adasde.Coefficients.load("data/distill/nfe{nfe}/{student}/coefficients.json")
 seeds = range(16)
 latents = adasde.latents(seeds, model.shape)
 images = adasde.sample(model.bind(seeds), latents, coefficients, adasde.SeededNoise(seeds))"""
@@ -60,8 +61,8 @@ def report(params: Params, data: Path, *, out: Path) -> dict[str, Any]:
         DataError: an input is missing, damaged or does not belong to the others; nothing is written then.
     """
     results = collect(data / "metrics", params.nfe, published=published_fid(params))
-    fid, *others = _charts(results, data)
-    pictures = [fid, *(_samples(results, nfe, data) for nfe in results.nfe), *others]
+    fid, *others = _charts(results, params, data)
+    pictures = [fid, *(_samples(results, params, nfe, data) for nfe in results.nfe), *others]
     with track(len(pictures), "report", "pictures") as advance:
         for picture in pictures:
             save_figure(picture.draw(), out / picture.file)
@@ -81,12 +82,18 @@ def results_page(results: Results, pictures: Sequence[PageSection]) -> str:
         f'{table.caption} "+ AFS": the first direction is analytic and costs no evaluation. '
         "A dash: this solver cannot spend exactly that many evaluations."
     )
-    use = USE.format(model=results.model, nfe=results.nfe[len(results.nfe) // 2])
+    middle = results.nfe[len(results.nfe) // 2]
+    students = {label: facts[middle] for label, facts in results.students.items()}
+    use = USE.format(model=results.model, nfe=middle, student=students[chosen(students)]["name"])
     protocol = results.protocol | {"protocol hash": results.protocol_hash}
-    student = results.rows.get(STUDENT, {})
-    tiles = {f"AdaSDE, {nfe} NFE": cell_text(student[nfe]) for nfe in results.nfe if nfe in student}
+    tiles = {
+        f"{label}, {nfe} NFE": cell_text(results.rows[label][nfe])
+        for label, facts in results.students.items()
+        for nfe in facts
+    }
     sections = [
         PageSection("FID, lower is better", table=table, note=note),
+        PageSection("The learned rows", facts=learned(results)),
         *pictures,
         PageSection("Use the coefficients", code=use),
         PageSection("How it was measured", facts=protocol),
@@ -96,10 +103,34 @@ def results_page(results: Results, pictures: Sequence[PageSection]) -> str:
     return page(f"AdaSDE on {results.model}", LEAD, sections, tiles=tiles)
 
 
-def _charts(results: Results, data: Path) -> list[Picture]:
+def learned(results: Results) -> dict[str, str]:
+    """Label of a student -> what its coefficients say: noise, analytic first step, what its losses saw."""
+    found = {}
+    for label, budgets in results.students.items():
+        gamma = max(facts["gamma"] for facts in budgets.values())
+        facts = next(iter(budgets.values()))
+        words = [f"stochastic, γ up to {gamma:.2g}" if gamma else "deterministic, γ = 0"]
+        words += ["with the analytic first step"] * facts["afs"]
+        if facts["real_images"] is not None:
+            words.append(f"its losses saw {'real images' if facts['real_images'] else 'no real images'}")
+        found[label] = "; ".join(words)
+    return found
+
+
+def _charts(results: Results, params: Params, data: Path) -> list[Picture]:
     """FID over NFE, coefficients, losses."""
-    tables = {nfe: Coefficients.load(data / f"distill/nfe{nfe}/coefficients.json") for nfe in results.nfe}
-    losses = {nfe: read_losses(data / f"distill/nfe{nfe}/loss.csv") for nfe in results.nfe}
+    folders = {
+        label: {nfe: data / f"distill/nfe{nfe}/{facts[nfe]['name'] or params.only_student}" for nfe in facts}
+        for label, facts in results.students.items()
+    }
+    tables = {
+        label: {nfe: Coefficients.load(at / "coefficients.json") for nfe, at in where.items()}
+        for label, where in folders.items()
+    }
+    losses = {
+        label: {nfe: read_losses(at / "loss.csv") for nfe, at in where.items()}
+        for label, where in folders.items()
+    }
     return [
         Picture(
             "fid.png",
@@ -122,10 +153,15 @@ def _charts(results: Results, data: Path) -> list[Picture]:
     ]
 
 
-def _samples(results: Results, nfe: int, data: Path) -> Picture:
+def _samples(results: Results, params: Params, nfe: int, data: Path) -> Picture:
     """The first images of every row at ``nfe``, below those of the many-step sampler."""
-    folder = data / f"samples/nfe{nfe}"
-    files = {entry["label"]: folder / name for name, entry in Manifest.load(folder).entries.items()}
+    folders = [data / f"samples/nfe{nfe}" / name for name in (*params.students, BASELINES)]
+    files = {
+        entry["label"]: folder / name
+        for folder in folders
+        if folder.name != BASELINES or params.rows(nfe)
+        for name, entry in Manifest.load(folder).entries.items()
+    }
     rows = []
     if results.teacher is not None:
         floor = load_images(data / "reference/floor.safetensors")[:COLUMNS]

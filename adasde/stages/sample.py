@@ -1,4 +1,4 @@
-"""Images of AdaSDE and of every baseline, all from the same seeds."""
+"""Images of a student, or of every baseline, all from the same seeds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
-from adasde.config.params import STUDENT, Budget, Params, row_file
+from adasde.config.params import Params, row_file
 from adasde.config.sections import Baseline, SampleParams
+from adasde.config.students import BASELINES, facts_of
 from adasde.errors import CoefficientsError
 from adasde.sampling import integrate
 from adasde.sampling.coefficients import TABLE, Coefficients
@@ -29,11 +30,15 @@ from adasde.utils.progress import Advance, track
 
 @dataclass(frozen=True)
 class Row:
-    """One solver: ``draw(denoise, latents, seeds)`` gives x0; ``settings`` determine it."""
+    """One solver: ``draw(denoise, latents, seeds)`` gives x0; ``settings`` determine it.
+
+    ``student``: facts about learned coefficients (``facts_of``); None for a baseline.
+    """
 
     label: str
     settings: dict[str, Any]
     draw: Callable[[Denoiser, Tensor, range], Tensor]
+    student: dict[str, Any] | None = None
 
     @property
     def file(self) -> str:
@@ -46,38 +51,37 @@ def sample(
     nfe: int,
     *,
     checkpoint: Path,
-    coefficients: str | Path,
+    coefficients: str | Path | None,
     out: Path,
     force: bool = False,
 ) -> Summary:
-    """Write a file of uint8 images per row into ``out``, and wall times beside it, in ``<out>.timing.json``.
+    """Write a file of uint8 images per row into ``out``, and wall times into ``timing_file(out)``.
 
     Existing rows of the same settings, weights and seeds are kept, with their times.
-    ``coefficients`` is a path or an address, as ``Coefficients.load`` takes it.
+    ``coefficients`` is a path or an address, as ``Coefficients.load`` takes it; None: the baselines. The
+    file of a student also has the images of ``sample.validation``.
 
     Raises:
         StoreError: the coefficients are at an address that cannot be reached.
         CoefficientsError: the file is broken, for another NFE, or (without ``force``) another checkpoint.
         DataError: ``out`` cannot be written, or holds other files.
     """
-    budget = params.at(nfe)
     model = evaluated_model(params, checkpoint)
-    table = Coefficients.load(coefficients)
-    table.check_model(model.sha256, force=force)
-    if table.nfe != nfe:
-        raise CoefficientsError(
-            f"{coefficients} spends {table.nfe} evaluations, not {nfe}: name the file for {nfe}."
-        )
-    rows = [_student(table)]
-    rows += [_baseline(label, row, budget) for label, row in budget.params.baselines.items()]
+    if coefficients is None:
+        rows = [_baseline(label, row, params, nfe) for label, row in params.rows(nfe).items()]
+    else:
+        rows = [_student(_table_for(coefficients, nfe, model=model, force=force))]
     settings = params.sample
     about = {
         **made_with("sample", params, model),
         "seeds": [settings.first_seed, settings.seeds.stop],
+        **({"validation": settings.validation} if settings.validation and coefficients else {}),
         "batch": settings.batch,
         **chosen_classes(params),
     }
-    with track(len(rows) * settings.count, f"sample@{nfe}", "images") as advance:
+    images = settings.count + (settings.validation if coefficients else 0)
+    what = rows[0].student["name"] or "student" if rows and rows[0].student else BASELINES
+    with track(len(rows) * images, f"sample@{what}-{nfe}", "images") as advance:
         made = _fill(out, rows, settings, model=model, about=about, advance=advance)
     return {"out": str(out), "made": made, "reused": len(rows) - made, "timing": str(timing_file(out))}
 
@@ -89,8 +93,18 @@ def chosen_classes(params: Params) -> dict[str, str]:
 
 
 def timing_file(folder: Path) -> Path:
-    """File of wall times, beside the samples folder because they differ from run to run."""
-    return folder.with_name(folder.name + ".timing.json")
+    """File of wall times: outside of the folder of all rows, because they differ from run to run."""
+    return folder.parent.with_name(f"{folder.parent.name}.{folder.name}.timing.json")
+
+
+def _table_for(source: str | Path, nfe: int, *, model: Model, force: bool) -> Coefficients:
+    table = Coefficients.load(source)
+    table.check_model(model.sha256, force=force)
+    if table.nfe != nfe:
+        raise CoefficientsError(
+            f"{source} spends {table.nfe} evaluations, not {nfe}: name the file for {nfe}."
+        )
+    return table
 
 
 def _student(table: Coefficients) -> Row:
@@ -98,13 +112,15 @@ def _student(table: Coefficients) -> Row:
         return integrate.sample(denoise, latent, table, SeededNoise(seeds))
 
     numbers = {name: getattr(table, name).tolist() for name in TABLE}
-    return Row(STUDENT, {"solver": table.solver, "options": table.options, "afs": table.afs, **numbers}, draw)
+    facts = facts_of(table)
+    settings = {"solver": table.solver, "options": table.options, "afs": table.afs, **numbers}
+    return Row(facts["label"], settings, draw, facts)
 
 
-def _baseline(label: str, row: Baseline, budget: Budget) -> Row:
-    steps = row.steps(budget.nfe)
-    assert steps is not None  # params.at kept the rows that fit
-    sigmas = budget.params.schedule.sigmas(steps, name=row.schedule, rho=row.rho)
+def _baseline(label: str, row: Baseline, params: Params, nfe: int) -> Row:
+    steps = row.steps(nfe)
+    assert steps is not None  # params.rows kept those that fit
+    sigmas = params.schedule.at(nfe).sigmas(steps, name=row.schedule, rho=row.rho)
 
     def draw(denoise: Denoiser, latent: Tensor, seeds: range) -> Tensor:
         noise = SeededNoise(seeds)
@@ -129,11 +145,19 @@ def _fill(
     usable = {row.file: wanted[row.file] if row.label in times else "its time is not known" for row in rows}
     manifest = Manifest.resume(out, usable, kind="samples", about=about)
     missing = [row for row in rows if row.file not in manifest.entries]
-    advance((len(rows) - len(missing)) * settings.count)
+    each = settings.count + (settings.validation if rows and rows[0].student else 0)
+    advance((len(rows) - len(missing)) * each)
     for row in missing:
-        images, spent = _draw(row, settings, model=model, advance=advance)
-        about_row = {"label": row.label, "nfe": spent["nfe"]}
-        manifest.add(row.file, {"images": images}, fingerprint=wanted[row.file], about=about_row)
+        images, spent = _draw(row, settings.seeds, settings, model=model, advance=advance)
+        about_row = {"label": row.label, "nfe": spent["nfe"]} | (
+            {"student": row.student} if row.student else {}
+        )
+        tensors = {"images": images}
+        if row.student and settings.validation:
+            tensors["validation"], _ = _draw(
+                row, settings.validation_seeds, settings, model=model, advance=advance
+            )
+        manifest.add(row.file, tensors, fingerprint=wanted[row.file], about=about_row)
         times[row.label] = spent | {"fingerprint": wanted[row.file]}
         write_json(timing_file(out), {row.label: times[row.label] for row in rows if row.label in times})
     return len(missing)
@@ -152,9 +176,9 @@ def _known_times(path: Path, fingerprints: dict[str, str]) -> dict[str, Any]:
 
 
 def _draw(
-    row: Row, settings: SampleParams, *, model: Model, advance: Advance
+    row: Row, seeds: range, settings: SampleParams, *, model: Model, advance: Advance
 ) -> tuple[Tensor, dict[str, Any]]:
-    """All images of one row, uint8 [n, C, H, W], with the wall time and evaluations they took."""
+    """Images of one row and ``seeds``, uint8 [n, C, H, W], with the wall time and evaluations they took."""
     nfe = 0
     started = time.perf_counter()
 
@@ -166,6 +190,6 @@ def _draw(
         nfe = counting.nfe
         return images
 
-    images = in_chunks(settings.seeds, settings.batch, draw, advance=advance)
+    images = in_chunks(seeds, settings.batch, draw, advance=advance)
     seconds = round(time.perf_counter() - started, 4)
-    return images, {"seconds": seconds, "images": settings.count, "nfe": nfe}
+    return images, {"seconds": seconds, "images": len(seeds), "nfe": nfe}

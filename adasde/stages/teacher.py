@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
@@ -19,18 +22,27 @@ from adasde.errors import CheckpointError
 from adasde.sampling.noise import latents
 from adasde.stages.common import made_with, trained_model
 from adasde.types import Model, Summary
+from adasde.utils.atomic_io import sha256_json
 from adasde.utils.batching import in_chunks
 from adasde.utils.parallel import executor, spread
 from adasde.utils.progress import track
 
 
 def teacher(
-    params: Params, nfe: int, *, checkpoint: Path, out: Path, workers: int = 1, dask: str | None = None
+    params: Params,
+    nfe: int,
+    *,
+    checkpoint: Path,
+    out: Path,
+    student: str | None = None,
+    workers: int = 1,
+    dask: str | None = None,
 ) -> Summary:
     """Write the teacher's states at the student's nodes as shards; complete shards that fit are kept.
 
     For a student that learns its grid, whose inner nodes are not the teacher's: the states at both ends.
 
+    Shards that a folder beside ``out`` has for another ``student`` are linked where they are the same.
     ``workers`` processes, or those of the Dask scheduler at ``dask``, compute a shard each; the bytes are
     the same.
 
@@ -40,11 +52,12 @@ def teacher(
         DataError: ``out`` cannot be written, or holds other files.
         AdaSDEError: no Dask scheduler responds.
     """
-    budget = params.at(nfe)
-    model = trained_model(budget.params, checkpoint)
-    plan = shards(budget.params.training_seeds, budget.params.teacher.shard)
+    budget = params.at(nfe, student)
+    params = budget.params
+    model = trained_model(params, checkpoint)
+    plan, origin = shards(params.training_seeds, params.teacher.shard), teacher_origin(budget, model=model)
     alone = workers == 1 and dask is None
-    with track(budget.params.teacher.trajectories, f"teacher@{nfe}", "trajectories") as advance:
+    with track(params.teacher.trajectories, f"teacher@{budget.student}-{nfe}", "trajectories") as advance:
 
         def parallel(missing: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
             job = partial(_shard, params.model_dump_json(), nfe, str(checkpoint.absolute()), model.sha256)
@@ -56,14 +69,24 @@ def teacher(
         def here(missing: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
             return ((seeds, _states(budget, model, seeds, advance)) for seeds in missing)
 
-        made = write_trajectories(
-            out,
-            plan,
-            made_from=teacher_origin(budget, model=model),
-            states=here if alone else parallel,
-            reused=advance,
-        )
+        with alone_on(out, origin):
+            made = write_trajectories(
+                out,
+                plan,
+                made_from=origin,
+                states=here if alone else parallel,
+                reused=advance,
+            )
     return {"out": str(out), "made": made, "reused": len(plan) - made}
+
+
+@contextmanager
+def alone_on(out: Path, origin: dict[str, Any]) -> Iterator[None]:
+    """Wait for other processes that compute the same trajectories beside ``out``; theirs are then linked."""
+    key = sha256_json([str(out.absolute().parent), origin])
+    with (Path(tempfile.gettempdir()) / f"adasde-teacher-{key[:16]}.lock").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 _loading = Lock()

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from adasde.errors import DataError
-from adasde.utils.atomic_io import sha256_file, write_json
+from adasde.utils.atomic_io import atomic, sha256_file, write_json
 from adasde.utils.safetensors_io import save_tensors
 
 MANIFEST = "manifest.json"
@@ -93,6 +93,28 @@ class Manifest:
         self.entries = dict(sorted((self.entries | {name: entry}).items()))
         self._save()
 
+    def adopt(self, beside: Path, wanted: Mapping[str, str]) -> None:
+        """Link the missing ones of ``wanted`` (name -> fingerprint) that the folder ``beside`` has.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        try:
+            other = Manifest.load(beside)
+        except DataError:
+            return
+        if other.kind != self.kind or beside.absolute() == self.folder.absolute():
+            return
+        for name, fingerprint in wanted.items():
+            entry = other.entries.get(name, {})
+            if name in self.entries or entry.get("fingerprint") != fingerprint:
+                continue
+            if _is_complete(beside / name, entry["sha256"]):
+                with atomic(self.folder / name) as temporary:
+                    _link_or_copy(beside / name, temporary)
+                self.entries = dict(sorted((self.entries | {name: entry}).items()))
+                self._save()
+
     def verify(self, wanted: Mapping[str, str] | None = None) -> None:
         """Check every file against its hash, and against ``wanted`` (name -> fingerprint) if given.
 
@@ -114,6 +136,13 @@ class Manifest:
     def _save(self) -> None:
         head = {"version": VERSION, "kind": self.kind, "about": self.about}
         write_json(self.folder / MANIFEST, head | {"files": self.entries})
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, target)
 
 
 def _is_complete(path: Path, sha256: str) -> bool:

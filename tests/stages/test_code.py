@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from adasde.stages import code
-from adasde.stages.code import CODE, code_hash, code_of
+from adasde.stages.code import CODE, SAME, code_hash, code_of
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = "adasde.models.families"
@@ -46,8 +46,10 @@ def imports() -> grimp.ImportGraph:
 def used(stage: str) -> set[str]:
     """Modules that decide what ``stage`` writes: all that it imports, at once or when it runs."""
     plumbing = PLUMBING if stage == "fetch" else PLUMBING + FETCHING
+    if stage == "plan":
+        plumbing = tuple(name for name in plumbing if name != "adasde.config")
     found: set[str] = set()
-    left = {f"adasde.stages.{stage}"}
+    left = {f"adasde.stages.{SAME.get(stage, stage)}"}
     while left:
         module = left.pop()
         if module in found or (below(module, plumbing) and module not in TRACKED):
