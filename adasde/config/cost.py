@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +49,19 @@ def work(params: Params, shape: tuple[int, ...], image: tuple[int, ...] | None =
     floor = params.evaluate.floor_steps or 0
     stages = [Work("reference", sample.count * 2 * floor, 0, sample.count * pixels * (floor > 0))]  # Heun
     for nfe in params.nfe:
-        budget = params.at(nfe)
+        count = len(params.rows(nfe)) * sample.count
+        stages.append(Work(f"baselines@{nfe}", count * nfe, 0, count * pixels))
+    for student, nfe in product(params.students, params.nfe):
+        budget, item = params.at(nfe, student), f"{student}-{nfe}"
         teacher, settings = budget.params.teacher, budget.settings
         fine = budget.steps * (teacher.inserted + 1) * teacher.substeps * evaluations_of(teacher.solver)
         kept = 2 if settings.learn_grid else budget.steps + 1
         states = 4 * math.prod(shape) * teacher.trajectories * kept
-        rows = 1 + len(budget.params.baselines)
+        images = sample.count + sample.validation
         stages += [
-            Work(f"teacher@{nfe}", teacher.trajectories * fine, 0, states),
-            Work(f"distill@{nfe}", 0, iterations(settings) * settings.batch * nfe, 0),
-            Work(f"sample@{nfe}", rows * sample.count * nfe, 0, rows * sample.count * pixels),
+            Work(f"teacher@{item}", teacher.trajectories * fine, 0, states),
+            Work(f"distill@{item}", 0, iterations(settings) * settings.batch * nfe, 0),
+            Work(f"sample@{item}", images * nfe, 0, images * pixels),
         ]
     return stages
 

@@ -78,8 +78,11 @@ class Params(Section):
             names = getattr(self, key)
             if len(set(names)) < len(names):
                 raise ValueError(f"{key} names one twice: {', '.join(names)}")
-        if taken := [name for name in self.recipes if name in RECIPES]:
-            raise ValueError(f"recipes.{taken[0]} has the name of a packaged recipe: choose another")
+        if taken := [name for name, own in self.recipes.items() if name in RECIPES and own.recipe != name]:
+            raise ValueError(
+                f"recipes.{taken[0]} has the name of a packaged recipe: change that one (recipe: {taken[0]}), "
+                "or choose another name"
+            )
         if len(self.students) > 1 and not self.sample.validation:
             raise ValueError(
                 "several students need sample.validation, images of other seeds by which the challenger is "

@@ -65,7 +65,7 @@ def fid_figure(results: Results) -> Figure:
     axes.set_xticks(results.nfe)
     plain_numbers(axes)
     handles, labels = axes.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: labels[i] not in students)
+    order = sorted(range(len(labels)), key=lambda i: labels[i] not in results.students)
     place: dict[str, Any] = {"loc": "outside right center", "frameon": False}
     figure.legend([handles[i] for i in order], [labels[i] for i in order], **place)
     plain(axes)
