@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import adasde
-from adasde.config.params import STUDENT, Params, load_params
+from adasde.config.params import Params, load_params
 from adasde.stages.evaluate import evaluate
 from adasde.stages.sample import sample
 
@@ -27,14 +27,21 @@ HERE = Path(__file__).parent
 
 def measured(params: Params, nfe: int, table: adasde.Coefficients, *, data: Path) -> dict[str, float]:
     """FID of ``table`` alone: its mean over the ranges, and their spread."""
-    alone = params.model_copy(update={"baselines": {}})
+    alone = params.model_copy(update={"baselines": {}, "students": [student_of(params)]})
     with tempfile.TemporaryDirectory() as scratch:
         file, samples, out = (Path(scratch) / name for name in ("table.json", "samples", "metrics.json"))
         table.save(file)
-        sample(alone, nfe, checkpoint=data / "checkpoint", coefficients=file, out=samples)
+        drawn = samples / student_of(params)
+        sample(alone, nfe, checkpoint=data / "checkpoint", coefficients=file, out=drawn)
         places: dict[str, Any] = {"samples": samples, "reference": data / "reference", "out": out}
         evaluate(alone, nfe, checkpoint=data / "checkpoint", **places)
-        return _fid(json.loads(out.read_text())["rows"][STUDENT])
+        (row,) = json.loads(out.read_text())["rows"].values()
+        return _fid(row)
+
+
+def student_of(params: Params) -> str:
+    """The student that is interpolated: the last one of params.yaml."""
+    return params.students[-1]
 
 
 def _fid(row: dict[str, Any]) -> dict[str, float]:
@@ -49,17 +56,23 @@ def beside(budgets: list[int], nfe: int) -> list[int]:
 
 def row(params: Params, nfe: int, *, data: Path) -> dict[str, Any]:
     """The proposals for ``nfe``, the distilled table and the best classical solver."""
-    tables = {n: adasde.Coefficients.load(data / f"distill/nfe{n}/coefficients.json") for n in params.nfe}
-    rows = json.loads((data / f"metrics/nfe{nfe}.json").read_text())["rows"]
-    classical = min((name for name in rows if name != STUDENT), key=lambda name: rows[name]["fid"]["mean"])
+    student = student_of(params)
+    tables = {
+        n: adasde.Coefficients.load(data / f"distill/nfe{n}/{student}/coefficients.json") for n in params.nfe
+    }
+    document = json.loads((data / f"metrics/nfe{nfe}.json").read_text())
+    rows, students = document["rows"], document["students"]
+    (label,) = (name for name in students if students[name]["name"] == student)
+    others = (name for name in rows if name not in students)
+    classical = min(others, key=lambda name: rows[name]["fid"]["mean"])
     near = beside(sorted(params.nfe), nfe)
-    first, *others = (tables[n] for n in near)
-    ways = {" and ".join(map(str, near)): first.interpolate(nfe, *others)}
-    if others:
+    first, *rest = (tables[n] for n in near)
+    ways = {" and ".join(map(str, near)): first.interpolate(nfe, *rest)}
+    if rest:
         ways |= {str(n): tables[n].interpolate(nfe) for n in near}
     return {
         "proposed from": {way: measured(params, nfe, table, data=data) for way, table in ways.items()},
-        "distilled": _fid(rows[STUDENT]),
+        "distilled": _fid(rows[label]),
         "best classical": {"solver": classical, **_fid(rows[classical])},
     }
 

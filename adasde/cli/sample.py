@@ -71,6 +71,9 @@ def sample(
     dask: Annotated[
         str | None, typer.Option(help="With --seeds: draw on this Dask cluster.", metavar="ADDRESS")
     ] = None,
+    timing: Annotated[
+        Path | None, typer.Option(help="Stage: file of wall times, if not beside --out.", metavar="FILE")
+    ] = None,
     params: Annotated[Path, typer.Option("--params", help="Stage: file with all numbers.")] = PARAMS,
     force: Annotated[bool, typer.Option(help="Accept the coefficients of another checkpoint.")] = False,
     as_json: Json = False,
@@ -110,14 +113,18 @@ def sample(
 
     values = params_of(params)
     name = BASELINES if baselines else student or values.only_student
+    if not baselines:
+        values.steps(nfe, name)
     source: str | Path | None = coefficients or DATA / f"distill/nfe{nfe}/{name}/coefficients.json"
     target = Path(out) if out else DATA / f"samples/nfe{nfe}/{name}"
+    times = timing or (None if out else DATA / f"samples/nfe{nfe}.{name}.timing.json")
     summary = run_stage(
         values,
         nfe,
         checkpoint=checkpoint,
         coefficients=None if baselines else source,
         out=target,
+        timing=times,
         force=force,
     )
     tell("sample", summary, as_json)

@@ -24,7 +24,7 @@ def plan(params: Params, *, out: Path) -> Summary:
         f"nfe{nfe}/{student}{kind}.json": values
         for nfe in params.nfe
         for student in params.students
-        for kind, values in _values(params.at(nfe, student)).items()
+        for kind, values in values_of(params.at(nfe, student)).items()
     }
     for name, values in files.items():
         write_json(out / name, values)
@@ -34,7 +34,7 @@ def plan(params: Params, *, out: Path) -> Summary:
     return {"out": str(out), "students": list(params.students), "nfe": list(params.nfe)}
 
 
-def _values(budget: Budget) -> dict[str, dict[str, Any]]:
+def values_of(budget: Budget) -> dict[str, dict[str, Any]]:
     """Kind of file -> the values that its stage depends on."""
     params = budget.params
     values = params.model_dump(mode="json", include={"seed", "guidance", "network", "afs"})

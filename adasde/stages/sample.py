@@ -53,9 +53,10 @@ def sample(
     checkpoint: Path,
     coefficients: str | Path | None,
     out: Path,
+    timing: Path | None = None,
     force: bool = False,
 ) -> Summary:
-    """Write a file of uint8 images per row into ``out``, and wall times into ``timing_file(out)``.
+    """Write a file of uint8 images per row into ``out``, and wall times into ``timing`` (None: beside it).
 
     Existing rows of the same settings, weights and seeds are kept, with their times.
     ``coefficients`` is a path or an address, as ``Coefficients.load`` takes it; None: the baselines. The
@@ -71,7 +72,7 @@ def sample(
         rows = [_baseline(label, row, params, nfe) for label, row in params.rows(nfe).items()]
     else:
         rows = [_student(_table_for(coefficients, nfe, model=model, force=force))]
-    settings = params.sample
+    settings, times = params.sample, timing or beside(out)
     about = {
         **made_with("sample", params, model),
         "seeds": [settings.first_seed, settings.seeds.stop],
@@ -82,8 +83,8 @@ def sample(
     images = settings.count + (settings.validation if coefficients else 0)
     what = rows[0].student["name"] or "student" if rows and rows[0].student else BASELINES
     with track(len(rows) * images, f"sample@{what}-{nfe}", "images") as advance:
-        made = _fill(out, rows, settings, model=model, about=about, advance=advance)
-    return {"out": str(out), "made": made, "reused": len(rows) - made, "timing": str(timing_file(out))}
+        made = _fill(out, rows, settings, timing=times, model=model, about=about, advance=advance)
+    return {"out": str(out), "made": made, "reused": len(rows) - made, "timing": str(times)}
 
 
 def chosen_classes(params: Params) -> dict[str, str]:
@@ -92,9 +93,9 @@ def chosen_classes(params: Params) -> dict[str, str]:
     return {} if classes == "balanced" else {"classes": classes}
 
 
-def timing_file(folder: Path) -> Path:
-    """File of wall times: outside of the folder of all rows, because they differ from run to run."""
-    return folder.parent.with_name(f"{folder.parent.name}.{folder.name}.timing.json")
+def beside(folder: Path) -> Path:
+    """File of wall times beside a folder of samples: not in it, because they differ from run to run."""
+    return folder.with_name(folder.name + ".timing.json")
 
 
 def _table_for(source: str | Path, nfe: int, *, model: Model, force: bool) -> Coefficients:
@@ -135,13 +136,14 @@ def _fill(
     rows: list[Row],
     settings: SampleParams,
     *,
+    timing: Path,
     model: Model,
     about: dict[str, Any],
     advance: Advance,
 ) -> int:
     """Sample the missing rows; returns how many."""
     wanted = {row.file: sha256_json([about, row.settings]) for row in rows}
-    times = _known_times(timing_file(out), {row.label: wanted[row.file] for row in rows})
+    times = _known_times(timing, {row.label: wanted[row.file] for row in rows})
     usable = {row.file: wanted[row.file] if row.label in times else "its time is not known" for row in rows}
     manifest = Manifest.resume(out, usable, kind="samples", about=about)
     missing = [row for row in rows if row.file not in manifest.entries]
@@ -159,7 +161,7 @@ def _fill(
             )
         manifest.add(row.file, tensors, fingerprint=wanted[row.file], about=about_row)
         times[row.label] = spent | {"fingerprint": wanted[row.file]}
-        write_json(timing_file(out), {row.label: times[row.label] for row in rows if row.label in times})
+        write_json(timing, {row.label: times[row.label] for row in rows if row.label in times})
     return len(missing)
 
 

@@ -80,14 +80,15 @@ def closing_lines(summary: RunSummary, *, seconds: float) -> list[str]:
     uri = os.environ["MLFLOW_TRACKING_URI"].replace(f"sqlite:///{Path.cwd()}/", "sqlite:///")
     command = f"DO_NOT_TRACK=true {_program('mlflow')} ui --backend-store-uri {uri}"
     prefect = f"DO_NOT_TRACK=true PREFECT_HOME=.prefect {_program('prefect')} server start"
-    models = ", ".join(f"{tracked.model} (version {tracked.version})" for tracked in summary.tracked)
+    best = [tracked for tracked in summary.tracked if tracked.version]
+    models = ", ".join(f"{one.model} (version {one.version}, {one.student})" for one in best)
     return [
         f"{summary.count('ran')} stages ran, {summary.count('unchanged')} were unchanged; "
         f"{new} new MLflow runs; {seconds:.0f} s",
         "Report:      report/index.html",
         f"MLflow:      {command if uri.startswith('sqlite:') else uri}",
         f"Prefect:     {prefect}",
-        f"Registered:  {models}; for instance models:/{summary.tracked[0].model}@challenger",
+        f"Registered:  {models}; for instance models:/{best[0].model}@challenger",
     ]
 
 

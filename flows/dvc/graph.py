@@ -22,7 +22,7 @@ class Stage:
     """A stage of dvc.yaml.
 
     Attributes:
-        name: in full (``distill@5``).
+        name: in full (``distill@paper-5``).
         needs: the stages that it needs the outputs of.
         params: the keys of params.yaml that it depends on.
         outs: what it writes, as paths in the project.
@@ -161,11 +161,16 @@ def _hashes(project: Path, kind: Literal["deps", "outs"]) -> dict[str, dict[str,
     }
 
 
-def belonging(hashes: Mapping[str, Mapping[str, str]], nfe: int) -> dict[str, str]:
-    """Path -> MD5 of the outputs of stages that serve every NFE or this one, the report left out."""
+OF_ALL_STUDENTS = ("plan", "report")
+"""Stages that write one output for all students and budgets."""
+
+
+def belonging(hashes: Mapping[str, Mapping[str, str]], student: str, nfe: int) -> dict[str, str]:
+    """Path -> MD5 of the outputs that serve this student at this NFE, and of those that serve all."""
+    items = (f"{student}-{nfe}", str(nfe))
     return {
         path: md5
         for stage, outs in hashes.items()
-        if stage.endswith(f"@{nfe}") or ("@" not in stage and stage != "report")
+        if stage.partition("@")[2] in items or ("@" not in stage and stage not in OF_ALL_STUDENTS)
         for path, md5 in outs.items()
     }

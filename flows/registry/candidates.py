@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adasde.config.params import STUDENT
 from adasde.errors import AdaSDEError, CoefficientsError, DataError, StoreError
 from adasde.storage.errors import one_line
 from adasde.utils.version import VERSION
@@ -21,6 +20,10 @@ from flows.tracking.resolver import COEFFICIENTS, registered_file
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+
+
+FORMER_LABEL = "AdaSDE"
+"""Row of the student in metrics files from before there could be several."""
 
 
 def registered(client: MlflowClient, version: ModelVersion, nfe: int) -> Candidate:
@@ -70,7 +73,7 @@ def from_files(version: str, files: Mapping[str, bytes], *, where: str) -> Candi
             sha256=hashlib.sha256(coefficients).hexdigest(),
             weights=str(json.loads(coefficients).get("model", {}).get("sha256", "")),
             protocol=str(document["protocol_hash"]),
-            metrics=read_row(document["rows"][STUDENT]),
+            metrics=read_row(document["rows"][document.get("student", FORMER_LABEL)]),
             files={**files, METRICS: dumped(document)},
         )
     except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adasde.config.params import STUDENT, Params, row_file
+from adasde.config.params import Params
 from adasde.errors import AdaSDEError, DataError
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ class ReEvaluation:
         from adasde.utils.manifest import Manifest
         from adasde.utils.safetensors_io import load_images
 
-        student_only = self.params.model_copy(update={"baselines": {}})
         with tempfile.TemporaryDirectory(prefix="adasde-") as name:
             file, samples = Path(name, "coefficients.json"), Path(name, "samples")
             file.write_bytes(coefficients)
-            sample(student_only, self.nfe, checkpoint=self.checkpoint, coefficients=file, out=samples)
-            entry = Manifest.load(samples).entries[row_file(STUDENT)]
-            row = self.evaluator.row(load_images(samples / row_file(STUDENT)), nfe=entry["nfe"])
-        return self.evaluator.document({STUDENT: row}) | {"nfe": self.nfe}
+            sample(self.params, self.nfe, checkpoint=self.checkpoint, coefficients=file, out=samples)
+            ((name, entry),) = Manifest.load(samples).entries.items()
+            row = self.evaluator.row(load_images(samples / name), nfe=entry["nfe"])
+        label = entry["label"]
+        return self.evaluator.document({label: row}) | {"nfe": self.nfe, "student": label}

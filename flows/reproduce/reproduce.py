@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adasde.config.params import load_params
 from adasde.errors import AdaSDEError
 from flows.dvc import graph
 from flows.reproduce import compare
@@ -17,7 +18,7 @@ from flows.reproduce.compare import Comparison
 from flows.reproduce.source_run import SourceRun, find
 from flows.system.locks import project_lock
 from flows.system.subprocesses import Child
-from flows.tracking.payload import measured, read_json
+from flows.tracking.payload import Outputs, measured
 from flows.tracking.provenance import machine
 
 OURS = ("PREFECT_", "MLFLOW_", "DVC_")
@@ -148,10 +149,12 @@ def run_pipeline(place: Place) -> None:
 
 
 def _compare(recorded: SourceRun, project: Path) -> Comparison:
-    document = read_json(project / f"data/metrics/nfe{recorded.nfe}.json")
+    params = load_params(project / "params.yaml")
+    hashes, name = graph.output_hashes(project), recorded.student or params.only_student
+    document = Outputs(project, params, recorded.nfe, hashes, name).metrics
     return compare.compare(
         recorded.hashes,
-        graph.output_hashes(project),
+        hashes,
         metrics=recorded.metrics,
         measured=dict(measured(document)),
     )

@@ -28,6 +28,7 @@ class SourceRun:
     Attributes:
         commit: of the project's repository.
         nfe: the budget whose numbers it shows.
+        student: the student; empty in a run from before there could be several.
         metrics: name -> last value.
         setup: a folder with a copy of the run's folder ``setup``.
     """
@@ -38,6 +39,7 @@ class SourceRun:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     setup: Path
+    student: str = ""
 
     @property
     def hashes(self) -> dict[str, dict[str, str]]:
@@ -79,7 +81,10 @@ def find(uri: str, run_id: str, folder: Path) -> SourceRun:
             f"unfinished or no run of `adasde run`, or the file was deleted. Take another run of {uri}: "
             "every finished one carries it."
         )
-    return SourceRun(run_id, tags["git_commit"], int(tags["nfe"]), run.data.metrics, tags, setup)
+    numbers = run.data.metrics
+    return SourceRun(
+        run_id, tags["git_commit"], int(tags["nfe"]), numbers, tags, setup, tags.get("student", "")
+    )
 
 
 def _get(client: MlflowClient, run_id: str) -> Run:

@@ -18,7 +18,7 @@ from flows.dvc.prepare import prepare
 from flows.dvc.remote import require_storage
 from flows.dvc.stage import Site
 from flows.pipeline.flow import run_stages
-from flows.sweep.grid import Settings, Trial, touched
+from flows.sweep.grid import Settings, Trial
 from flows.sweep.plan import Plan, make_plan
 from flows.sweep.record import SweepRecord
 from flows.sweep.summary import SweepError, SweepSummary
@@ -91,7 +91,7 @@ def run_shared(plan: Plan, crew: Crew) -> Path:
     with project_lock(workspace.folder, "run"):
         workspace.prepare(plan.shared_values(), crew=crew, lock=lock)
         stages = graph.read_stages(workspace.folder)
-        names = stages.keys() - touched(stages, plan.settings)
+        names = stages.keys() - plan.touched(stages)
         run_stages(Site(workspace.folder, crew, workspace.environment(), label=SHARED), names)
     return workspace.folder / "dvc.lock"
 

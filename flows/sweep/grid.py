@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from adasde.config.params import Params
     from flows.dvc.graph import Stage
 
+PLAN = "plan"
+"""The stage that writes the values of every student and budget."""
+
 LONGEST = 100
 """Characters of the folder of a trial."""
 
@@ -118,6 +121,8 @@ def _trial(base: Mapping[str, Any], settings: Mapping[str, Any], short: Mapping[
     name = " ".join(f"{short[key]}={shown(value)}" for key, value in settings.items())
     values = deepcopy(dict(base))
     for key, value in settings.items():
+        if key == "recipe":  # one student, by its recipe
+            key, value = "students", [value]
         _put(values, key, [value] if key == "nfe" and isinstance(value, int) else value, trial=name)
     return Trial(name, settings, values, check_params(values, source=f"trial {name}"))
 
@@ -144,12 +149,17 @@ def shown(value: Any) -> str:
     return text.removesuffix("...\n").strip().replace(", ", ",").replace(": ", ":")
 
 
-def touched(stages: Mapping[str, Stage], keys: Collection[str]) -> set[str]:
-    """Names of the stages that depend on one of ``keys``, or on such a stage; in ``read_stages``'s order."""
+def touched(stages: Mapping[str, Stage], keys: Collection[str], planned: Collection[str] = ()) -> set[str]:
+    """Names of the stages that depend on one of ``keys``, or on such a stage; in ``read_stages``'s order.
+
+    The stage ``plan`` reads many keys, but of its outputs only those of the stages ``planned`` change.
+    """
     names: set[str] = set()
     for stage in stages.values():
+        if stage.name == PLAN:
+            continue
         reads = any(_overlap(key, param) for key in keys for param in stage.params)
-        if reads or not names.isdisjoint(stage.needs):
+        if reads or stage.name in planned or not names.isdisjoint(stage.needs):
             names.add(stage.name)
     return names
 
@@ -158,7 +168,7 @@ def require_effect(stages: Mapping[str, Stage], keys: Iterable[str]) -> None:
     """Refuse keys that no stage depends on (ParamsError): their trials would all be the same."""
     params = {param for stage in stages.values() for param in stage.params}
     for key in keys:
-        if key != "nfe" and not any(_overlap(key, param) for param in params):
+        if key not in ("nfe", "recipe") and not any(_overlap(key, param) for param in params):
             raise ParamsError(
                 f"no stage of dvc.yaml depends on {key}, so all trials would be the same. "
                 f"A sweep can set {', '.join(sorted(params))}, and the keys below them."

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from adasde.config.params import check_params, load_params
+from adasde.stages.plan import values_of
 from adasde.utils.atomic_io import sha256_file, sha256_json
 from adasde.utils.yaml_schema import read_yaml
 from flows.dvc import graph
@@ -63,8 +65,25 @@ class Plan:
 
     def shared(self) -> set[str]:
         """Stages of the project that all trials with that budget have in common."""
-        changed = touched(self.stages, self.settings)
+        changed = self.touched(self.stages)
         return {name for name in self.stages if name not in changed and self._wanted(name)}
+
+    def touched(self, stages: Mapping[str, Stage]) -> set[str]:
+        """Those of ``stages`` that some trial has other values for."""
+        return touched(stages, self.settings, self._planned())
+
+    def _planned(self) -> set[str]:
+        """Stages of students whose values in ``plan`` differ between the project and a trial."""
+        shared = check_params(self.shared_values())
+        found = set()
+        for trial, nfe in product(self.trials, self.budgets):
+            for student in shared.students:
+                here = trial.params if nfe in trial.params.nfe and student in trial.params.students else None
+                before, after = (values_of(one.at(nfe, student)) if one else {} for one in (shared, here))
+                for stage, kind in (("teacher", ".teacher"), ("distill", "")):
+                    if after and before[kind] != after[kind]:
+                        found.add(f"{stage}@{student}-{nfe}")
+        return found
 
     def missing(self) -> list[int]:
         """Budgets of trials that the project's own params.yaml does not have."""
@@ -81,8 +100,9 @@ class Plan:
         return Workspace(self.project, self.folder / name, outs)
 
     def _wanted(self, stage: str) -> bool:
-        budget = stage.partition("@")[2]
-        return not budget or int(budget) in self.budgets
+        student, _, budget = stage.partition("@")[2].rpartition("-")
+        named = any(student in trial.params.students for trial in self.trials) or not student
+        return not budget or (named and int(budget) in self.budgets)
 
 
 def make_plan(project: Path, settings: Settings) -> Plan:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adasde.errors import AdaSDEError
+from adasde.report.results import chosen
 from flows.dvc import graph
 from flows.sweep.grid import Trial, shown
 from flows.sweep.plan import Plan
@@ -122,10 +123,16 @@ class SweepRecord:
         return {SWEEP: self.plan.id, TRIAL: trial.folder}
 
     def _outputs(self, trial: Trial) -> list[Outputs]:
-        """Outputs of every budget; empty while the workspace is incomplete."""
+        """Outputs of the best student by validation at every budget; empty while some are missing."""
         folder = self.plan.workspace(trial.folder).folder
-        hashes = graph.output_hashes(folder)
-        return [Outputs(folder, trial.params, nfe, hashes) for nfe in trial.params.nfe] if hashes else []
+        hashes, found = graph.output_hashes(folder), []
+        for nfe in trial.params.nfe if hashes else ():
+            every = [Outputs(folder, trial.params, nfe, hashes, name) for name in trial.params.students]
+            if not every[0].measured:
+                return []
+            best = chosen(every[0].metrics["students"])
+            found += [one for one in every if one.label == best]
+        return found
 
     def _log(self, client: MlflowClient, trial: Trial, outputs: Outputs, made: Provenance) -> str:
         tags = self._of(trial) | {

@@ -1,4 +1,4 @@
-"""Content of an MLflow run for one NFE: metrics, params, files, and where they come from."""
+"""Content of an MLflow run for a student at one NFE: metrics, params, files, and where they come from."""
 
 from __future__ import annotations
 
@@ -26,16 +26,13 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
-    from adasde.config.params import Params
+    from adasde.config.params import Budget, Params
 
 BUNDLE = "coefficients"
 """The folder of a run that becomes the registered version."""
 
-NOT_COMPARED = {"baselines", "nfe", "promotion", "storage"}
+NOT_COMPARED = {"baselines", "nfe", "promotion", "recipes", "storage", "students"}
 """Sections of params.yaml that are not logged as params of a run."""
-
-STUDENT = "AdaSDE"
-"""The row of the distilled solver."""
 
 BATCH = 1000
 
@@ -48,7 +45,7 @@ SMALL = 640
 
 @dataclass(frozen=True)
 class Outputs:
-    """The outputs of the pipeline that belong to one NFE.
+    """The outputs of the pipeline that belong to a student at one NFE.
 
     Attributes:
         hashes: stage name -> path -> MD5, of all stages.
@@ -58,47 +55,74 @@ class Outputs:
     params: Params
     nfe: int
     hashes: Mapping[str, Mapping[str, str]]
+    name: str = "custom"
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The values of the student at this NFE."""
+        return self.params.at(self.nfe, self.name)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """The metrics file."""
-        return read_json(self.project / f"data/metrics/nfe{self.nfe}.json")
+        """The metrics file, and in ``student`` the label of the student's row."""
+        document = read_json(self.project / f"data/metrics/nfe{self.nfe}.json")
+        facts = document.get("students", {})
+        labels = [label for label in facts if facts[label]["name"] == self.name]
+        if not labels:
+            where = f"data/metrics/nfe{self.nfe}.json"
+            raise DataError(f"{where} has no row of the student {self.name}. Run the stage evaluate.")
+        return document | {"student": labels[0]}
+
+    @property
+    def measured(self) -> bool:
+        """Whether the metrics file exists."""
+        return (self.project / f"data/metrics/nfe{self.nfe}.json").is_file()
+
+    @property
+    def label(self) -> str:
+        """Label of the student's row."""
+        return str(self.metrics["student"])
 
     @cached_property
     def timing(self) -> dict[str, Any]:
         """Solver label -> wall time and measured evaluations."""
-        return read_json(self.project / f"data/samples/nfe{self.nfe}.timing.json")
+        return read_json(self.project / f"data/samples/nfe{self.nfe}.{self.name}.timing.json")
 
     @property
     def distilled(self) -> Path:
         """The folder with coefficients.json and loss.csv."""
-        return self.project / f"data/distill/nfe{self.nfe}"
+        return self.project / f"data/distill/nfe{self.nfe}/{self.name}"
 
     @property
     def student(self) -> dict[str, Any]:
         """The numbers of the distilled solver."""
-        return self.metrics["rows"][STUDENT]
+        return self.metrics["rows"][self.label]
 
     def scores(self) -> dict[str, str]:
         """Metrics, protocol and the SHA-256 of the coefficients as the tags of a registered version."""
         values = {name: f"{value:.6g}" for name, value in numbers(self.student).items()}
         sha256 = sha256_file(self.distilled / "coefficients.json")
         protocol = self.metrics["protocol_hash"]
-        return values | {"protocol_hash": protocol, "nfe": str(self.nfe), "sha256": sha256}
+        return values | {"protocol_hash": protocol, "sha256": sha256, **self._identity}
+
+    @property
+    def _identity(self) -> dict[str, str]:
+        """Budget, student and recipe, as params and tags."""
+        return {"nfe": str(self.nfe), "student": self.name, "recipe": self.budget.recipe}
 
     def settings(self) -> dict[str, str]:
         """The params of a run by dotted name; those of other budgets and of the baselines left out."""
-        values = self.params.at(self.nfe).params.model_dump(exclude=NOT_COMPARED)
-        return {name: str(value) for name, value in flatten(values)} | {"nfe": str(self.nfe)}
+        values = self.budget.params.model_dump(exclude=NOT_COMPARED)
+        return {name: str(value) for name, value in flatten(values)} | self._identity
 
     def tags(self) -> dict[str, str]:
         """Identity of the outputs: dvc.lock, MD5 of each stage's outputs, protocol."""
         lock = hashlib.md5((self.project / "dvc.lock").read_bytes()).hexdigest()
-        belonging = graph.belonging(self.hashes, self.nfe)
+        belonging = graph.belonging(self.hashes, self.name, self.nfe)
         return {
             "model": self.params.model_name,
-            "nfe": str(self.nfe),
-            "solver": solver_label(self.params.distill),
+            **self._identity,
+            "solver": solver_label(self.budget.params.distill),
             "dvc_lock_md5": lock,
             "protocol_hash": self.metrics["protocol_hash"],
             **{f"md5/{path}": md5 for path, md5 in belonging.items()},
@@ -158,16 +182,16 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def measured(document: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The numbers of a metrics file that MLflow gets, by their names there.
+    """The numbers of ``Outputs.metrics`` that MLflow gets, by their names there.
 
     All of the student (``fid``, ``kid``, …; the budget is a param), FID of the others (``fid/DDIM-Euler``);
     more would make comparisons unreadable, and is in metrics.json.
     """
     for label, row in document["rows"].items():
         for name, value in numbers(row).items():
-            if label == STUDENT and name != "nfe":
+            if label == document["student"] and name != "nfe":
                 yield name, value
-            elif label != STUDENT and name == "fid":
+            elif label not in document["students"] and name == "fid":
                 yield f"fid/{slug(label)}", value
 
 
@@ -175,7 +199,7 @@ def _metrics(outputs: Outputs) -> Iterator[Metric]:
     now = int(time.time() * 1000)
     for name, value in measured(outputs.metrics):
         yield _metric(name, value, now)
-    seconds = outputs.timing.get(STUDENT, {}).get("seconds")
+    seconds = outputs.timing.get(outputs.label, {}).get("seconds")
     if seconds is not None:
         yield _metric("wall_seconds", seconds, now)
     for index, value in enumerate(outputs.student["fid"]["values"]):

@@ -1,4 +1,4 @@
-"""One MLflow run per model and NFE, found again by a fingerprint of the outputs that it shows."""
+"""One MLflow run per model, student and NFE, found again by a fingerprint of the outputs that it shows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from adasde.report.results import chosen
 from adasde.utils.atomic_io import sha256_json
 from flows.dvc import graph
 from flows.tracking.client import experiment_id, open_client
@@ -28,19 +29,26 @@ SWEEP = "sweep"
 TRIAL = "trial"
 """The tag of those that are a trial, with its folder."""
 
+UNNAMED = "custom"
+"""The student of a params.yaml that names none."""
+
 VOLATILE = ".timing.json"
 """Suffix of outputs that differ between equal runs (wall times)."""
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """The run of one NFE, the registered version of its coefficients, and whether both were new."""
+    """The run of a student at one NFE, and whether it was new.
+
+    ``version``: of its coefficients, where it is the best student and so the challenger; otherwise empty.
+    """
 
     nfe: int
     run_id: str
     model: str
     version: str
     new: bool
+    student: str = ""
 
 
 def load_libraries() -> None:
@@ -52,7 +60,9 @@ def load_libraries() -> None:
 
 
 def track(project: Path, *, flow_run_id: str) -> list[Tracked]:
-    """Ensure that the current outputs of every NFE have a run and a registered version.
+    """Ensure that the outputs of every student and NFE have a run, and the best student of an NFE a version.
+
+    The best one is that with the lowest FID on validation seeds; it becomes the challenger.
 
     Raises:
         DataError: an output of the pipeline is missing or damaged.
@@ -64,7 +74,9 @@ def track(project: Path, *, flow_run_id: str) -> list[Tracked]:
     hashes, made = graph.output_hashes(project), Provenance(project)
     with chdir(project), open_client(os.environ["MLFLOW_TRACKING_URI"]) as client:
         experiment = experiment_id(client, f"adasde-{params.model_name}", project=project)
-        every = [Outputs(project, params, nfe, hashes) for nfe in params.nfe]
+        every = [
+            Outputs(project, params, nfe, hashes, name) for nfe in params.nfe for name in params.students
+        ]
         return [_track_one(client, experiment, one, made, flow_run_id=flow_run_id) for one in every]
 
 
@@ -76,15 +88,22 @@ def _track_one(
     tags = {"prefect_flow_run_id": flow_run_id}
     run_id = known or log_run(client, experiment, outputs, made, about=about, tags=tags)
     name = registered_name(outputs.params.model_name, outputs.nfe)
-    source = f"runs:/{run_id}/{BUNDLE}"
-    version = ensure_challenger(client, name, run_id, source=source, tags=outputs.scores())
-    return Tracked(outputs.nfe, run_id, name, version, new=known is None)
+    version = ""
+    if outputs.label == chosen(outputs.metrics["students"]):
+        source = f"runs:/{run_id}/{BUNDLE}"
+        version = ensure_challenger(client, name, run_id, source=source, tags=outputs.scores())
+    return Tracked(outputs.nfe, run_id, name, version, known is None, outputs.name)
 
 
-def fingerprint(hashes: Mapping[str, Mapping[str, str]], nfe: int) -> str:
-    """SHA-256 over the MD5s of all reproducible outputs that the numbers of ``nfe`` come from."""
-    outs = graph.belonging(hashes, nfe)
-    return sha256_json({path: md5 for path, md5 in outs.items() if not path.endswith(VOLATILE)})
+def fingerprint(outputs: Outputs) -> str:
+    """SHA-256 over the reproducible outputs that the numbers of a run come from.
+
+    Of the metrics file it has the student's row and the protocol: the rows of other students are not its own.
+    """
+    shared = f"data/metrics/nfe{outputs.nfe}.json"
+    outs = graph.belonging(outputs.hashes, outputs.name, outputs.nfe)
+    kept = {path: md5 for path, md5 in outs.items() if not path.endswith(VOLATILE) and path != shared}
+    return sha256_json([kept, outputs.student, outputs.metrics["protocol_hash"]])
 
 
 def find_run(
@@ -98,21 +117,22 @@ def find_run(
 def _runs(
     client: MlflowClient, experiment: str, outputs: Outputs, tags: Mapping[str, str], *, status: str
 ) -> list[Run]:
-    wanted = {"fingerprint": fingerprint(outputs.hashes, outputs.nfe), **tags}
+    wanted = {"fingerprint": fingerprint(outputs), **tags}
     words = [f"tags.`{name}` = '{value}'" for name, value in wanted.items()]
     found = client.search_runs([experiment], " and ".join([*words, f"attributes.status = '{status}'"]))
     return [run for run in found if tags or SWEEP not in run.data.tags]
 
 
 def about_run(client: MlflowClient, experiment: str, outputs: Outputs) -> str:
-    """Name of a run: model, budget, solver, and the settings that changed since the last such run."""
-    tags = {"model": outputs.params.model_name, "nfe": str(outputs.nfe)}
+    """Name of a run: model, budget, row label, solver, and the settings that changed since the last one."""
+    tags = {"model": outputs.params.model_name, "nfe": str(outputs.nfe), "student": outputs.name}
     words = [f"tags.{name} = '{value}'" for name, value in tags.items()]
     query = " and ".join([*words, "attributes.status = 'FINISHED'"])
     runs = [run for run in client.search_runs([experiment], query) if SWEEP not in run.data.tags]
     new = differences(outputs.settings(), runs[0].data.params if runs else {})
-    label = solver_label(outputs.params.distill)
-    return " ".join(filter(None, (tags["model"], f"nfe{outputs.nfe}", label, new)))
+    named = "" if outputs.name == UNNAMED else outputs.name
+    label = solver_label(outputs.budget.params.distill)
+    return " ".join(filter(None, (tags["model"], f"nfe{outputs.nfe}", named, label, new)))
 
 
 def log_run(
@@ -131,7 +151,7 @@ def log_run(
     of = {name: tags[name] for name in (SWEEP, TRIAL) if name in tags}
     for run in _runs(client, experiment, outputs, of, status="RUNNING"):
         client.set_terminated(run.info.run_id, "KILLED")
-    mark = {"fingerprint": fingerprint(outputs.hashes, outputs.nfe)}
+    mark = {"fingerprint": fingerprint(outputs)}
     name = f"{about} FID {outputs.student['fid']['mean']:.3f}"
     source = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "adasde sweep" if of else "adasde run"}
     every = outputs.tags() | made.tags | mark | source | dict(tags)

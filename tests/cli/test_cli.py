@@ -78,7 +78,7 @@ def test_json_is_the_only_thing_on_stdout(project: Path) -> None:
 
 def test_the_plain_outcome_is_one_line(project: Path) -> None:
     ended = adasde(STAGES["teacher"], project)
-    assert ended.out == "teacher: data/teacher/nfe3 (made 0, reused 3)\n"
+    assert ended.out == "teacher: data/teacher/nfe3/custom (made 0, reused 3)\n"
 
 
 def test_paths_are_free(project: Path) -> None:

@@ -172,22 +172,23 @@ def test_predicted_evaluations_are_those_of_a_run(tmp_path: Path, monkeypatch: p
     fetch(params, out=checkpoint)
     current = "reference"
     reference(params, checkpoint, out=tmp_path / "reference", metrics=tmp_path / "floor.json")
-    current = "teacher@3"
+    current = "teacher@custom-3"
     teacher(params, 3, checkpoint=checkpoint, out=tmp_path / "teacher")
-    current = "distill@3"
+    current = "distill@custom-3"
     distill(params, 3, checkpoint=checkpoint, teacher=tmp_path / "teacher", out=tmp_path / "learned")
-    current = "sample@3"
+    current = "sample@custom-3"
     table = tmp_path / "learned/coefficients.json"
     sample(params, 3, checkpoint=checkpoint, coefficients=table, out=tmp_path / "samples")
     current = "measured"
     found = estimate(params, checkpoint=checkpoint, budget=0.05)
     assert {row["stage"]: row["evaluations"] for row in found["stages"]} == {
-        stage: counted[stage] for stage in ("reference", "teacher@3", "distill@3", "sample@3")
+        stage: counted[stage]
+        for stage in ("reference", "teacher@custom-3", "distill@custom-3", "sample@custom-3")
     }
     assert found["hours"] > 0 and found["network"] == "its own weights"
     sizes = {row["stage"]: row["bytes"] for row in found["stages"]}
     shards = sum(path.stat().st_size for path in (tmp_path / "teacher").glob("*.safetensors"))
-    assert sizes["teacher@3"] == pytest.approx(shards, rel=0.1)
+    assert sizes["teacher@custom-3"] == pytest.approx(shards, rel=0.1)
 
 
 def test_the_command_estimates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +209,10 @@ def test_images_of_latents_are_larger_than_what_is_sampled() -> None:
     latents, images = (
         {one.stage: one.bytes for one in work(params, (4, 64, 64), image)} for image in (None, (3, 512, 512))
     )
-    assert images["sample@3"] == 48 * latents["sample@3"] and images["teacher@3"] == latents["teacher@3"]
+    assert (
+        images["sample@custom-3"] == 48 * latents["sample@custom-3"]
+        and images["teacher@custom-3"] == latents["teacher@custom-3"]
+    )
 
 
 def part(made: Converted) -> Component:

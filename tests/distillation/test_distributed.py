@@ -75,5 +75,5 @@ def test_any_number_of_processes_learns_the_same_bytes(finished_project: Path, t
         ended = run(before)
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.count('"stage": "distill"') == 1
-        made.append([(tmp_path / "data/distill/nfe3" / name).read_bytes() for name in MADE])
+        made.append([(tmp_path / "data/distill/nfe3/custom" / name).read_bytes() for name in MADE])
     assert made[0] == made[1] == made[2]

@@ -57,7 +57,7 @@ def balanced(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_pipeline_draws_and_judges_random_classes(balanced: Path) -> None:
-    rows = balanced / "data/samples/nfe3/adasde.safetensors"
+    rows = balanced / "data/samples/nfe3/custom/adasde.safetensors"
     before, known = (
         load_tensors(rows)["images"],
         json.loads((balanced / "data/metrics/nfe3.json").read_text()),

@@ -30,7 +30,7 @@ def make_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
         for stage in document["stages"].values():
             stage["cmd"] = stage["cmd"].replace("adasde ", "python toy.py ", 1)
             stage["deps"] = [path for path in stage["deps"] if not path.startswith("adasde/")]
-        (project.root / "dvc.yaml").write_text(yaml.safe_dump(document))
+        (project.root / "dvc.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
         return project
 
     return make

@@ -45,7 +45,7 @@ def test_a_model_of_the_users_goes_through_every_stage(
         assert ended.code == 0, (stage, ended.err)
     card = read_card(tmp_path / "data/checkpoint")
     assert card.name == name
-    table = Coefficients.load(tmp_path / "data/distill/nfe3/coefficients.json")
+    table = Coefficients.load(tmp_path / "data/distill/nfe3/custom/coefficients.json")
     assert table.model["name"] == name
     assert table.model.get("guidance") == values.get("guidance")
     assert table.model.get("prediction_type") == ("epsilon" if "diffusers:" in values["model"] else None)

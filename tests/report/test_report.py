@@ -30,10 +30,15 @@ from adasde.report.plots import (
     samples_figure,
     save_figure,
 )
-from adasde.report.results import cell_text
+from adasde.report.results import cell_text, chosen
 from adasde.sampling.coefficients import MULTISTEP, neutral
 from adasde.sampling.schedules import schedule
 from adasde.stages.report import results_page
+
+FACTS: dict[str, Any] = {
+    "label": "AdaSDE", "name": "custom", "solver": "adasde", "afs": True, "gamma": 0.01,
+    "real_images": False, "validation_fid": None,
+}  # fmt: skip
 
 
 def row(mean: float, spread: float = 0.01, nfe: int = 3) -> dict[str, Any]:
@@ -54,6 +59,7 @@ def results() -> Results:
         teacher=row(0.075, nfe=100),
         protocol={"images": 1000, "extractor": "digits <&>"},
         protocol_hash="abc",
+        students={"AdaSDE": {3: FACTS, 4: FACTS}},
     )
 
 
@@ -125,7 +131,8 @@ def test_the_page_is_self_contained_and_escaped(results: Results, tmp_path: Path
     assert "http" not in text and 'src="data:image/png;base64,' in text
     assert text.count('class="best"') == 2
     assert "digits &lt;&amp;&gt;" in text and "Head &lt;1&gt;" in text
-    assert "nfe4/coefficients.json" in text
+    assert "nfe4/custom/coefficients.json" in text
+    assert "stochastic, γ up to 0.01" in text and "saw no real images" in text
 
 
 def test_the_fid_picture_shows_every_solver_on_a_logarithmic_axis(results: Results) -> None:
@@ -140,7 +147,7 @@ def test_the_fid_picture_shows_every_solver_on_a_logarithmic_axis(results: Resul
 
 def test_the_coefficient_picture_has_a_line_for_every_table(results: Results) -> None:
     tables = {nfe: neutral(schedule("logsnr", steps, rho=1.0), afs=True) for nfe, steps in ((3, 2), (5, 3))}
-    figure = coefficients_figure(tables)
+    figure = coefficients_figure({"AdaSDE": tables})
     assert [axes.get_title() for axes in figure.axes] == [
         "noise injection γ",
         "midpoint exponent r",
@@ -151,7 +158,7 @@ def test_the_coefficient_picture_has_a_line_for_every_table(results: Results) ->
 
 
 def test_the_coefficient_picture_shows_what_earlier_evaluations_weigh() -> None:
-    figure = coefficients_figure({3: random_table(MULTISTEP, steps=4)})
+    figure = coefficients_figure({"AdaSDE multistep": {3: random_table(MULTISTEP, steps=4)}})
     axes = figure.axes[1]
     assert axes.get_title() == "weights of evaluations w"
     assert [len(line.get_xdata()) for line in axes.lines] == [4, 4, 4, 2]  # three evaluations, and zero
@@ -159,12 +166,31 @@ def test_the_coefficient_picture_shows_what_earlier_evaluations_weigh() -> None:
 
 def test_the_loss_picture_has_a_panel_for_every_budget() -> None:
     columns = {"iteration": np.arange(1, 41.0), "node_1": np.linspace(2, 1, 40), "features": np.ones(40)}
-    figure = losses_figure({3: columns, 5: columns})
+    figure = losses_figure({"AdaSDE": {3: columns, 5: columns}})
     assert len(figure.axes) == 2
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["features", "node 1"]
     smooth = figure.axes[0].lines[1]
     assert smooth.get_ydata()[0] == pytest.approx(columns["node_1"][:2].mean())
+
+
+def test_students_have_a_row_of_panels_each() -> None:
+    one = neutral(schedule("logsnr", 2, rho=1.0), afs=True)
+    figure = coefficients_figure(
+        {"AdaSDE (paper)": {3: one}, "AdaSDE multistep": {3: random_table(MULTISTEP)}}
+    )
+    assert len(figure.axes) == 8
+    assert [figure.axes[k].get_ylabel() for k in (0, 4)] == ["AdaSDE (paper)", "AdaSDE multistep"]
+    columns = {"iteration": np.arange(1, 41.0), "node_1": np.linspace(2, 1, 40)}
+    assert len(losses_figure({"a": {3: columns}, "b": {3: columns}}).axes) == 2
+
+
+def test_the_best_student_is_that_of_the_validation_seeds() -> None:
+    one, other = FACTS | {"validation_fid": 0.2}, FACTS | {"validation_fid": 0.1}
+    assert chosen({"a": FACTS}) == "a"
+    assert chosen({"a": one, "b": other}) == "b"
+    with pytest.raises(DataError, match=r"set sample\.validation"):
+        chosen({"a": one, "b": FACTS})
 
 
 def test_sheets_keep_pixels_and_colours() -> None:

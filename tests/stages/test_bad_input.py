@@ -18,7 +18,7 @@ from adasde.sampling.schedules import schedule
 from adasde.utils.atomic_io import sha256_file
 from adasde.utils.safetensors_io import load_tensors, save_tensors
 
-COEFFICIENTS = "data/distill/nfe3/coefficients.json"
+COEFFICIENTS = "data/distill/nfe3/custom/coefficients.json"
 SAMPLE = [*STAGES["sample"], "--out", "elsewhere"]
 
 
@@ -83,7 +83,7 @@ def test_force_accepts_another_checkpoint_and_nothing_else(project: Path) -> Non
 
 def test_a_shard_with_a_wrong_hash_is_named_and_the_next_run_repairs_it(project: Path) -> None:
     before = tree(project)
-    shard = project / "data/teacher/nfe3/shard-00001.safetensors"
+    shard = project / "data/teacher/nfe3/custom/shard-00001.safetensors"
     shard.write_bytes(shard.read_bytes()[:-4] + b"wxyz")
     explained(
         adasde(STAGES["distill"], project), "shard-00001.safetensors", "SHA-256", "remakes this file alone"
@@ -95,7 +95,7 @@ def test_a_shard_with_a_wrong_hash_is_named_and_the_next_run_repairs_it(project:
 
 
 def test_a_loss_that_is_not_finite_writes_nothing(project: Path) -> None:
-    folder = project / "data/teacher/nfe3"
+    folder = project / "data/teacher/nfe3/custom"
     for shard in folder.glob("*.safetensors"):
         tensors = load_tensors(shard)
         tensors["states"][1:] = float("nan")
@@ -110,8 +110,8 @@ def test_a_loss_that_is_not_finite_writes_nothing(project: Path) -> None:
 
 def test_a_folder_of_another_kind_is_not_emptied(project: Path) -> None:
     before = tree(project)
-    ended = adasde([*STAGES["teacher"], "--out", "data/samples/nfe3"], project)
-    explained(ended, "data/samples/nfe3 holds files that were not made here", "--out")
+    ended = adasde([*STAGES["teacher"], "--out", "data/samples/nfe3/custom"], project)
+    explained(ended, "data/samples/nfe3/custom holds files that were not made here", "--out")
     assert tree(project) == before
 
 
@@ -126,7 +126,7 @@ def test_samples_of_other_seeds_are_not_evaluated(project: Path) -> None:
     values = tiny_values()
     values["sample"]["first_seed"] = 7_000_000
     write_params(project, values)
-    explained(adasde(STAGES["evaluate"], project), "samples/nfe3 was sampled with other seeds")
+    explained(adasde(STAGES["evaluate"], project), "samples/nfe3/custom was sampled with other seeds")
 
 
 @pytest.mark.parametrize("stage", ["reference", "teacher", "distill", "sample", "evaluate"])
@@ -152,14 +152,14 @@ def test_an_unreadable_model_path(
 @pytest.mark.parametrize(
     ("stage", "lost"),
     [
-        ("distill", "data/teacher/nfe3"),
-        ("sample", "data/distill/nfe3"),
-        ("evaluate", "data/samples/nfe3"),
+        ("distill", "data/teacher/nfe3/custom"),
+        ("sample", "data/distill/nfe3/custom"),
+        ("evaluate", "data/samples/nfe3/custom"),
         ("evaluate", "data/reference"),
         ("report", "data/metrics/nfe3.json"),
         ("report", "data/metrics/floor.json"),
-        ("report", "data/distill/nfe3/loss.csv"),
-        ("report", "data/samples/nfe3"),
+        ("report", "data/distill/nfe3/custom/loss.csv"),
+        ("report", "data/samples/nfe3/custom"),
     ],
 )
 def test_an_input_that_is_not_there(stage: str, lost: str, project: Path) -> None:

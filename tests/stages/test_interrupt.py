@@ -114,6 +114,8 @@ def at_write(count: int) -> Callable[[], None]:
 MOMENTS = {"work": at_progress, **{f"write {count}": at_write(count) for count in (1, 2, 3)}}
 NOT_THERE = {
     ("fetch", "work"),  # too short for progress
+    ("plan", "work"),
+    ("plan", "write 3"),
     ("distill", "write 3"),  # these write fewer files
     ("evaluate", "write 2"),
     ("evaluate", "write 3"),

@@ -28,7 +28,7 @@ def test_shards_from_elsewhere_have_the_same_bytes(
         else:
             summary = stage.teacher(params, 3, **given, workers=2)
     assert (summary["made"], summary["reused"]) == (3, 0)
-    assert tree(tmp_path / "teacher") == tree(project / "data/teacher/nfe3")
+    assert tree(tmp_path / "teacher") == tree(project / "data/teacher/nfe3/custom")
     assert stage.teacher(params, 3, **given, workers=2)["reused"] == 3
 
 

@@ -54,7 +54,7 @@ def test_nothing_but_the_declared_outputs_is_written(finished_project: Path) -> 
 
 def test_the_shards_hold_the_teacher_s_states(finished_project: Path, params: Params) -> None:
     model = load_model("digits")
-    tensors = load_tensors(finished_project / "data/teacher/nfe3/shard-00001.safetensors")
+    tensors = load_tensors(finished_project / "data/teacher/nfe3/custom/shard-00001.safetensors")
     assert tensors["seeds"].tolist() == list(range(16, 32))
     assert tensors["states"].shape == (3, 16, 1, 8, 8)
     assert torch.equal(tensors["states"][0, :8], 80 * latents(range(16, 24), model.shape))
@@ -65,7 +65,7 @@ def test_the_shards_hold_the_teacher_s_states(finished_project: Path, params: Pa
 
 
 def test_the_coefficient_file_says_whose_it_is_and_how_it_was_made(finished_project: Path) -> None:
-    table = Coefficients.load(finished_project / "data/distill/nfe3/coefficients.json")
+    table = Coefficients.load(finished_project / "data/distill/nfe3/custom/coefficients.json")
     assert (table.nfe, table.afs, table.steps) == (3, True, 2)
     assert table.model == {"name": "digits", "sha256": load_model("digits").sha256}
     made = table.provenance
@@ -75,7 +75,7 @@ def test_the_coefficient_file_says_whose_it_is_and_how_it_was_made(finished_proj
 
 
 def test_the_losses_have_a_column_for_every_node_and_fall_into_floats(finished_project: Path) -> None:
-    with (finished_project / "data/distill/nfe3/loss.csv").open(newline="") as stream:
+    with (finished_project / "data/distill/nfe3/custom/loss.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == ["iteration", "node_1", "node_2", "features"]
     assert [int(row["iteration"]) for row in rows] == [1, 2, 3, 4]
@@ -88,20 +88,22 @@ def test_without_the_feature_loss_no_extractor_is_needed(project: Path) -> None:
     write_params(project, values)
     (project / "data/checkpoint/features.safetensors").unlink()
     assert command(STAGES["distill"], project).code == 0
-    assert (project / "data/distill/nfe3/loss.csv").read_text().startswith("iteration,node_1,node_2\n")
+    assert (project / "data/distill/nfe3/custom/loss.csv").read_text().startswith("iteration,node_1,node_2\n")
 
 
 def test_rows_are_the_images_of_their_seeds(finished_project: Path) -> None:
-    folder = finished_project / "data/samples/nfe3"
+    folder = finished_project / "data/samples/nfe3/custom"
     parts = Manifest.load(folder)
-    assert {entry["label"]: name for name, entry in parts.entries.items()} == {
+    others = Manifest.load(folder.with_name("baselines"))
+    entries = parts.entries | others.entries
+    assert {entry["label"]: name for name, entry in entries.items()} == {
         "AdaSDE": "adasde.safetensors",
         "DDIM (Euler)": "ddim-euler.safetensors",
         "Heun + AFS": "heun-afs.safetensors",
     }
-    assert {entry["nfe"] for entry in parts.entries.values()} == {3}
+    assert {entry["nfe"] for entry in entries.values()} == {3}
     model = load_model("digits")
-    table = Coefficients.load(finished_project / "data/distill/nfe3/coefficients.json")
+    table = Coefficients.load(finished_project / "data/distill/nfe3/custom/coefficients.json")
     seeds = range(1_000_007, 1_000_010)
     direct = adasde.sample(model.denoise, latents(seeds, model.shape), table, SeededNoise(seeds))
     stored = load_tensors(folder / "adasde.safetensors")["images"]
@@ -115,27 +117,31 @@ def test_a_changed_baseline_is_the_only_row_made_again(project: Path) -> None:
     values["baselines"]["DDIM (Euler)"]["rho"] = 2.0
     del values["baselines"]["Heun + AFS"]
     write_params(project, values)
-    times = json.loads((project / "data/samples/nfe3.timing.json").read_text())
-    ended = command([*STAGES["sample"], "--json"], project)
+    values["baselines"]["iPNDM"] = {"solver": "ipndm"}
+    write_params(project, values)
+    timing = project / "data/samples/nfe3.baselines.timing.json"
+    times = json.loads(timing.read_text())
+    ended = command([*STAGES["baselines"], "--json"], project)
     assert json.loads(ended.out) | {"out": "", "timing": ""} == {
-        "stage": "sample", "out": "", "timing": "", "made": 1, "reused": 1
+        "stage": "sample", "out": "", "timing": "", "made": 2, "reused": 0
     }  # fmt: skip
-    assert sorted(path.name for path in (project / "data/samples/nfe3").iterdir()) == [
-        "adasde.safetensors",
+    assert json.loads(command([*STAGES["baselines"], "--json"], project).out)["reused"] == 2
+    assert json.loads(command([*STAGES["sample"], "--json"], project).out)["reused"] == 1
+    assert sorted(path.name for path in (project / "data/samples/nfe3/baselines").iterdir()) == [
         "ddim-euler.safetensors",
+        "ipndm.safetensors",
         "manifest.json",
     ]
-    again = json.loads((project / "data/samples/nfe3.timing.json").read_text())
-    assert list(again) == ["AdaSDE", "DDIM (Euler)"]
-    assert again["AdaSDE"] == times["AdaSDE"]
+    again = json.loads(timing.read_text())
+    assert list(again) == ["DDIM (Euler)", "iPNDM"]
     assert again["DDIM (Euler)"]["fingerprint"] != times["DDIM (Euler)"]["fingerprint"]
 
 
 def test_rows_without_a_known_time_are_made_again(project: Path) -> None:
-    (project / "data/samples/nfe3.timing.json").unlink()
-    ended = command([*STAGES["sample"], "--json"], project)
-    assert json.loads(ended.out)["made"] == 3
-    times = json.loads((project / "data/samples/nfe3.timing.json").read_text())
+    (project / "data/samples/nfe3.baselines.timing.json").unlink()
+    ended = command([*STAGES["baselines"], "--json"], project)
+    assert json.loads(ended.out)["made"] == 2
+    times = json.loads((project / "data/samples/nfe3.baselines.timing.json").read_text())
     assert all(
         entry["seconds"] > 0 and entry["images"] == 80 and entry["nfe"] == 3 for entry in times.values()
     )
@@ -178,7 +184,7 @@ def test_one_seed_range_has_no_spread(project: Path, values: dict[str, Any]) -> 
     params = check_params(values)
     checkpoint, folder = project / "data/checkpoint", project / "data/reference"
     evaluator = Evaluator.load(params, checkpoint=checkpoint, folder=folder)
-    found = evaluator.row(load_images(project / "data/samples/nfe3" / row_file("AdaSDE")), nfe=3)
+    found = evaluator.row(load_images(project / "data/samples/nfe3/custom" / row_file("AdaSDE")), nfe=3)
     assert found["fid"]["spread"] is None and found["fid"]["values"] == [found["fid"]["mean"]]
 
 
@@ -219,17 +225,17 @@ def test_a_conditional_model_goes_through_every_stage_with_the_classes_of_its_se
         ended = command(stage, tmp_path)
         assert ended.code == 0, (stage, ended.err)
     model, seeds = load_model("glyphs"), range(16, 24)
-    states = load_tensors(tmp_path / "data/teacher/nfe3/shard-00001.safetensors")["states"]
+    states = load_tensors(tmp_path / "data/teacher/nfe3/custom/shard-00001.safetensors")["states"]
     fine = adasde.schedule("time_uniform", 4, rho=1.0)
     ends = adasde.solve(model.bind(seeds), latents(seeds, model.shape), fine, solver="dpm2")
     torch.testing.assert_close(states[-1, :8], ends, atol=1e-4, rtol=1e-4)
     document = json.loads((tmp_path / "data/metrics/nfe3.json").read_text())
     assert document["protocol"]["class_policy"] == "seed modulo 26"
     assert {row["nfe"] for row in document["rows"].values()} == {3}
-    table = Coefficients.load(tmp_path / "data/distill/nfe3/coefficients.json")
+    table = Coefficients.load(tmp_path / "data/distill/nfe3/custom/coefficients.json")
     seeds = range(1_000_050, 1_000_053)  # the first of the second chunk
     direct = adasde.sample(model.bind(seeds), latents(seeds, model.shape), table, SeededNoise(seeds))
-    stored = load_tensors(tmp_path / "data/samples/nfe3/adasde.safetensors")["images"]
+    stored = load_tensors(tmp_path / "data/samples/nfe3/custom/adasde.safetensors")["images"]
     assert (stored[50:53].int() - to_uint8(direct).int()).abs().max() <= 1
 
 
@@ -243,13 +249,17 @@ def test_samples_of_a_latent_model_are_decoded_before_they_are_judged(
     monkeypatch.setattr(common, "load_model", lambda checkpoint, **_: latent)
     given = {"checkpoint": project / "data/checkpoint"}
     sample.sample(
-        params, 3, coefficients=project / "data/distill/nfe3/coefficients.json", out=project / "grey", **given
+        params,
+        3,
+        coefficients=project / "data/distill/nfe3/custom/coefficients.json",
+        out=project / "grey",
+        **given,
     )
     for file in (project / "grey").glob("*.safetensors"):
         assert load_tensors(file)["images"].unique().numel() == 1
     images, _ = reference._floor(params, latent, steps=6)
     assert images.unique().numel() == 1
-    distill.distill(params, 3, teacher=project / "data/teacher/nfe3", out=project / "learned", **given)
+    distill.distill(params, 3, teacher=project / "data/teacher/nfe3/custom", out=project / "learned", **given)
     with (project / "learned/loss.csv").open(newline="") as stream:
         assert {float(row["features"]) for row in csv.DictReader(stream)} == {0.0}
 

@@ -34,9 +34,11 @@ def write_params(folder: Path, values: dict[str, Any]) -> Path:
 STAGES: dict[str, list[str]] = {
     "fetch": ["fetch"],
     "reference": ["reference"],
+    "plan": ["plan"],
     "teacher": ["teacher", "--nfe", "3"],
     "distill": ["distill", "--nfe", "3"],
     "sample": ["sample", "--nfe", "3"],
+    "baselines": ["sample", "--baselines", "--nfe", "3"],
     "evaluate": ["evaluate", "--nfe", "3"],
     "report": ["report"],
 }
@@ -45,9 +47,11 @@ STAGES: dict[str, list[str]] = {
 OUTPUTS: dict[str, list[str]] = {
     "fetch": ["data/checkpoint"],
     "reference": ["data/reference", "data/metrics/floor.json"],
-    "teacher": ["data/teacher/nfe3"],
-    "distill": ["data/distill/nfe3"],
-    "sample": ["data/samples/nfe3", "data/samples/nfe3.timing.json"],
+    "plan": ["data/plan"],
+    "teacher": ["data/teacher/nfe3/custom"],
+    "distill": ["data/distill/nfe3/custom"],
+    "sample": ["data/samples/nfe3/custom", "data/samples/nfe3.custom.timing.json"],
+    "baselines": ["data/samples/nfe3/baselines", "data/samples/nfe3.baselines.timing.json"],
     "evaluate": ["data/metrics/nfe3.json"],
     "report": ["report"],
 }

@@ -1,7 +1,8 @@
 """Stands in for the commands of ``adasde``: the same options and files, next to no work.
 
-A file FAIL or SLOW in the project or above, that names a stage (``distill@5``), makes that stage fail or take
-minutes; further words must be in params.yaml. A file LARGE with a number of bytes gives one output that size.
+A file FAIL or SLOW in the project or above, that names a stage (``distill@custom-5``), makes that stage fail
+or take minutes; further words must be in params.yaml. A file LARGE with a number of bytes gives one output
+that size.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from pathlib import Path
 
 import yaml
 
-LABELS = ("AdaSDE", "DDIM (Euler)", "DPM-Solver++(2M) + AFS")
+BASELINES = ("DDIM (Euler)", "DPM-Solver++(2M) + AFS")
 
 
 def main() -> None:
     arguments = parse()
-    stage = arguments.stage if arguments.nfe is None else f"{arguments.stage}@{arguments.nfe}"
+    name = "baselines" if arguments.baselines else arguments.stage
+    item = "-".join(filter(None, (arguments.student, str(arguments.nfe or ""))))
+    stage = f"{name}@{item}" if item else name
     print("hello from", stage, flush=True)
     for done in (0, 1, 2):
         print(
@@ -41,6 +44,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("stage")
     parser.add_argument("--nfe", type=int)
+    parser.add_argument("--student")
+    parser.add_argument("--timing", type=Path)
+    parser.add_argument("--baselines", action="store_true")
     for name in ("out", "metrics", "checkpoint", "teacher", "coefficients", "samples", "reference", "data"):
         parser.add_argument(f"--{name}", type=Path)
     return parser.parse_args()
@@ -72,35 +78,72 @@ def reference(arguments, params):
         (arguments.out / "large").write_bytes(bytes(int(Path("LARGE").read_text())))
 
 
+def plan(arguments, params):
+    parts = ("teacher", "distill")
+    values = {
+        name: {part: params[part] for part in parts} | own_recipe(params, name) for name in students(params)
+    }
+    for nfe in params["nfe"]:
+        for name, value in values.items():
+            write(arguments.out / f"nfe{nfe}/{name}.json", value)
+            write(arguments.out / f"nfe{nfe}/{name}.teacher.json", value["teacher"])
+
+
+def students(params) -> list[str]:
+    return params["students"]
+
+
+def own_recipe(params, name: str) -> dict:
+    return {"own": params.get("recipes", {}).get(name)}
+
+
+def label(name: str) -> str:
+    return "AdaSDE" if name == "custom" else f"AdaSDE ({name})"
+
+
 def teacher(arguments, params):
     write(arguments.out / "manifest.json", params["teacher"])
 
 
 def distill(arguments, params):
     write(
-        arguments.out / "coefficients.json", [params["distill"], digest(arguments.teacher / "manifest.json")]
+        arguments.out / "coefficients.json",
+        [
+            params["distill"],
+            own_recipe(params, arguments.student),
+            digest(arguments.teacher / "manifest.json"),
+        ],
     )
     (arguments.out / "loss.csv").write_text("iteration,node_1,node_2\n0,3.0,4.0\n1,1.5,2.0\n")
 
 
 def sample(arguments, params):
-    write(arguments.out / "manifest.json", digest(arguments.coefficients))
-    times = {label: {"seconds": time.perf_counter(), "nfe": arguments.nfe} for label in LABELS}
-    write(Path(f"{arguments.out}.timing.json"), times)
+    source = arguments.coefficients
+    write(arguments.out / "manifest.json", digest(source) if source else params["baselines"])
+    labels = [label(arguments.student)] if source else BASELINES
+    times = {one: {"seconds": time.perf_counter(), "nfe": arguments.nfe} for one in labels}
+    write(arguments.timing, times)
 
 
 def evaluate(arguments, params):
-    noise = int(digest(arguments.samples / "manifest.json")[:4], 16) / 16**4
-    rows = {label: row(0.2 + i + noise, arguments.nfe) for i, label in enumerate(LABELS)}
-    write(arguments.out, document(params, rows))
+    rows, facts = {}, {}
+    for name in students(params):
+        noise = int(digest(arguments.samples / name / "manifest.json")[:4], 16) / 16**4
+        rows[label(name)] = row(0.2 + noise, arguments.nfe)
+        facts[label(name)] = {"name": name, "gamma": 0, "afs": True, "validation_fid": noise}
+    rows |= {one: row(1.2 + i, arguments.nfe) for i, one in enumerate(BASELINES)}
+    write(arguments.out, document(params, rows) | {"students": facts})
 
 
 def report(arguments, params):
-    columns = {
-        nfe: json.loads((arguments.data / f"metrics/nfe{nfe}.json").read_text())["rows"]
-        for nfe in params["nfe"]
+    known = {
+        nfe: json.loads((arguments.data / f"metrics/nfe{nfe}.json").read_text()) for nfe in params["nfe"]
     }
-    results = document(params, {label: {n: columns[n][label] for n in columns} for label in LABELS})
+    tables = {
+        key: {one: {n: known[n][key][one] for n in known} for one in known[params["nfe"][0]][key]}
+        for key in ("rows", "students")
+    }
+    results = document(params, tables["rows"]) | {"students": tables["students"]}
     write(arguments.out / "results.json", results | {"nfe": params["nfe"], "teacher": row(0.1, 99)})
     for name in ("fid", *(f"samples-nfe{nfe}" for nfe in params["nfe"])):
         (arguments.out / f"{name}.png").write_bytes(picture())
@@ -131,6 +174,7 @@ def picture() -> bytes:
 
 
 WRITERS = {
+    "plan": plan,
     "fetch": fetch,
     "reference": reference,
     "teacher": teacher,

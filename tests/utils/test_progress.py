@@ -15,29 +15,29 @@ def test_plain_lines_at_most_every_tenth(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    with track(1000, "teacher@5", "trajectories") as advance:
+    with track(1000, "teacher@custom-5", "trajectories") as advance:
         for _ in range(1000):
             advance()
     out, err = capsys.readouterr()
     lines = err.splitlines()
     assert out == ""
     assert len(lines) == 10
-    assert lines[0].startswith("teacher@5: 100/1000 trajectories (")
-    assert lines[-1].startswith("teacher@5: 1000/1000 trajectories (")
+    assert lines[0].startswith("teacher@custom-5: 100/1000 trajectories (")
+    assert lines[-1].startswith("teacher@custom-5: 1000/1000 trajectories (")
 
 
 def test_json_lines_start_at_zero_and_end_at_the_total(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, "json")
-    with track(50, "distill@3", "iterations") as advance:
+    with track(50, "distill@custom-3", "iterations") as advance:
         for _ in range(50):
             advance(note="loss 1")
     out, err = capsys.readouterr()
     assert err == ""
     assert all(line.startswith("@progress ") for line in out.splitlines())
     messages = [json.loads(line.removeprefix("@progress ")) for line in out.splitlines()]
-    assert messages[0] == {"stage": "distill@3", "done": 0, "total": 50, "unit": "iterations"}
+    assert messages[0] == {"stage": "distill@custom-3", "done": 0, "total": 50, "unit": "iterations"}
     assert messages[-1]["done"] == 50
     assert len(messages) <= 4
 
@@ -57,20 +57,20 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr(sys, "stderr", terminal)
-    with track(4, "sample@3", "images") as advance:
+    with track(4, "sample@custom-3", "images") as advance:
         advance(2, note="busy")
         advance(2)
-    assert "sample@3: 100%" in terminal.getvalue()
+    assert "sample@custom-3: 100%" in terminal.getvalue()
 
 
 def test_reused_units_count(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    with track(10, "teacher@3", "trajectories") as advance:
+    with track(10, "teacher@custom-3", "trajectories") as advance:
         advance(7)
         advance(3)
     assert [line.split(" (")[0] for line in capsys.readouterr().err.splitlines()] == [
-        "teacher@3: 7/10 trajectories",
-        "teacher@3: 10/10 trajectories",
+        "teacher@custom-3: 7/10 trajectories",
+        "teacher@custom-3: 10/10 trajectories",
     ]
 
 

@@ -48,7 +48,7 @@ class Prefect(Quiet):
 
 
 def run(**values: Any) -> dict[str, Any]:
-    state = {"message": "stage sample@3 failed.\nIts last lines"}
+    state = {"message": "stage sample@custom-3 failed.\nIts last lines"}
     return {"id": "7", "name": "brave-owl", "infrastructure_pid": None, "state": state} | values
 
 
@@ -157,7 +157,7 @@ def test_late_dead_and_failed_runs() -> None:
     late, dead, last = servers.runs(Api(flow_runs_count=2, flow_runs_filter=runs))  # type: ignore[arg-type]
     assert late.text == "2 scheduled runs are late"
     assert dead.text.endswith("no such process is here: dead-dodo")
-    assert last.text == "the last one, brave-owl: Failed (stage sample@3 failed.)"
+    assert last.text == "the last one, brave-owl: Failed (stage sample@custom-3 failed.)"
 
 
 def test_dead_runs_are_marked_as_crashed() -> None:

@@ -7,7 +7,7 @@ from flows.system.progress import Step
 
 
 def test_progress_lines_are_understood() -> None:
-    line = '@progress {"stage": "distill@5", "done": 30, "total": 120, "unit": "iterations"}'
+    line = '@progress {"stage": "distill@custom-5", "done": 30, "total": 120, "unit": "iterations"}'
     step = parse_progress(line)
     assert step == Step(30, 120, "iterations")
     assert step.percent == 25.0
@@ -26,8 +26,8 @@ def test_a_total_of_nothing_is_no_division_by_zero() -> None:
 
 
 def test_the_error_has_stage_reason_and_remedy() -> None:
-    error = StageError.of("sample@3", ["> adasde sample", "error: the disk is full"])
+    error = StageError.of("sample@custom-3", ["> adasde sample", "error: the disk is full"])
     assert str(error).startswith(
-        "stage sample@3 failed. Its last lines:\n  > adasde sample\n  error: the disk is full"
+        "stage sample@custom-3 failed. Its last lines:\n  > adasde sample\n  error: the disk is full"
     )
     assert "start the same command again" in str(error)

@@ -15,10 +15,14 @@ CHAIN = {s.name: s for s in (Stage("a", ()), Stage("b", ("a",)), Stage("c", ("b"
 
 def test_the_projects_stages_each_after_its_needs() -> None:
     stages = graph.read_stages(ROOT)
-    numbers = yaml.safe_load((ROOT / "params.yaml").read_text())["nfe"]
-    per_nfe = {f"{name}@{k}" for name in ("teacher", "distill", "sample", "evaluate") for k in numbers}
-    assert set(stages) == {"fetch", "reference", "report"} | per_nfe
-    assert set(stages["evaluate@5"].needs) == {"fetch", "reference", "sample@5"}
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    students = [f"{name}-{k}" for name in values["students"] for k in values["nfe"]]
+    each = {f"{stage}@{item}" for stage in ("teacher", "distill", "sample") for item in students}
+    each |= {f"{stage}@{k}" for stage in ("baselines", "evaluate") for k in values["nfe"]}
+    assert set(stages) == {"fetch", "plan", "reference", "report"} | each
+    samples = {f"sample@{name}-5" for name in values["students"]}
+    assert set(stages["evaluate@5"].needs) == {"fetch", "reference", "baselines@5"} | samples
+    assert set(stages["teacher@paper-5"].needs) == {"fetch", "plan"}
     seen: set[str] = set()
     for stage in stages.values():
         assert seen.issuperset(stage.needs)
@@ -27,9 +31,9 @@ def test_the_projects_stages_each_after_its_needs() -> None:
 
 
 def test_stages_say_what_they_read_and_write() -> None:
-    teacher, report = (graph.read_stages(ROOT)[name] for name in ("teacher@5", "report"))
-    assert {"seed", "teacher", "distill.points"} <= set(teacher.params)
-    assert teacher.outs == ("data/teacher/nfe5",)
+    teacher, report = (graph.read_stages(ROOT)[name] for name in ("teacher@paper-5", "report"))
+    assert {"students", "recipes", "teacher", "distill"} <= set(graph.read_stages(ROOT)["plan"].params)
+    assert teacher.params == () and teacher.outs == ("data/teacher/nfe5/paper",)
     assert "adasde/distillation/teacher.py" in teacher.files and "data/checkpoint" not in teacher.files
     assert all(path.startswith("adasde/") for path in report.files), "what stages write is no project file"
 
@@ -56,8 +60,16 @@ def test_a_damaged_lock_is_named(tmp_path: Path) -> None:
 
 
 def test_outputs_that_belong_to_one_nfe() -> None:
-    hashes = {"fetch": {"c": "1"}, "distill@3": {"d3": "2"}, "distill@13": {"d13": "3"}, "report": {"r": "4"}}
-    assert graph.belonging(hashes, 3) == {"c": "1", "d3": "2"}
+    hashes = {
+        "fetch": {"c": "1"},
+        "plan": {"p": "0"},
+        "distill@custom-3": {"d3": "2"},
+        "distill@custom-13": {"d13": "3"},
+        "distill@other-3": {"o3": "5"},
+        "baselines@3": {"b3": "6"},
+        "report": {"r": "4"},
+    }
+    assert graph.belonging(hashes, "custom", 3) == {"c": "1", "d3": "2", "b3": "6"}
 
 
 def test_an_unreadable_graph_says_why(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_files_of_runs_lie_in_the_bucket(
     assert not (project.root / "mlruns").exists()
     assert sum("coefficients/coefficients.json" in key for key in keys(url)) == 2
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    made = project.root / "data/distill/nfe3/coefficients.json"
+    made = project.root / "data/distill/nfe3/custom/coefficients.json"
     for spec in ("models:/adasde-digits-nfe3@challenger", f"models:/adasde-digits-nfe3/{version.version}"):
         assert local_copy(spec, tmp_path / "copy").read_bytes() == made.read_bytes()
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")

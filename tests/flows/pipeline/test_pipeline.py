@@ -22,8 +22,8 @@ from flows.system.locks import project_lock
 
 pytestmark = pytest.mark.integration
 
-COUNT = 11
-FIRST = {"fetch", "reference", "teacher@3", "teacher@5"}
+COUNT = 14
+FIRST = {"fetch", "plan", "reference", "baselines@3", "baselines@5", "teacher@custom-3", "teacher@custom-5"}
 
 
 def names(summary: dict, outcome: str) -> set[str]:
@@ -93,7 +93,7 @@ def test_runs_have_all_that_made_them(first, client) -> None:
         0
     ].replace("-", "")
     assert tags["protocol_hash"] == "f" * 64
-    assert len(tags["dvc_lock_md5"]) == len(tags["md5/data/distill/nfe3/coefficients.json"]) == 32
+    assert len(tags["dvc_lock_md5"]) == len(tags["md5/data/distill/nfe3/custom/coefficients.json"]) == 32
     files = {
         f.path
         for folder in ("coefficients", "distill", "report", "setup")
@@ -138,15 +138,15 @@ def test_coefficients_are_registered_and_can_be_downloaded(first, client) -> Non
         timeout=300,
     )
     (got,) = (project.home / "got").rglob("coefficients.json")
-    assert got.read_bytes() == (project.root / "data/distill/nfe5/coefficients.json").read_bytes()
+    assert got.read_bytes() == (project.root / "data/distill/nfe5/custom/coefficients.json").read_bytes()
     shutil.rmtree(project.home / "got")
 
 
 def test_prefect_shows_stages_logs_and_artifacts(first) -> None:
     project, _ = first
     shown = {name for (name,) in prefect(project, "SELECT name FROM task_run")}
-    assert shown >= {"fetch", "distill@3", "distill@5", "report", "track"}
-    assert prefect(project, "SELECT message FROM log WHERE message = 'hello from distill@5'")
+    assert shown >= {"fetch", "distill@custom-3", "distill@custom-5", "report", "track"}
+    assert prefect(project, "SELECT message FROM log WHERE message = 'hello from distill@custom-5'")
     artifacts = dict(prefect(project, "SELECT key, data FROM artifact WHERE key IS NOT NULL"))
     assert "**" in artifacts["results"] and "| AdaSDE |" in artifacts["results"]
     assert "data:image/png;base64," in artifacts["fid"]
@@ -168,7 +168,7 @@ def test_rerun_with_nothing_changed_runs_and_logs_nothing(first, client) -> None
     assert [run["new"] for run in summary["runs"]] == [False, False]
     assert [run["run_id"] for run in summary["runs"]] == [run["run_id"] for run in before["runs"]]
     assert len(runs(client)) == count
-    states = prefect(project, "SELECT state_name FROM task_run ORDER BY created DESC LIMIT 13")
+    states = prefect(project, "SELECT state_name FROM task_run ORDER BY created DESC LIMIT 16")
     assert sum(state == "Cached" for (state,) in states) == COUNT
 
 
@@ -176,7 +176,7 @@ def test_changed_distill_param_runs_distill_and_what_follows(first, client) -> N
     project, _ = first
     project.params("distill", "lr", value=0.07)
     summary = project.run()
-    assert names(summary, "unchanged") == FIRST
+    assert names(summary, "unchanged") == FIRST - {"plan"}
     assert [run["new"] for run in summary["runs"]] == [True, True]
     version = client.get_model_version_by_alias("adasde-digits-nfe3", "challenger")
     assert (str(version.version), version.run_id) == ("2", summary["runs"][0]["run_id"])
@@ -186,18 +186,18 @@ def test_changed_distill_param_runs_distill_and_what_follows(first, client) -> N
 def test_after_ctrl_c_and_after_a_failure_the_next_run_carries_on(first) -> None:
     project, _ = first
     project.params("teacher", "inserted", value=2)
-    lock = entry(project, "teacher@5")
-    (project.root / "SLOW").write_text("teacher@5")
+    lock = entry(project, "teacher@custom-5")
+    (project.root / "SLOW").write_text("teacher@custom-5")
     interrupted(project)
-    assert entry(project, "teacher@5") == lock
+    assert entry(project, "teacher@custom-5") == lock
     assert prefect(project, "SELECT state_name FROM flow_run ORDER BY created DESC LIMIT 1") == [("Crashed",)]
     (project.root / "SLOW").unlink()
-    (project.root / "FAIL").write_text("sample@3")
+    (project.root / "FAIL").write_text("sample@custom-3")
     failed(project)
-    assert entry(project, "teacher@5") != lock
+    assert entry(project, "teacher@custom-5") != lock
     (project.root / "FAIL").unlink()
     summary = project.run()
-    assert names(summary, "ran") == {"sample@3", "evaluate@3", "report"}
+    assert names(summary, "ran") == {"sample@custom-3", "evaluate@3", "report"}
 
 
 def interrupted(project: Project) -> None:
@@ -217,8 +217,8 @@ def interrupted(project: Project) -> None:
 def failed(project: Project) -> None:
     """Run with a failing stage; the reason must be told."""
     ended = project.adasde("run", code=1)
-    assert "error: stage sample@3 failed. Its last lines:" in ended.stderr
-    assert "the reason why sample@3 fails" in ended.stderr
+    assert "error: stage sample@custom-3 failed. Its last lines:" in ended.stderr
+    assert "the reason why sample@custom-3 fails" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

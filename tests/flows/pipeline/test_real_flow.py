@@ -70,8 +70,8 @@ def test_a_run_killed_in_every_stage_in_turn_ends_with_the_same_bytes(
     for folder in ("data", "report"):
         assert tree(project.root / folder) == tree(whole.root / folder)
     now, then = output_hashes(project.root), output_hashes(whole.root)
-    for outs in (now["sample@3"], then["sample@3"]):
-        del outs["data/samples/nfe3.timing.json"]
+    for outs in (now["sample@custom-3"], then["sample@custom-3"]):
+        del outs["data/samples/nfe3.custom.timing.json"]
     assert now == then
     assert call(project, "git", "status", "--porcelain").split("\n") == ["?? dvc.lock", ""]
 
@@ -109,7 +109,7 @@ def test_the_run_is_made_again_with_the_same_bytes(finished: tuple[Project, dict
     again = json.loads(ended.stdout)
     assert again["identical"]
     states = {one["path"]: one["state"] for outputs in again["stages"].values() for one in outputs}
-    assert states.pop("data/samples/nfe3.timing.json") == "not judged"
+    assert states.pop("data/samples/nfe3.custom.timing.json") == "not judged"
     assert len(states) == 9 and set(states.values()) == {"identical"}
     assert all(metric["difference"] == 0 for metric in again["metrics"])
     assert {"fid", "fid/Heun-AFS"} <= {metric["name"] for metric in again["metrics"]}
@@ -133,4 +133,4 @@ def test_dvc_shows_metrics_plots_and_changed_params(finished: tuple[Project, dic
     assert (changed["distill.batch"]["old"], changed["distill.batch"]["new"]) == (16, 8)
     stages = set(json.loads(dvc(project, "status", "--json")))
     project.params("distill", "batch", value=16)
-    assert stages == {"distill@3"}
+    assert stages == {"distill@custom-3"}

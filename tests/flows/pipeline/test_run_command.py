@@ -14,6 +14,7 @@ class Tracked:
     model: str
     version: str
     new: bool
+    student: str = "paper"
 
 
 class Summary:

@@ -112,9 +112,10 @@ def test_a_scheduled_run_completes_and_shows_its_results(up: Up) -> None:
     up.api.post(f"deployments/{up.deployment['id']}/pause_deployment", {})
     assert run["state_name"] == "Completed"
     states = up.task_states(run["id"])
-    assert {states[name] for name in ("fetch", "teacher@3", "distill@3", "report", "publish", "track")} == {
-        "Completed"
-    }
+    assert {
+        states[name]
+        for name in ("fetch", "teacher@custom-3", "distill@custom-3", "report", "publish", "track")
+    } == {"Completed"}
     artifacts = up.api.post("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
     shown = {artifact["key"]: artifact["data"] for artifact in artifacts}
     assert "| AdaSDE |" in shown["results"]
@@ -169,7 +170,7 @@ def told_of_failures(up: Up) -> Iterator[list[bytes]]:
 
 
 def test_a_failing_run_is_tried_again_and_then_says_why(up: Up) -> None:
-    (up.project.root / "FAIL").write_text("sample@3")
+    (up.project.root / "FAIL").write_text("sample@custom-3")
     up.project.params("distill", "lr", value=0.07)
     with told_of_failures(up) as sent:
         run_id = up.start_run()
@@ -178,15 +179,15 @@ def test_a_failing_run_is_tried_again_and_then_says_why(up: Up) -> None:
         eventually(lambda: sent, 120)
     (text,) = (json.loads(message)["text"] for message in sent)
     assert text.startswith(f"adasde run {run['name']}: Failed\n")
-    assert "the reason why sample@3 fails" in text
+    assert "the reason why sample@custom-3 fails" in text
     assert text.endswith(f"\n{up.api.url.removesuffix('/api')}/runs/flow-run/{run_id}")
     names = up.states(run_id)
     assert names[-4:] == ["Running", "AwaitingRetry", "Running", "Failed"], names
-    assert "stage sample@3 failed. Its last lines:" in run["state"]["message"]
-    assert "the reason why sample@3 fails" in run["state"]["message"]
+    assert "stage sample@custom-3 failed. Its last lines:" in run["state"]["message"]
+    assert "the reason why sample@custom-3 fails" in run["state"]["message"]
     # logs arrive later than states, and those of the last moment of a try may be lost under load
     question = {"logs": {"flow_run_id": {"any_": [run_id]}, "level": {"ge_": 40}}}
-    start = "stage sample@3 failed. Its last lines:\n"
+    start = "stage sample@custom-3 failed. Its last lines:\n"
     messages = lambda: [log["message"] for log in up.api.post("logs/filter", question)]  # noqa: E731
     eventually(lambda: any(message.startswith(start) for message in messages()))
     assert not any("Traceback" in message for message in messages())
@@ -209,8 +210,8 @@ def test_a_sweep_is_a_deployment_too(up: Up) -> None:
 
 def test_a_run_by_hand_uses_the_server_that_is_up(up: Up) -> None:
     summary = up.project.run()
-    assert summary["stages"]["distill@3"] == "unchanged", "kept from the run that failed"
-    assert summary["stages"]["sample@3"] == "ran"
+    assert summary["stages"]["distill@custom-3"] == "unchanged", "kept from the run that failed"
+    assert summary["stages"]["sample@custom-3"] == "ran"
     by_hand = {"flow_runs": {"deployment_id": {"is_null_": True}}, "flows": {"name": {"any_": ["adasde"]}}}
     (run,) = up.api.post("flow_runs/filter", by_hand)
     assert run["state_name"] == "Completed"
@@ -233,7 +234,7 @@ def test_mlflow_shows_the_files_of_runs(up: Up) -> None:
 
 
 def test_everything_ends_on_a_signal(up: Up) -> None:
-    (up.project.root / "SLOW").write_text("sample@3")
+    (up.project.root / "SLOW").write_text("sample@custom-3")
     up.project.params("distill", "lr", value=0.08)
     run_id = up.start_run()
     eventually((up.project.root / "STARTED").exists)

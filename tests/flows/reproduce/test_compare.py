@@ -9,11 +9,11 @@ from flows.reproduce.compare import Comparison, compare, summary, tables
 
 THEN = {
     "fetch": {"data/checkpoint": "a.dir"},
-    "distill@3": {"data/distill/nfe3/coefficients.json": "b"},
-    "sample@3": {"data/samples/nfe3": "c.dir", "data/samples/nfe3.timing.json": "d"},
-    "distill@9": {"data/distill/nfe9/coefficients.json": "left by an earlier run"},
+    "distill@custom-3": {"data/distill/nfe3/custom/coefficients.json": "b"},
+    "sample@custom-3": {"data/samples/nfe3/custom": "c.dir", "data/samples/nfe3.custom.timing.json": "d"},
+    "distill@custom-9": {"data/distill/nfe9/custom/coefficients.json": "left by an earlier run"},
 }
-NOW = {name: outs for name, outs in THEN.items() if name != "distill@9"}
+NOW = {name: outs for name, outs in THEN.items() if name != "distill@custom-9"}
 METRICS = {"fid": 0.5, "kid": float("nan"), "loss/node_1": 3.0}
 MEASURED = {"fid": 0.5, "kid": float("nan")}
 
@@ -30,32 +30,34 @@ def shown(comparison: Comparison) -> str:
 
 
 def test_equal_bytes_are_identical_whatever_the_wall_times() -> None:
-    found = compared(NOW | {"sample@3": THEN["sample@3"] | {"data/samples/nfe3.timing.json": "other"}})
+    found = compared(
+        NOW | {"sample@custom-3": THEN["sample@custom-3"] | {"data/samples/nfe3.custom.timing.json": "other"}}
+    )
     assert found.identical
-    assert [one.path for one in found.having("not judged")] == ["data/samples/nfe3.timing.json"]
+    assert [one.path for one in found.having("not judged")] == ["data/samples/nfe3.custom.timing.json"]
     assert summary(found) == "all 3 compared outputs are byte-identical; all 2 metrics are equal"
     text = shown(found)
     assert "1 of 1" in text and "not judged (wall times)" in text
     assert "input, taken as it was kept" in text
-    assert "distill@9" not in text and "Metrics that differ" not in text
+    assert "distill@custom-9" not in text and "Metrics that differ" not in text
 
 
 @pytest.mark.parametrize(
     ("outputs", "state"),
     [
-        ({"data/distill/nfe3/coefficients.json": "other"}, "differs"),
+        ({"data/distill/nfe3/custom/coefficients.json": "other"}, "differs"),
         ({}, "missing"),
-        ({"data/distill/nfe3/coefficients.json": "b", "new": "x"}, "not recorded"),
+        ({"data/distill/nfe3/custom/coefficients.json": "b", "new": "x"}, "not recorded"),
     ],
 )
 def test_the_stage_that_differs_is_named(outputs: dict[str, str], state: str) -> None:
-    found = compared(NOW | {"distill@3": outputs})
+    found = compared(NOW | {"distill@custom-3": outputs})
     assert not found.identical
     ((stage, (output,)),) = found.differing.items()
-    assert (stage, output.state) == ("distill@3", state)
+    assert (stage, output.state) == ("distill@custom-3", state)
     assert state in shown(found)
     assert found.to_json()["identical"] is False
-    assert state in [one["state"] for one in found.to_json()["stages"]["distill@3"]]
+    assert state in [one["state"] for one in found.to_json()["stages"]["distill@custom-3"]]
 
 
 def test_metrics_differ_by_so_much() -> None:

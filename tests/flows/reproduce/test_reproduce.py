@@ -79,9 +79,9 @@ def test_a_run_from_uncommitted_files_is_made_again_byte_by_byte(made: Made) -> 
     assert made.again["run_id"] == made.run_id
     assert Path(made.again["folder"]) == made.folder
     states = {one["path"]: one["state"] for outs in made.again["stages"].values() for one in outs}
-    assert states.pop("data/samples/nfe3.timing.json") == "not judged"
+    assert states.pop("data/samples/nfe3.custom.timing.json") == "not judged"
     assert set(states.values()) == {"identical"}
-    assert {"data/checkpoint", "data/distill/nfe3/coefficients.json", "report"} <= states.keys()
+    assert {"data/checkpoint", "data/distill/nfe3/custom/coefficients.json", "report"} <= states.keys()
     assert {one["difference"] for one in made.again["metrics"]} == {0.0}
     assert {"fid", "fid/DDIM-Euler", "precision_spread"} <= {one["name"] for one in made.again["metrics"]}
     assert (made.folder / "not tracked.txt").read_text() == "new"
@@ -90,7 +90,14 @@ def test_a_run_from_uncommitted_files_is_made_again_byte_by_byte(made: Made) -> 
 
 def test_the_stages_really_run_and_show_their_progress(made: Made) -> None:
     assert "the inputs are from the project's cache" in made.said
-    for stage in ("reference", "teacher@3", "distill@3", "sample@3", "evaluate@3", "report"):
+    for stage in (
+        "reference",
+        "teacher@custom-3",
+        "distill@custom-3",
+        "sample@custom-3",
+        "evaluate@3",
+        "report",
+    ):
         assert f"{stage}: ran (" in made.said
     assert "fetch: ran" not in made.said
     with closing(sqlite3.connect(made.folder / "mlflow.db")) as connection:
@@ -195,9 +202,13 @@ def test_a_pipeline_that_fails_says_where(tmp_path: Path, capfd: pytest.CaptureF
 
 
 def test_a_stage_that_is_not_deterministic_is_called_so() -> None:
-    found = compare({"teacher@3": {"x": "1"}}, {"teacher@3": {"x": "2"}}, metrics={}, measured={})
+    found = compare(
+        {"teacher@custom-3": {"x": "1"}}, {"teacher@custom-3": {"x": "2"}}, metrics={}, measured={}
+    )
     done = reproduce.Reproduction("run", "c" * 40, Path("/folder"), (), found)
-    with pytest.raises(AdaSDEError, match=r"teacher@3 \(x\); its metrics are the same.*not deterministic"):
+    with pytest.raises(
+        AdaSDEError, match=r"teacher@custom-3 \(x\); its metrics are the same.*not deterministic"
+    ):
         done.require_identical()
 
 

@@ -63,7 +63,7 @@ def before(project: Project) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def killed(project: Project, before) -> dict[str, Any]:
     """Kill the sweep in the middle of the second trial; what the first had done by then."""
-    told(project, "SLOW", "distill@5 0.07")
+    told(project, "SLOW", "distill@custom-5 0.07")
     process = project.start(*GRID)
     try:
         eventually(lambda: "lr=0.07_nfe=5" in workspaces(project) or process.poll() is not None)
@@ -127,7 +127,7 @@ def test_after_kill_9_and_a_failure_only_what_is_missing_runs(project, killed, f
     _, err = failed
     # killed just after its last stage: its run in MLflow may be there already or not
     assert f"{GOOD}: 7 of 7 stages are unchanged" in err or f"{GOOD}: done before" in err
-    assert f"{BAD}: distill@5: ran" in err
+    assert f"{BAD}: distill@custom-5: ran" in err
     assert stages_of(workspaces(project)["lr=0.05_nfe=5"]) == killed
     summary, err = finished
     assert f"{GOOD}: done before" in err
@@ -157,7 +157,7 @@ def test_trials_are_isolated_and_the_project_keeps_its_files(project, before, fi
         "lr=0.07_nfe=5": (0.07, [5]),
     }
     made = {
-        path: (path / "data/distill/nfe5/coefficients.json").read_bytes()
+        path: (path / "data/distill/nfe5/custom/coefficients.json").read_bytes()
         for path in workspaces(project).values()
     }
     assert len(set(made.values())) == 2
@@ -165,7 +165,7 @@ def test_trials_are_isolated_and_the_project_keeps_its_files(project, before, fi
 
 
 def test_what_all_share_ran_once_in_the_project(project, failed, finished) -> None:
-    assert set(stages_of(project.root)) == {"fetch", "reference", "teacher@5"}
+    assert set(stages_of(project.root)) == {"fetch", "reference", "teacher@custom-5"}
     assert not (project.root / "data/distill").exists()
     for _, err in (failed, finished):
         assert "shared: 3 of 3 stages are unchanged" in err
@@ -229,16 +229,16 @@ def test_a_plain_run_does_not_take_a_trial_for_its_own(project, finished, client
 @pytest.mark.long
 def test_budgets_that_the_project_has_not_share_too(project, finished, client) -> None:
     ended = project.adasde("sweep", "--set", "distill.lr=0.05,0.06", "--set", "nfe=7")
-    assert ended.stderr.count("teacher@7: ran") == 1
-    assert "shared: teacher@7: ran" in ended.stderr
+    assert ended.stderr.count("teacher@custom-7: ran") == 1
+    assert "shared: teacher@custom-7: ran" in ended.stderr
     assert "lr=0.06 nfe=7: 3 of 7 stages are unchanged" in ended.stderr
     assert "promote it with: adasde promote digits --nfe 7 --candidate 1" in ended.stdout
-    assert "teacher@7" not in stages_of(project.root)
+    assert "teacher@custom-7" not in stages_of(project.root)
 
 
 @pytest.mark.long
 def test_ctrl_c_ends_everything_and_leaves_a_parent_that_is_not_running(project, finished, client) -> None:
-    told(project, "SLOW", "distill@5 0.08")
+    told(project, "SLOW", "distill@custom-5 0.08")
     process = project.start("sweep", "--set", "distill.lr=0.08,0.09", "--set", "nfe=5")
     eventually(lambda: list((project.root / ".cache/sweeps").glob("*/lr=0.08_nfe=5/STARTED")))
     os.killpg(process.pid, signal.SIGINT)

@@ -118,7 +118,7 @@ def test_trials_run_on_a_cluster(make_toy) -> None:
         assert not telling_prefect(address), "the server of the sweep has ended: nothing is to be told to it"
     summary = json.loads(ended.stdout)
     assert {score["trial"] for score in summary["scores"]} == {"lr=0.05 nfe=5", "lr=0.07 nfe=5"}
-    assert "lr=0.05 nfe=5: distill@5: ran" in ended.stderr, "what workers do is told here"
+    assert "lr=0.05 nfe=5: distill@custom-5: ran" in ended.stderr, "what workers do is told here"
     assert summary["versions"] == {"5": "1"}
     for name in ("lr=0.05_nfe=5", "lr=0.07_nfe=5"):
         (made,) = (project.root / ".cache/sweeps").glob(f"*/{name}/data/metrics/nfe5.json")

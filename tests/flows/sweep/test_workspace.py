@@ -101,12 +101,16 @@ def test_a_sweep_is_the_same_while_trials_params_and_code_are(project: Project) 
 
 
 def test_what_trials_share(project: Project) -> None:
-    assert plan(project, distill__lr=[0.1], nfe=[5]).shared() == {"fetch", "reference", "teacher@5"}
+    assert plan(project, distill__lr=[0.1], nfe=[5]).shared() == {
+        "fetch", "plan", "reference", "baselines@5", "teacher@custom-5"
+    }  # fmt: skip
     both = plan(project, **{"baselines.Heun + AFS.rho": [5.0, 7.0]})
-    assert {"reference", "teacher@3", "distill@5"} <= both.shared()
-    assert not {"sample@3", "report"} & both.shared()
+    assert {"reference", "teacher@custom-3", "distill@custom-5"} <= both.shared()
+    assert not {"sample@custom-3", "report"} & both.shared()
     judged = plan(project, sample__batch=[5, 10]).shared()
-    assert "teacher@3" in judged and not {"reference", "distill@5"} & judged, "distill sees the real images"
+    assert "teacher@custom-3" in judged and not {"reference", "distill@custom-5"} & judged, (
+        "distill sees the real images"
+    )
     assert (both.missing(), plan(project, nfe=[5, [3, 7]]).missing()) == ([], [7])
     assert plan(project, distill__lr=[0.1], nfe=[7]).shared_values()["nfe"] == [7]
 

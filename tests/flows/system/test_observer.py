@@ -10,17 +10,17 @@ def test_plain_lines_say_little() -> None:
     plain = PlainLines(stream)
     plain.quiet_seconds = 0.0
     plain.planned(3, 1)
-    plain.started("distill@5")
+    plain.started("distill@custom-5")
     for done in range(101):
-        plain.advanced("distill@5", Step(done, 100, "iterations"))
-    plain.finished("distill@5", "ran", 2.04)
+        plain.advanced("distill@custom-5", Step(done, 100, "iterations"))
+    plain.finished("distill@custom-5", "ran", 2.04)
     assert stream.getvalue().splitlines() == [
         "1 of 3 stages are unchanged",
-        "distill@5: started",
-        "distill@5: 25 % (25/100 iterations)",
-        "distill@5: 50 % (50/100 iterations)",
-        "distill@5: 75 % (75/100 iterations)",
-        "distill@5: ran (2.0 s)",
+        "distill@custom-5: started",
+        "distill@custom-5: 25 % (25/100 iterations)",
+        "distill@custom-5: 50 % (50/100 iterations)",
+        "distill@custom-5: 75 % (75/100 iterations)",
+        "distill@custom-5: ran (2.0 s)",
     ]
 
 
@@ -37,14 +37,14 @@ def test_bars_end_as_lines() -> None:
     stream = io.StringIO()
     with Bars(stream) as bars:
         bars.planned(2, 0)
-        bars.started("teacher@3")
-        bars.advanced("teacher@3", Step(1, 4, "trajectories"))
-        bars.finished("teacher@3", "ran", 1.0)
-        bars.started("distill@3")
-        bars.finished("distill@3", "failed", 1.0)
+        bars.started("teacher@custom-3")
+        bars.advanced("teacher@custom-3", Step(1, 4, "trajectories"))
+        bars.finished("teacher@custom-3", "ran", 1.0)
+        bars.started("distill@custom-3")
+        bars.finished("distill@custom-3", "failed", 1.0)
     text = stream.getvalue()
-    assert "teacher@3: ran in 1.0 s" in text
-    assert "distill@3: failed in 1.0 s" in text
+    assert "teacher@custom-3: ran in 1.0 s" in text
+    assert "distill@custom-3: failed in 1.0 s" in text
     assert "2/2" in text
 
 

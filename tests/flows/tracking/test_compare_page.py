@@ -39,10 +39,10 @@ QUIET = (
 STAGES = (
     "fetch --out data/checkpoint",
     "reference --out data/reference --metrics data/metrics/floor.json",
-    "teacher --nfe 3 --out data/teacher/nfe3",
-    "distill --nfe 3 --teacher data/teacher/nfe3 --out data/distill/nfe3",
-    "sample --nfe 3 --coefficients data/distill/nfe3/coefficients.json --out data/samples/nfe3",
-    "evaluate --nfe 3 --samples data/samples/nfe3 --out data/metrics/nfe3.json",
+    "teacher --nfe 3 --out data/teacher/nfe3/custom",
+    "distill --nfe 3 --teacher data/teacher/nfe3/custom --out data/distill/nfe3/custom",
+    "sample --nfe 3 --coefficients data/distill/nfe3/custom/coefficients.json --out data/samples/nfe3/custom",
+    "evaluate --nfe 3 --samples data/samples/nfe3/custom --out data/metrics/nfe3.json",
     "report --data data --out report",
 )
 
@@ -80,8 +80,8 @@ def finished(folder: Path, rate: float) -> Outputs:
         command = [sys.executable, str(ROOT / "tests/support/toy.py"), *words.split()]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
     (folder / "dvc.lock").write_text(f"# {rate}")
-    path = folder / "data/distill/nfe3/coefficients.json"
-    return Outputs(folder, check_params(values), 3, {"distill@3": {"x": path.read_text()}})
+    path = folder / "data/distill/nfe3/custom/coefficients.json"
+    return Outputs(folder, check_params(values), 3, {"distill@custom-3": {"x": path.read_text()}})
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ def digits_table(**facts: Any) -> Coefficients:
 
 def make_outputs(root: Path) -> Outputs:
     """What a run leaves, as far as the files of an MLflow run are made of it."""
-    distilled = root / "data/distill/nfe5"
+    distilled = root / "data/distill/nfe5/custom"
     for folder in (distilled, root / "data/metrics", root / "report"):
         folder.mkdir(parents=True)
     digits_table().save(distilled / "coefficients.json")
@@ -116,7 +116,7 @@ def test_its_folder_has_no_pickle_and_no_weights(home: Home) -> None:
     assert sum(path.stat().st_size for path in home.files.iterdir()) < 20_000
     flavor = yaml.safe_load((home.files / "MLmodel").read_text())["flavors"]["python_function"]
     assert flavor["model_code_path"] == "adasde_model.py" and "cloudpickle_version" not in flavor
-    original = home.root / "data/distill/nfe5/coefficients.json"
+    original = home.root / "data/distill/nfe5/custom/coefficients.json"
     assert sha256_file(home.files / "coefficients.json") == sha256_file(original)
     known = json.loads(original.read_text())["model"]
     assert known["sha256"] == load_model("digits").sha256  # the weights are named, not copied

@@ -7,7 +7,9 @@ from contextlib import chdir, closing
 from pathlib import Path
 
 import pytest
+from tiny import tiny_values
 
+from adasde.config.params import check_params
 from adasde.errors import AdaSDEError, DataError
 from flows.tracking import client as mlflow_home
 from flows.tracking import payload
@@ -15,9 +17,9 @@ from flows.tracking import runs as tracking
 
 HASHES = {
     "fetch": {"data/checkpoint": "a.dir"},
-    "distill@3": {"data/distill/nfe3/coefficients.json": "b"},
-    "sample@3": {"data/samples/nfe3": "c.dir", "data/samples/nfe3.timing.json": "d"},
-    "distill@5": {"data/distill/nfe5/coefficients.json": "e"},
+    "distill@custom-3": {"data/distill/nfe3/custom/coefficients.json": "b"},
+    "sample@custom-3": {"data/samples/nfe3/custom": "c.dir", "data/samples/nfe3.custom.timing.json": "d"},
+    "distill@custom-5": {"data/distill/nfe5/custom/coefficients.json": "e"},
     "report": {"report": "f.dir"},
 }
 
@@ -29,16 +31,36 @@ def changed(stage: str, path: str) -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize(
     ("stage", "path", "other_run"),
     [
-        ("distill@3", "data/distill/nfe3/coefficients.json", True),
+        ("distill@custom-3", "data/distill/nfe3/custom/coefficients.json", True),
         ("fetch", "data/checkpoint", True),
-        ("sample@3", "data/samples/nfe3.timing.json", False),
-        ("distill@5", "data/distill/nfe5/coefficients.json", False),
+        ("sample@custom-3", "data/samples/nfe3.custom.timing.json", False),
+        ("distill@custom-5", "data/distill/nfe5/custom/coefficients.json", False),
         ("report", "report", False),
     ],
 )
-def test_what_makes_another_run(stage: str, path: str, other_run: bool) -> None:
-    before, after = tracking.fingerprint(HASHES, 3), tracking.fingerprint(changed(stage, path), 3)
+def test_what_makes_another_run(stage: str, path: str, other_run: bool, tmp_path: Path) -> None:
+    before, after = fingerprint(tmp_path, HASHES), fingerprint(tmp_path, changed(stage, path))
     assert (before != after) is other_run
+
+
+@pytest.mark.parametrize(("label", "other_run"), [("AdaSDE", True), ("AdaSDE (other)", False)])
+def test_the_row_of_another_student_makes_no_other_run(label: str, other_run: bool, tmp_path: Path) -> None:
+    before = fingerprint(tmp_path, HASHES)
+    assert (fingerprint(tmp_path, HASHES, **{label: 0.7}) != before) is other_run
+
+
+def fingerprint(project: Path, hashes: dict[str, dict[str, str]], **fids: float) -> str:
+    """That of the student ``custom`` at 3 evaluations, beside another one."""
+    labels = {"AdaSDE": "custom", "AdaSDE (other)": "other"}
+    document = {
+        "rows": {label: {"fid": {"mean": fids.get(label, 0.5)}} for label in labels},
+        "students": {label: {"name": name} for label, name in labels.items()},
+        "protocol_hash": "p",
+    }
+    (project / "data/metrics").mkdir(parents=True, exist_ok=True)
+    (project / "data/metrics/nfe3.json").write_text(json.dumps(document))
+    params = check_params(tiny_values())
+    return tracking.fingerprint(payload.Outputs(project, params, 3, hashes))
 
 
 def test_rows_of_metrics_become_flat_numbers() -> None:
