@@ -80,7 +80,7 @@ class Params(Section):
                 raise ValueError(f"{key} names one twice: {', '.join(names)}")
         if taken := [name for name, own in self.recipes.items() if name in RECIPES and own.recipe != name]:
             raise ValueError(
-                f"recipes.{taken[0]} has the name of a packaged recipe: change that one (recipe: {taken[0]}), "
+                f"recipes.{taken[0]} has the name of a packaged recipe: change it (recipe: {taken[0]}), "
                 "or choose another name"
             )
         if len(self.students) > 1 and not self.sample.validation:

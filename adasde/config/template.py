@@ -10,12 +10,12 @@ import yaml
 from adasde.config.baselines import PAPER
 from adasde.config.params import Params, check_params
 from adasde.config.sections import DistillParams, Grid, NetworkParams, TeacherParams
-from adasde.distillation.recipes import RECIPES, Sections, TrainingRecipe
+from adasde.distillation.recipes import RECIPES, Sections
 from adasde.errors import ParamsError
 from adasde.models.core.checkpoint import cards
 from adasde.models.hub.cards import ModelCard, Recipe, card_of
 from adasde.sampling.schedules import unknown
-from adasde.utils.yaml_schema import parse_yaml
+from adasde.utils.yaml_schema import Section, parse_yaml
 
 BASELINES: dict[str, dict[str, Any]] = {
     "DDIM (Euler)": {"solver": "euler", "schedule": "time_uniform", "rho": 1.0},
@@ -44,7 +44,7 @@ OFFERED = {name: recipe for name, recipe in RECIPES.items() if recipe.sections}
 MULTISTEP = "multistep"
 """Recipe that measured best on the bundled models (docs/quality.md)."""
 
-SECTIONS = {"schedule": Grid, "teacher": TeacherParams, "distill": DistillParams}
+SECTIONS: dict[str, type[Section]] = {"schedule": Grid, "teacher": TeacherParams, "distill": DistillParams}
 """Sections that a recipe fills."""
 
 
@@ -61,47 +61,63 @@ def template(name: str, nfe: Sequence[int], *, recipe: str | None = None) -> str
     recipe = recipe or (MULTISTEP if card is None else PAPER)
     if recipe not in OFFERED:
         raise ParamsError(unknown("recipe", recipe, OFFERED))
-    made = {k: _sections(name, recipe, card, nfe=k) for k in nfe}
+    own = _merged({k: _changes(name, recipe, card, nfe=k) for k in nfe})
     values = (
         {"model": name, "features": None, "prompts": None, "judges": judges_of(card)}
+        | {"students": [recipe], "recipes": {recipe: {"recipe": recipe, **own}} if own else {}}
         | {"nfe": list(nfe), "seed": 0, "guidance": _guidance(card), "network": NetworkParams().model_dump()}
-        | {"afs": card is None or recipe != PAPER or card.recipes[nfe[0]].afs, **_merged(made)}
+        | {"afs": card is None or recipe != PAPER or card.recipes[nfe[0]].afs}
+        | _shared(card)
         | _evaluation(card)
     )
-    text = _head(name, nfe, card, recipe=recipe) + _written(values, OFFERED[recipe])
+    text = _head(name, nfe, card, recipe=recipe) + _written(values)
     check_params(parse_yaml(text, source="params.yaml"))
     return text
 
 
-def _sections(name: str, recipe: str, card: ModelCard | None, *, nfe: int) -> Sections:
-    """Complete sections of ``recipe`` at ``nfe`` evaluations."""
-    changes = [OFFERED[recipe].at(nfe)]
-    if card is not None:
-        changes.append({"schedule": {"sigma_min": card.sigma_min, "sigma_max": card.sigma_max}})
+def _changes(name: str, recipe: str, card: ModelCard | None, *, nfe: int) -> Sections:
+    """What differs from the packaged ``recipe`` on this model at ``nfe`` evaluations."""
     if card is not None and recipe == PAPER:
-        changes.append(_published(_recipe_of(card, nfe)))
-    if recipe == MULTISTEP:
-        changes.append(OVERRIDES.get(name, {}))
-    sections = {}
-    for key, section in SECTIONS.items():
-        values: dict[str, Any] = {}
-        for change in changes:
-            values |= change.get(key, {})
-        sections[key] = section(**values).model_dump(exclude={"per_nfe"})
-    return sections
+        return _differing(_published(_recipe_of(card, nfe)), RECIPES[recipe].at(nfe))
+    return OVERRIDES.get(name, {}) if recipe == MULTISTEP else {}
 
 
-def _merged(made: Mapping[int, Sections]) -> Sections:
-    """One mapping of sections: the values of the first budget, and what differs at the others."""
+def _differing(values: Sections, from_: Sections) -> Sections:
+    """The entries of ``values`` that ``from_`` does not have."""
+    return {
+        key: {name: value for name, value in section.items() if from_[key].get(name) != value}
+        for key, section in values.items()
+    }
+
+
+def _shared(card: ModelCard | None) -> Sections:
+    """The sections that hold for all students."""
+    grid = Grid() if card is None else Grid(sigma_min=card.sigma_min, sigma_max=card.sigma_max)
+    batch = TeacherParams().batch if card is None else 64
+    return {
+        "schedule": grid.model_dump(include={"sigma_min", "sigma_max"}),
+        "teacher": {"batch": batch},
+        "distill": {"start": None},
+    }
+
+
+def _merged(made: Mapping[int, Sections]) -> dict[str, Any]:
+    """An entry of ``recipes``: the changes of all budgets, and under ``per_nfe`` those of some."""
     first = next(iter(made.values()))
-    merged: Sections = {}
-    for key, values in first.items():
-        others = {
-            k: {name: value for name, value in sections[key].items() if value != values[name]}
-            for k, sections in made.items()
+    common: Sections = {
+        key: {
+            name: value
+            for name, value in section.items()
+            if all(name in one.get(key, {}) and one[key][name] == value for one in made.values())
         }
-        merged[key] = {**values, "per_nfe": {k: changes for k, changes in others.items() if changes}}
-    return merged
+        for key, section in first.items()
+    }
+    per_nfe = {
+        k: {key: left for key, left in _differing(one, common).items() if left} for k, one in made.items()
+    }
+    found: dict[str, Any] = {key: section for key, section in common.items() if section}
+    some = {k: sections for k, sections in per_nfe.items() if sections}
+    return found | ({"per_nfe": some} if some else {})
 
 
 def _recipe_of(card: ModelCard, nfe: int) -> Recipe:
@@ -121,7 +137,7 @@ def _published(recipe: Recipe) -> Sections:
     }
     ends = {"lr_final": min(0.01, recipe.lr) if recipe.cosine else recipe.lr}
     sizes = {"trajectories": recipe.trajectories}
-    taught = {"solver": recipe.teacher, "inserted": recipe.inserted, "shard": 500, "batch": recipe.batch}
+    taught = {"solver": recipe.teacher, "inserted": recipe.inserted, "shard": 500}
     return {
         "schedule": {"name": recipe.schedule, "rho": recipe.rho},
         "teacher": taught | sizes,
@@ -188,24 +204,67 @@ def _origin(recipe: Recipe) -> str:
     return f"{kind}: {recipe.note}" if recipe.note else kind
 
 
-def _written(values: dict[str, Any], recipe: TrainingRecipe) -> str:
+def _written(values: dict[str, Any]) -> str:
     """YAML with the help of every key behind it, a section a paragraph."""
     lines: list[str] = []
     for key, value in values.items():
         field = Params.model_fields[key]
+        if key == "recipes" and value:
+            lines += _recipes(value)
+            continue
         keys = getattr(field.annotation, "model_fields", None)
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or not value:
             lines.append(_line(key, value, field.description))
             continue
         lines += ["", f"{key}:"]
-        named = {name for k in values["nfe"] for name in recipe.at(k).get(key, {})}
-        for name, inner in value.items():
-            why = keys[name].description if keys else ""
-            lines.append("  " + _line(name, inner, f"{why} (recipe)" if name in named else why))
+        lines += [
+            "  " + _line(name, inner, keys[name].description if keys else "") for name, inner in value.items()
+        ]
     return "\n".join(lines) + "\n"
+
+
+def _recipes(recipes: Mapping[str, dict[str, Any]]) -> list[str]:
+    """The section ``recipes``: what differs from the packaged ones, with the help of every key."""
+    lines = ["recipes:    # (recipe): changes to a packaged one"]
+    for name, own in recipes.items():
+        lines += [f"  {name}:", "    " + _line("recipe", own["recipe"], OFFERED[own["recipe"]].description)]
+        for key in (key for key in SECTIONS if key in own):
+            lines.append(f"    {key}:")
+            fields = SECTIONS[key].model_fields
+            lines += [
+                f"      {_line(one, value, fields[one].description)}" for one, value in own[key].items()
+            ]
+        if "per_nfe" in own:
+            lines.append("    per_nfe:")
+            lines += [f"      {_line(str(nfe), sections, '')}" for nfe, sections in own["per_nfe"].items()]
+    return lines
 
 
 def _line(key: str, value: Any, why: str | None) -> str:
     flow = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
     text = f"{key}: {flow.removesuffix(chr(10)).removesuffix('...').strip()}"
     return f"{text}    # {why}" if why else text
+
+
+def reference_of_keys() -> str:
+    """Table of docs/params.md: the keys that recipes set, their defaults, and the packaged values."""
+    names = list(OFFERED)
+    lines = [f"| key | {' | '.join(['default', *names])} | |", "|---" * (len(names) + 3) + "|"]
+    for section, model in SECTIONS.items():
+        for key, field in model.model_fields.items():
+            if key == "per_nfe":
+                continue
+            values = [_shown(field.default), *(_of_recipe(name, section, key) for name in names)]
+            lines.append(f"| `{section}.{key}` | {' | '.join(values)} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _of_recipe(name: str, section: str, key: str) -> str:
+    budgets = sorted(RECIPES[name].per_nfe) or [0]
+    found = [RECIPES[name].at(nfe).get(section, {}).get(key) for nfe in budgets]
+    texts = list(dict.fromkeys(_shown(value) for value in found if value is not None))
+    return texts[0] if len(texts) == 1 else " / ".join(_shown(value) for value in found if value is not None)
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else f"{value}"

@@ -35,12 +35,16 @@ def test_the_project_s_own_file_is_valid_and_comments_every_key() -> None:
     assert bare == []
 
 
+OF_RECIPES = ("schedule", "teacher", "distill")
+"""Sections whose keys packaged recipes set; docs/params.md has all of them."""
+
+
 def test_the_file_names_every_key_of_the_schema() -> None:
     import yaml
 
     written = yaml.safe_load((PROJECT / "params.yaml").read_text())
     assert set(written) == set(Params.model_fields)
-    for section in ("schedule", "teacher", "distill", "sample", "evaluate", "promotion", "storage"):
+    for section in ("sample", "evaluate", "promotion", "storage"):
         schema = set(Params.model_fields[section].annotation.model_fields)  # type: ignore[union-attr]
         assert set(written[section]) >= schema - {"per_nfe"}, section
 
@@ -85,7 +89,7 @@ def test_the_comments_of_the_file_are_the_help_of_the_schema() -> None:
         before = line
     for name, field in Params.model_fields.items():
         keys = getattr(field.annotation, "model_fields", {})
-        assert {(name, key) for key in keys if key != "per_nfe"} <= seen, name
+        assert name in OF_RECIPES or {(name, key) for key in keys if key != "per_nfe"} <= seen, name
 
 
 def test_the_teacher_s_fields_are_those_of_the_method() -> None:

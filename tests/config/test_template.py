@@ -20,7 +20,7 @@ from tiny import tiny_values, write_params
 
 from adasde.config.cost import estimate, per_image, random_model, work
 from adasde.config.params import check_params, load_params
-from adasde.config.template import OVERRIDES, template
+from adasde.config.template import OVERRIDES, SECTIONS, reference_of_keys, template
 from adasde.distillation.recipes import RECIPES
 from adasde.errors import ParamsError
 from adasde.models import describe
@@ -121,8 +121,17 @@ def test_a_packaged_model_begins_with_what_measured_best_on_it() -> None:
         for text in ((ROOT / "params.yaml").read_text(), *(template(name, [3]) for name in cards()))
     )
     assert [digits.model, glyphs.model] == ["digits", "glyphs"]
-    assert (digits.teacher, digits.distill) == (ours.teacher, ours.distill)
-    assert glyphs.distill.pixel_weight < ours.distill.pixel_weight
+    mine, own, other = (one.at(3, "multistep").params for one in (ours, digits, glyphs))
+    assert (own.teacher, own.distill) == (mine.teacher, mine.distill)
+    assert other.distill.pixel_weight < mine.distill.pixel_weight
+
+
+def test_the_page_on_recipes_has_every_key() -> None:
+    table = reference_of_keys()
+    for section, model in SECTIONS.items():
+        for key, field in model.model_fields.items():
+            assert key == "per_nfe" or (f"| `{section}.{key}` |" in table and field.description)
+    assert (ROOT / "docs/params.md").read_text().endswith(table)
 
 
 def test_the_command_says_what_comes_and_overwrites_nothing(tmp_path: Path) -> None:
@@ -139,7 +148,7 @@ def test_the_command_says_what_comes_and_overwrites_nothing(tmp_path: Path) -> N
     assert load_params(tmp_path / "params.yaml").nfe == [5, 3]
     other = ["init", "--model", "digits", "--nfe", "5", "--recipe", "single-step", "--out", "other.yaml"]
     assert adasde(other, tmp_path).code == 0
-    assert load_params(tmp_path / "other.yaml").distill.learn_grid
+    assert load_params(tmp_path / "other.yaml").at(5).settings.learn_grid
     again = ["init", "--model", "digits", "--json"]
     explained(adasde(again, tmp_path), "params.yaml is there already", "--force")
     ended = adasde([*again, "--force"], tmp_path)
@@ -179,11 +188,13 @@ def test_predicted_evaluations_are_those_of_a_run(tmp_path: Path, monkeypatch: p
     current = "sample@custom-3"
     table = tmp_path / "learned/coefficients.json"
     sample(params, 3, checkpoint=checkpoint, coefficients=table, out=tmp_path / "samples")
+    current = "baselines@3"
+    sample(params, 3, checkpoint=checkpoint, coefficients=None, out=tmp_path / "others")
     current = "measured"
     found = estimate(params, checkpoint=checkpoint, budget=0.05)
     assert {row["stage"]: row["evaluations"] for row in found["stages"]} == {
         stage: counted[stage]
-        for stage in ("reference", "teacher@custom-3", "distill@custom-3", "sample@custom-3")
+        for stage in ("reference", "baselines@3", "teacher@custom-3", "distill@custom-3", "sample@custom-3")
     }
     assert found["hours"] > 0 and found["network"] == "its own weights"
     sizes = {row["stage"]: row["bytes"] for row in found["stages"]}

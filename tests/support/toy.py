@@ -63,7 +63,7 @@ def wanted(name: str, stage: str) -> bool:
 
 def write(path: Path, value: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
+    path.write_text(json.dumps(value, sort_keys=True))
 
 
 def fetch(arguments, params):

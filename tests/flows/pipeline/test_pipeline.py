@@ -150,7 +150,7 @@ def test_prefect_shows_stages_logs_and_artifacts(first) -> None:
     artifacts = dict(prefect(project, "SELECT key, data FROM artifact WHERE key IS NOT NULL"))
     assert "**" in artifacts["results"] and "| AdaSDE |" in artifacts["results"]
     assert "data:image/png;base64," in artifacts["fid"]
-    assert artifacts["progress-distill-3"] == 100
+    assert artifacts["progress-distill-custom-3"] == 100
 
 
 def test_nothing_is_left_outside_the_project(first) -> None:

@@ -31,7 +31,7 @@ def test_the_end_says_what_was_done_and_where_to_look(monkeypatch: pytest.Monkey
     assert "report/index.html" in report
     assert mlflow.endswith("mlflow ui --backend-store-uri sqlite:///mlflow.db")
     assert prefect.endswith("prefect server start")
-    assert "adasde-digits-nfe3 (version 4)" in registered
+    assert "adasde-digits-nfe3 (version 4, paper)" in registered
     assert "models:/adasde-digits-nfe3@challenger" in registered
 
 

@@ -126,12 +126,12 @@ def test_a_failing_trial_does_not_stop_the_others(failed) -> None:
 def test_after_kill_9_and_a_failure_only_what_is_missing_runs(project, killed, failed, finished) -> None:
     _, err = failed
     # killed just after its last stage: its run in MLflow may be there already or not
-    assert f"{GOOD}: 7 of 7 stages are unchanged" in err or f"{GOOD}: done before" in err
+    assert f"{GOOD}: 9 of 9 stages are unchanged" in err or f"{GOOD}: done before" in err
     assert f"{BAD}: distill@custom-5: ran" in err
     assert stages_of(workspaces(project)["lr=0.05_nfe=5"]) == killed
     summary, err = finished
     assert f"{GOOD}: done before" in err
-    assert f"{BAD}: 5 of 7 stages are unchanged" in err
+    assert f"{BAD}: 5 of 9 stages are unchanged" in err
     assert {score["trial"] for score in summary["scores"]} == {GOOD, BAD}
     assert summary["failures"] == {}
 
@@ -165,7 +165,9 @@ def test_trials_are_isolated_and_the_project_keeps_its_files(project, before, fi
 
 
 def test_what_all_share_ran_once_in_the_project(project, failed, finished) -> None:
-    assert set(stages_of(project.root)) == {"fetch", "reference", "teacher@custom-5"}
+    assert set(stages_of(project.root)) == {
+        "fetch", "plan", "reference", "baselines@5", "teacher@custom-5"
+    }  # fmt: skip
     assert not (project.root / "data/distill").exists()
     for _, err in (failed, finished):
         assert "shared: 3 of 3 stages are unchanged" in err
@@ -231,7 +233,7 @@ def test_budgets_that_the_project_has_not_share_too(project, finished, client) -
     ended = project.adasde("sweep", "--set", "distill.lr=0.05,0.06", "--set", "nfe=7")
     assert ended.stderr.count("teacher@custom-7: ran") == 1
     assert "shared: teacher@custom-7: ran" in ended.stderr
-    assert "lr=0.06 nfe=7: 3 of 7 stages are unchanged" in ended.stderr
+    assert "lr=0.06 nfe=7: 3 of 9 stages are unchanged" in ended.stderr
     assert "promote it with: adasde promote digits --nfe 7 --candidate 1" in ended.stdout
     assert "teacher@custom-7" not in stages_of(project.root)
 
