@@ -1,12 +1,12 @@
-"""Ours, the best classical sampler and the released recipe, also by an extractor that no training saw.
+"""Ours, the best classical sampler and the paper's recipe, also by an extractor that no training saw.
 
     adasde bench --model digits --out report/bench && python benchmarks/quality.py
     python benchmarks/quality.py --model glyphs --bench report/glyphs/bench.json --starts 0
 
 Reads what ``adasde bench`` chose (the best classical row of any kind and our table, at every budget), trains
-tables by the released loop (``released_loop.py``) from some random starts, draws the reported seeds again and
-judges all images by two extractors: the model's own, which our loss uses, and a second classifier of another
-width, trained here from another seed. Released tables are kept beside the bench, in ``released``.
+coefficients by the recipe ``paper`` with some training seeds, draws the test seeds again and evaluates all
+images by two extractors: the model's own, which our loss uses, and a second classifier of another width,
+trained here from another seed. The paper's coefficients are kept beside the bench, in ``paper``.
 Results: benchmarks/results/quality-MODEL.json.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from released_loop import PUBLISHED, released
+from students import trained
 from torch import Tensor
 
 import adasde
@@ -119,12 +119,11 @@ def of_row(goal: ModelTarget, row: dict[str, Any]) -> Draw:
     return draw
 
 
-def released_table(goal: ModelTarget, nfe: int, seed: int, *, folder: Path) -> adasde.Coefficients:
-    """What the released loop learns; trained once."""
+def paper_table(goal: ModelTarget, nfe: int, seed: int, *, folder: Path) -> adasde.Coefficients:
+    """Coefficients of the recipe ``paper``; trained once."""
     path = folder / f"{goal.name}-nfe{nfe}-{seed}.json"
     if not path.exists():
-        *_, table = released(goal, nfe, seed=seed)
-        table.save(path)
+        trained(goal, "paper", nfe, seed, {}).save(path)
     return adasde.Coefficients.load(path)
 
 
@@ -142,16 +141,16 @@ def compared(
         "ours": judge(of_table(goal, adasde.Coefficients.load(cells / mine["table"]))),
     }
     runs = []
-    for seed in range(starts if nfe in PUBLISHED else 0):
-        table = released_table(goal, nfe, seed, folder=cells.parent.parent / "released")
+    for seed in range(starts):
+        table = paper_table(goal, nfe, seed, folder=cells.parent.parent / "paper")
         runs.append(judge(of_table(goal, table)))
     if runs:
-        found["released"] = {
+        found["paper"] = {
             name: {"mean": statistics.fmean(run[name]["mean"] for run in runs)} for name in judge.extractors
         } | {"runs": runs}
     ratios = {
         f"ours / {other}, {name}": found["ours"][name]["mean"] / found[other][name]["mean"]
-        for other in ("classical", "released")
+        for other in ("classical", "paper")
         if other in found
         for name in judge.extractors
     }
@@ -164,7 +163,7 @@ def main() -> None:
     )
     parser.add_argument("--model", default="digits", choices=["digits", "glyphs"])
     parser.add_argument("--bench", default="report/bench/bench.json", type=Path)
-    parser.add_argument("--starts", type=int, default=3, help="random starts of the released loop")
+    parser.add_argument("--starts", type=int, default=3, help="training seeds of the recipe paper")
     options = parser.parse_args()
     torch.set_num_threads(1)
     document = json.loads(options.bench.read_text())

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from adasde.cli.analyse import analyse
+from adasde.cli.analyse import analyse, bounds
 from adasde.cli.bench import bench
 from adasde.cli.models import models, train_digits, train_glyphs
 from adasde.cli.released import import_released
@@ -97,6 +97,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     train_glyphs: "train-glyphs --out glyphs",
     bench: "bench --model digits --nfe 3,5 --solver heun,ipndm:order=2 --learned none",
     analyse: "analyse --quick --out report/analysis",
+    bounds: "bounds --nfe 3,5 --out report/bounds",
     init: "init --model cifar10 --nfe 3,5",
     estimate: "estimate --json",
 }

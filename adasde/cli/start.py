@@ -17,10 +17,17 @@ def init(
     model: Annotated[str, typer.Option(help="A name of 'adasde models'.", metavar="NAME")],
     out: Annotated[Path, typer.Option(help="File to write.", metavar="FILE")] = PARAMS,
     nfe: Annotated[str, typer.Option(help="Numbers of evaluations.", metavar="N,N")] = "3,5,7,9",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="paper, single-step or multistep; default: paper, for a packaged model what measured best.",
+            metavar="NAME",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a commented params.yaml with the paper's recipe for a model, and show what it takes."""
+    """Write a commented params.yaml for a model, by the paper's recipe or another; show what it takes."""
     try:
         budgets = list(dict.fromkeys(int(one) for one in nfe.split(",")))
     except ValueError as error:
@@ -32,7 +39,7 @@ def init(
     from adasde.utils.atomic_io import write_text
     from adasde.utils.yaml_schema import read_yaml
 
-    text = template(model, budgets)
+    text = template(model, budgets, recipe=recipe)
     facts = description(model, batch=64)
     if out.exists() and not force:
         raise ParamsError(

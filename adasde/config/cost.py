@@ -45,8 +45,8 @@ class Work:
 def work(params: Params, shape: tuple[int, ...], image: tuple[int, ...] | None = None) -> list[Work]:
     """Work of all stages that run the network; ``image`` is the shape of an image if it is not ``shape``."""
     sample, pixels = params.sample, math.prod(image or shape)
-    floor = sample.count * 2 * params.evaluate.floor_steps  # Heun's method
-    stages = [Work("reference", floor, 0, sample.count * pixels)]
+    floor = params.evaluate.floor_steps or 0
+    stages = [Work("reference", sample.count * 2 * floor, 0, sample.count * pixels * (floor > 0))]  # Heun
     for nfe in params.nfe:
         budget = params.at(nfe)
         teacher, settings = budget.params.teacher, budget.settings

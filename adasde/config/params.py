@@ -7,11 +7,12 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from torch import Tensor
 
+from adasde.config.baselines import named
 from adasde.config.sections import (
     Baseline,
     DistillParams,
@@ -60,7 +61,7 @@ class Params(Section):
     distill: DistillParams = DistillParams()
     sample: SampleParams = SampleParams()
     evaluate: EvaluateParams = EvaluateParams()
-    baselines: dict[str, Baseline] = Field(default={})
+    baselines: Annotated[dict[str, Baseline], BeforeValidator(named)] = Field(default={})
     promotion: PromotionParams = PromotionParams()
     storage: StorageParams = StorageParams()
 

@@ -218,7 +218,9 @@ class EvaluateParams(Section):
     kid_subsets: PositiveInt = option(10, "kernel inception distance: number of subsets")
     kid_subset_size: int = option(500, "images in each; at most sample.images", ge=2)
     neighbourhood: PositiveInt = option(3, "k of the nearest neighbours in precision and recall")
-    floor_steps: PositiveInt = option(50, "steps of the Heun sampler that shows the model's own FID")
+    floor_steps: int | None = option(
+        50, "steps of the Heun sampler that shows the model's own FID; 0 or null: none", ge=0
+    )
     reference: Text | None = option(
         None, "real images or their statistics (.npz), a path or address; null: the model's"
     )

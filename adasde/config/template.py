@@ -1,120 +1,152 @@
-"""``adasde init``: a commented params.yaml with the paper's recipe for a model."""
+"""``adasde init``: a commented params.yaml for a model, with the paper's recipe or another one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
+from adasde.config.baselines import PAPER
 from adasde.config.params import Params, check_params
 from adasde.config.sections import DistillParams, Grid, NetworkParams, TeacherParams
-from adasde.distillation.recipes import RECIPES
+from adasde.distillation.recipes import RECIPES, Sections, TrainingRecipe
 from adasde.errors import ParamsError
 from adasde.models.core.checkpoint import cards
 from adasde.models.hub.cards import ModelCard, Recipe, card_of
+from adasde.sampling.schedules import unknown
 from adasde.utils.yaml_schema import parse_yaml
 
-BASELINES = {
+BASELINES: dict[str, dict[str, Any]] = {
     "DDIM (Euler)": {"solver": "euler", "schedule": "time_uniform", "rho": 1.0},
     "DPM-Solver++(3M)": {"solver": "dpmpp-3m", "schedule": "logsnr", "rho": 1.0},
     "iPNDM": {"solver": "ipndm", "schedule": "time_uniform", "rho": 1.0},
 }
 
-OVERRIDES: dict[str, dict[str, dict[str, Any]]] = {
+LATENT_BASELINES: dict[str, dict[str, Any]] = {
+    "DDIM (Euler)": {"solver": "euler", "schedule": "discrete", "rho": 1.0},
+    "DPM-Solver(2M)": {"solver": "dpm-2m", "schedule": "discrete", "rho": 1.0},
+    "iPNDM": {"solver": "ipndm", "schedule": "discrete", "rho": 1.0, "options": {"order": 4}},
+}
+"""Without dynamic thresholding, which is for pixels (zju-pi/diff-sampler, launch.sh)."""
+
+OVERRIDES: dict[str, Sections] = {
     "glyphs": {
         "teacher": {"trajectories": 16_000},
         "distill": {"pixel_weight": 0.01, "feature_weight": 0.03, "trajectories": 128_000},
     }
 }
-"""Differences from the recipe for digits: a less accurate network is a worse teacher."""
+"""Differences from ``multistep`` for digits: a less accurate network is a worse teacher."""
 
-RECIPE = {
-    "teacher": {"inserted", "trajectories"},
-    "distill": {"gamma_max", "scale_dir", "scale_time", "feature_weight", "lr", "trajectories"},
-}
-"""Keys whose values are the paper's."""
+OFFERED = {name: recipe for name, recipe in RECIPES.items() if recipe.sections}
+"""Recipes that a params.yaml can be written for."""
+
+MULTISTEP = "multistep"
+"""Recipe that measured best on the bundled models (docs/quality.md)."""
+
+SECTIONS = {"schedule": Grid, "teacher": TeacherParams, "distill": DistillParams}
+"""Sections that a recipe fills."""
 
 
-def template(name: str, nfe: Sequence[int]) -> str:
+def template(name: str, nfe: Sequence[int], *, recipe: str | None = None) -> str:
     """The text of a params.yaml for the model ``name``, checked.
+
+    ``recipe``: a name of ``OFFERED``; None: the paper's, or for a bundled model what measured best on it.
 
     Raises:
         CheckpointError: there is no such model.
-        ParamsError: there is no recipe for a number of evaluations.
+        ParamsError: there is no such recipe, or no published one for a number of evaluations.
     """
     card = None if name in cards() else card_of(name)
-    recipes = _measured(name) if card is None else _recipes(card, nfe)
+    recipe = recipe or (MULTISTEP if card is None else PAPER)
+    if recipe not in OFFERED:
+        raise ParamsError(unknown("recipe", recipe, OFFERED))
+    made = {k: _sections(name, recipe, card, nfe=k) for k in nfe}
     values = (
         {"model": name, "features": None, "prompts": None, "judges": judges_of(card)}
         | {"nfe": list(nfe), "seed": 0, "guidance": _guidance(card), "network": NetworkParams().model_dump()}
-        | recipes
+        | {"afs": card is None or recipe != PAPER or card.recipes[nfe[0]].afs, **_merged(made)}
         | _evaluation(card)
     )
-    text = _head(name, nfe, card) + _written(values, recipe=card is not None)
+    text = _head(name, nfe, card, recipe=recipe) + _written(values, OFFERED[recipe])
     check_params(parse_yaml(text, source="params.yaml"))
     return text
 
 
-def _measured(name: str) -> dict[str, Any]:
-    """Sections that measured best on a bundled model (docs/quality.md)."""
-    taught: dict[str, Any] = {"solver": "ipndm", "inserted": 1, "substeps": 1}
-    taught |= {"trajectories": 8000, "shard": 2000}
-    own = OVERRIDES.get(name, {})
-    sections = {
-        "schedule": Grid(rho=1.5),
-        "teacher": TeacherParams(**taught | own.get("teacher", {})),
-        "distill": DistillParams(**RECIPES["multistep"].sections["distill"] | own.get("distill", {})),
-    }
-    return {"afs": True} | {key: section.model_dump() for key, section in sections.items()}
+def _sections(name: str, recipe: str, card: ModelCard | None, *, nfe: int) -> Sections:
+    """Complete sections of ``recipe`` at ``nfe`` evaluations."""
+    changes = [OFFERED[recipe].at(nfe)]
+    if card is not None:
+        changes.append({"schedule": {"sigma_min": card.sigma_min, "sigma_max": card.sigma_max}})
+    if card is not None and recipe == PAPER:
+        changes.append(_published(_recipe_of(card, nfe)))
+    if recipe == MULTISTEP:
+        changes.append(OVERRIDES.get(name, {}))
+    sections = {}
+    for key, section in SECTIONS.items():
+        values: dict[str, Any] = {}
+        for change in changes:
+            values |= change.get(key, {})
+        sections[key] = section(**values).model_dump(exclude={"per_nfe"})
+    return sections
 
 
-def _recipes(card: ModelCard, nfe: Sequence[int]) -> dict[str, Any]:
-    if missing := [k for k in nfe if k not in card.recipes]:
-        known = ", ".join(str(k) for k in card.recipes)
-        raise ParamsError(
-            f"the card of {card.name!r} has no recipe for nfe {missing[0]}; it has some for {known}. Take "
-            "one of these, or copy the nearest by hand."
-        )
-    made = {k: _sections(card, card.recipes[k]) for k in nfe}
-    first = made[nfe[0]]
-    sections: dict[str, Any] = {}
+def _merged(made: Mapping[int, Sections]) -> Sections:
+    """One mapping of sections: the values of the first budget, and what differs at the others."""
+    first = next(iter(made.values()))
+    merged: Sections = {}
     for key, values in first.items():
         others = {
-            k: {name: value for name, value in made[k][key].items() if value != values[name]} for k in nfe
+            k: {name: value for name, value in sections[key].items() if value != values[name]}
+            for k, sections in made.items()
         }
-        sections[key] = {**values, "per_nfe": {k: changes for k, changes in others.items() if changes}}
-    return {"afs": card.recipes[nfe[0]].afs} | sections
+        merged[key] = {**values, "per_nfe": {k: changes for k, changes in others.items() if changes}}
+    return merged
 
 
-def _sections(card: ModelCard, recipe: Recipe) -> dict[str, dict[str, Any]]:
-    ends = {"sigma_min": card.sigma_min, "sigma_max": card.sigma_max}
-    teacher = {"solver": recipe.teacher, "inserted": recipe.inserted, "substeps": 1}
-    sizes = {"trajectories": recipe.trajectories, "shard": 500, "batch": recipe.batch}
-    learned = {name: getattr(recipe, name) for name in ("scale_dir", "scale_time", "batch", "trajectories")}
-    weights = {"feature_weight": float(recipe.alpha), "pixel_weight": 1.0, "inner_weight": 0.0}
-    rates = {"lr": recipe.lr, "lr_final": min(0.01, recipe.lr) if recipe.cosine else recipe.lr}
-    gamma = DistillParams().gamma_max if recipe.gamma_max is None else recipe.gamma_max
-    form = {"solver": "adasde", "points": 1, "learn_grid": False, "gamma_max": gamma}
+def _recipe_of(card: ModelCard, nfe: int) -> Recipe:
+    if nfe not in card.recipes:
+        known = ", ".join(str(k) for k in card.recipes)
+        raise ParamsError(
+            f"the card of {card.name!r} has no recipe for nfe {nfe}; it has some for {known}. Take "
+            "one of these, or copy the nearest by hand."
+        )
+    return card.recipes[nfe]
+
+
+def _published(recipe: Recipe) -> Sections:
+    """Numbers of a model card, as differences from the recipe ``paper``."""
+    learned = {
+        name: getattr(recipe, name) for name in ("gamma_max", "scale_dir", "scale_time", "lr", "batch")
+    }
+    ends = {"lr_final": min(0.01, recipe.lr) if recipe.cosine else recipe.lr}
+    sizes = {"trajectories": recipe.trajectories}
+    taught = {"solver": recipe.teacher, "inserted": recipe.inserted, "shard": 500, "batch": recipe.batch}
     return {
-        "schedule": {"name": recipe.schedule, "rho": recipe.rho, **ends},
-        "teacher": teacher | sizes,
-        "distill": {**form, **learned, **weights, **rates},
+        "schedule": {"name": recipe.schedule, "rho": recipe.rho},
+        "teacher": taught | sizes,
+        "distill": learned | ends | sizes | {"feature_weight": recipe.alpha},
     }
 
 
 def _evaluation(card: ModelCard | None) -> dict[str, Any]:
     """Samples, evaluation, baselines and promotion."""
-    steps = 50 if card is None else 18 if card.shape[-1] <= 32 else 40
-    images = {"images": 1000, "ranges": 3} if card is None else {"images": 50_000, "ranges": 1}
-    seeds = {"first_seed": 1_000_000, "batch": 1000 if card is None else 64}
-    sample = {**images, **seeds, "classes": "balanced"}
     subsets = {"kid_subsets": 10, "kid_subset_size": 500, "neighbourhood": 3}
-    evaluate = subsets | {"floor_steps": steps, "reference": None}
-    sections: dict[str, Any] = {"sample": sample, "evaluate": evaluate, "baselines": BASELINES}
-    if card is not None and card.reference is not None:
-        sections["promotion"] = {"metric": "fid", "tolerance": {}}
-    return sections
+    seeds = {"first_seed": 1_000_000, "batch": 1000 if card is None else 64}
+    if card is None:
+        sample = {"images": 1000, "ranges": 3, **seeds, "classes": "balanced"}
+        evaluate = subsets | {"floor_steps": 50, "reference": None}
+        return {"sample": sample, "evaluate": evaluate, "baselines": BASELINES}
+    prompted = card.prompts is not None  # every prompt once
+    images = {"images": 30_000 if prompted else 50_000, "ranges": 1}
+    floor = 18 if card.shape[-1] <= 32 else 40
+    promotion: dict[str, Any] = {"metric": "fid", "spread": 0.0}  # one range has none
+    return {
+        "sample": {**images, **seeds, "classes": "balanced" if prompted else "random"},
+        "evaluate": subsets | {"floor_steps": floor, "reference": None},
+        "baselines": PAPER if card.image is None else LATENT_BASELINES,
+        "promotion": promotion | ({} if card.reference is None else {"tolerance": {}}),
+    }
 
 
 def judges_of(card: ModelCard | None) -> list[str]:
@@ -127,39 +159,49 @@ def _guidance(card: ModelCard | None) -> float:
     return card.guidance.scale if free and card and card.guidance else 1.0
 
 
-def _head(name: str, nfe: Sequence[int], card: ModelCard | None) -> str:
+def _head(name: str, nfe: Sequence[int], card: ModelCard | None, *, recipe: str) -> str:
     lines = [f"# AdaSDE for {name}, written by 'adasde init'; the project's params.yaml explains every key."]
-    if card is None:
+    if card is None and recipe == MULTISTEP:
         return "\n".join([*lines, "# These values measured best on this model.", ""])
-    lines.append("# (recipe): the paper's, for each number of network evaluations:")
-    for k in nfe:
-        recipe = card.recipes[k]
-        note = f": {recipe.note}" if recipe.note else ""
-        gamma = "; gamma_max is not known, ours" if recipe.gamma_max is None else ""
-        lines.append(f"#   NFE {k}: {'published' if recipe.published else 'inferred'}{note}{gamma}")
+    if card is not None and recipe == PAPER:
+        lines.append("# (recipe): the paper's, with the numbers of the model's card:")
+        lines += [f"#   NFE {k}: {_origin(card.recipes[k])}" for k in nfe]
+    else:
+        lines.append(f"# (recipe): {recipe}, {OFFERED[recipe].description}.")
+    if card is None:
+        return "\n".join([*lines, ""])
+    if any(OFFERED[recipe].at(k)["distill"]["energy_weight"] for k in nfe):
+        lines.append("# energy_weight compares with real images: name yours in evaluate.reference.")
     if (guided := card.guidance) and guided.kind != "classifier-free":
         lines.append(f"# The paper guides by a {guided.kind}, scale {guided.scale:g}.")
     if card.reference is None:
         lines.append("# No reference statistics are published: name yours in evaluate.reference.")
     else:
         lines.append("# Promotion compares FID alone: only the statistics of the real images are published.")
+    if card.image is None:
+        lines.append("# baselines: paper, the rows of the paper's table (docs/evaluation.md).")
     return "\n".join([*lines, ""])
 
 
-def _written(values: dict[str, Any], *, recipe: bool) -> str:
+def _origin(recipe: Recipe) -> str:
+    kind = "published" if recipe.published else "inferred"
+    return f"{kind}: {recipe.note}" if recipe.note else kind
+
+
+def _written(values: dict[str, Any], recipe: TrainingRecipe) -> str:
     """YAML with the help of every key behind it, a section a paragraph."""
     lines: list[str] = []
     for key, value in values.items():
         field = Params.model_fields[key]
         keys = getattr(field.annotation, "model_fields", None)
-        if keys is None and not isinstance(value, dict):
+        if not isinstance(value, dict):
             lines.append(_line(key, value, field.description))
             continue
         lines += ["", f"{key}:"]
+        named = {name for k in values["nfe"] for name in recipe.at(k).get(key, {})}
         for name, inner in value.items():
             why = keys[name].description if keys else ""
-            marked = recipe and name in RECIPE.get(key, ())
-            lines.append("  " + _line(name, inner, f"{why} (recipe)" if marked else why))
+            lines.append("  " + _line(name, inner, f"{why} (recipe)" if name in named else why))
     return "\n".join(lines) + "\n"
 
 

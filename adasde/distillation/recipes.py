@@ -120,7 +120,13 @@ RECIPES: dict[str, TrainingRecipe] = {
         "AdaSDE as its authors train it (2510.23285), with their numbers for CIFAR-10",
         {
             "schedule": {"name": "time_uniform", "rho": 1.0},
-            "teacher": {"solver": "dpm2", "substeps": 2, "trajectories": 10_000, "classes": "random"},
+            "teacher": {
+                "solver": "dpm2",
+                "substeps": 2,
+                "trajectories": 10_000,
+                "shard": 2000,
+                "classes": "random",
+            },
             "distill": {
                 **BY_NODE,
                 "points": 1,

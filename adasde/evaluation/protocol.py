@@ -97,8 +97,8 @@ class Evaluator:
     def row(self, images: Tensor, *, nfe: int) -> dict[str, Any]:
         """The metrics of uint8 images [ranges * images, C, H, W], see ``evaluation.registry``.
 
-        ``fid`` has the mean, the standard deviation (``spread``) and the values over the seed ranges; the
-        other metrics are means over the ranges.
+        ``fid`` has the mean, the standard deviation (``spread``, None for one range) and the values over the
+        seed ranges; the other metrics are means over the ranges.
 
         Raises:
             DataError: another number of images than the protocol's, or metrics that cannot be computed.
@@ -111,7 +111,7 @@ class Evaluator:
         ranges = zip(features.split(size), images.split(size), seeds, strict=True)
         measured = [measure(self._inputs(*one)) for one in ranges]
         values = [entry["fid"] for entry in measured]
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        spread = statistics.stdev(values) if len(values) > 1 else None
         means = {name: statistics.fmean(entry[name] for entry in measured) for name in measured[0]}
         return means | {"fid": {"mean": means["fid"], "spread": spread, "values": values}, "nfe": nfe}
 

@@ -93,8 +93,14 @@ def linear_form(coefficients: Coefficients) -> LinearForm:
 
     Raises:
         SolverError: noise is injected before the first evaluation (a solver of one evaluation a step under
-            AFS), where such programs cannot draw it; or the solver does not exist.
+            AFS), where such programs cannot draw it; the solver clamps clean estimates (``thresholding``), so
+            that its states are no linear combinations; or the solver does not exist.
     """
+    if coefficients.options.get("thresholding"):
+        raise SolverError(
+            f"{coefficients.solver} with dynamic thresholding has no linear form: a program that owns the "
+            "sampling loop cannot run it. Sample by adasde.sample, or distil without options.thresholding."
+        )
     return _SymbolicRun(coefficients).result()
 
 

@@ -78,6 +78,7 @@ def _bundled(card: Card) -> dict[str, Any]:
         "features": "its own",
         "files": files,
         "recipes": {},
+        "published": {},
         **dict.fromkeys(unused),
     }
 
@@ -91,6 +92,7 @@ def _fetched(card: ModelCard) -> dict[str, Any]:
         "sigma": [card.sigma_min, card.sigma_max],
         "files": files,
         "recipes": {str(nfe): recipe.model_dump(mode="json") for nfe, recipe in card.recipes.items()},
+        "published": {name: {str(k): fid for k, fid in v.items()} for name, v in card.published.items()},
     }
 
 
@@ -132,6 +134,7 @@ def paragraphs(facts: dict[str, Any]) -> str:
         ("reference", facts["reference"] and facts["reference"]["url"]),
         ("prompts", facts["prompts"]),
         *((f"NFE {nfe}", _recipe(recipe)) for nfe, recipe in facts["recipes"].items()),
+        *(("published", _published(name, fids)) for name, fids in facts["published"].items()),
         ("memory", _memory(facts["memory"])),
     ]
     lines = [f"{word:<9} {text}" for word, text in fields if text]
@@ -168,13 +171,17 @@ def _size(size: int | None) -> str:
 
 def _recipe(recipe: dict[str, Any]) -> str:
     kind = "published" if recipe["published"] else "inferred"
-    gamma = "not known" if recipe["gamma_max"] is None else f"{recipe['gamma_max']:g}"
     note = f" ({recipe['note']})" if recipe["note"] else ""
     return (
-        f"{kind}: M {recipe['inserted']}, gamma_max {gamma}, alpha {recipe['alpha']:g}, "
+        f"{kind}: M {recipe['inserted']}, gamma_max {recipe['gamma_max']:g}, alpha {recipe['alpha']:g}, "
         f"scale_dir {recipe['scale_dir']:g}, scale_time {recipe['scale_time']:g}, lr {recipe['lr']:g}, batch "
         f"{recipe['batch']}, {recipe['trajectories']} trajectories, {recipe['schedule']}{note}"
     )
+
+
+def _published(name: str, fids: dict[Any, float]) -> str:
+    numbers = ", ".join(f"{fid:g} at NFE {nfe}" for nfe, fid in fids.items())
+    return f"{name}: FID {numbers}"
 
 
 def _memory(memory: dict[str, Any] | None) -> str:

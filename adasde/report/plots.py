@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from adasde.config.baselines import AFS
 from adasde.config.params import STUDENT
 from adasde.report.results import Results
 from adasde.sampling.coefficients import Coefficients
@@ -22,7 +23,6 @@ ACCENT = "#d1495b"
 FLOOR = "#666666"
 FEATURES = "#222222"
 PALETTE = ("#2e6f95", "#e08e2b", "#4f8a5b", "#7b5ea7", "#3aa6a0", "#a0632f", "#8a8d91")
-AFS = " + AFS"
 GAP = 1
 
 
@@ -46,10 +46,11 @@ def fid_figure(results: Results) -> Figure:
     bases = list(dict.fromkeys(label.removesuffix(AFS) for label in results.rows if label != STUDENT))
     for label in sorted(results.rows, key=lambda label: label == STUDENT):
         nfe, mean, spread = zip(*results.series(label), strict=True)
-        shown = np.minimum(spread, 0.9 * np.array(mean))  # a logarithmic axis cannot show a bar down to zero
+        bars = np.array(spread, dtype=float)  # not a number, and no bar, where there is no spread
+        shown = np.minimum(bars, 0.9 * np.array(mean))  # a logarithmic axis cannot show a bar down to zero
         axes.errorbar(nfe, mean, yerr=shown, capsize=2, elinewidth=1, label=label, **_look(label, bases))
-    floor = results.teacher["fid"]["mean"]
-    axes.axhline(floor, color=FLOOR, linestyle=":", label=f"Heun, {results.teacher['nfe']} NFE")
+    if (floor := results.teacher) is not None:
+        axes.axhline(floor["fid"]["mean"], color=FLOOR, linestyle=":", label=f"Heun, {floor['nfe']} NFE")
     axes.set(yscale="log", xlabel="network evaluations per image (NFE)", ylabel="FID (lower is better)")
     axes.set_xticks(results.nfe)
     plain_numbers(axes)

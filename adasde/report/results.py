@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from adasde.config.params import STUDENT
 from adasde.errors import DataError
-from adasde.report.table import MISSING, Table, TableCell, number_text, row
+from adasde.report.table import MISSING, Style, Table, TableCell, number_text, row
 
 MetricsRow = dict[str, Any]
 """``{"fid": {"mean", "spread", "values"}, "kid": ..., "precision": ..., "recall": ..., "nfe": n}``."""
+
+Published = Mapping[str, Mapping[int, float]]
+"""Solver label -> NFE -> FID."""
+
+PUBLISHED_NOTE = "Published (in brackets on the terminal): the paper's FID, of 50 000 images."
 
 
 @dataclass(frozen=True)
@@ -24,28 +29,35 @@ class Results:
         model: name of the model.
         nfe: the budgets, in order.
         rows: solver label -> NFE -> its numbers; a solver is not in every column.
-        teacher: the same numbers for the many-step sampler of the model itself.
+        teacher: the same numbers for the many-step sampler of the model itself; None: not measured.
+        published: solver label -> NFE -> FID of 50 000 images in the paper's table.
         protocol, protocol_hash: how it was measured; numbers compare only under the same hash.
     """
 
     model: str
     nfe: list[int]
     rows: dict[str, dict[int, MetricsRow]]
-    teacher: MetricsRow
+    teacher: MetricsRow | None
     protocol: dict[str, Any] = field(default_factory=dict)
     protocol_hash: str = ""
+    published: Published = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value (NFE become text, as JSON's keys are)."""
+        tables: dict[str, Any] = {"rows": self.rows, "published": self.published}
         return asdict(self) | {
-            "rows": {k: {str(n): one for n, one in v.items()} for k, v in self.rows.items()}
+            name: {label: {str(n): one for n, one in v.items()} for label, v in table.items()}
+            for name, table in tables.items()
         }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Results:
         """The inverse of ``to_json``."""
-        rows = {label: {int(n): one for n, one in v.items()} for label, v in value["rows"].items()}
-        return cls(**(value | {"rows": rows}))
+        tables = {
+            name: {label: {int(n): one for n, one in v.items()} for label, v in value.get(name, {}).items()}
+            for name in ("rows", "published")
+        }
+        return cls(**(value | tables))
 
     @property
     def labels(self) -> list[str]:
@@ -57,16 +69,16 @@ class Results:
         scores = {label: v[nfe]["fid"]["mean"] for label, v in self.rows.items() if nfe in v}
         return min(scores, key=scores.__getitem__) if scores else None
 
-    def series(self, label: str) -> Iterator[tuple[int, float, float]]:
-        """(NFE, mean FID, spread) of one solver, in order."""
+    def series(self, label: str) -> Iterator[tuple[int, float, float | None]]:
+        """(NFE, mean FID, spread) of one solver, in order; no spread for one seed range."""
         for nfe in self.nfe:
             if nfe in self.rows[label]:
                 fid = self.rows[label][nfe]["fid"]
                 yield nfe, fid["mean"], fid["spread"]
 
 
-def collect(metrics: Path, nfe: list[int]) -> Results:
-    """Read ``floor.json`` and ``nfe<k>.json`` of the folder ``metrics``.
+def collect(metrics: Path, nfe: list[int], *, published: Published | None = None) -> Results:
+    """Read ``floor.json`` and ``nfe<k>.json`` of the folder ``metrics``; ``published``: see ``Results``.
 
     Raises:
         DataError: a file is missing or damaged, or they were measured under different protocols.
@@ -83,8 +95,9 @@ def collect(metrics: Path, nfe: list[int]) -> Results:
             )
         for label, numbers in document["rows"].items():
             rows.setdefault(label, {})[k] = numbers
-    (teacher,) = floor["rows"].values()
-    return Results(floor["model"], list(nfe), rows, teacher, floor["protocol"], floor["protocol_hash"])
+    teacher = next(iter(floor["rows"].values()), None)
+    facts = floor["protocol"], floor["protocol_hash"]
+    return Results(floor["model"], list(nfe), rows, teacher, *facts, published or {})
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -121,7 +134,7 @@ def results_table(results: Results) -> Table:
     for label in results.labels:
         numbers = results.rows[label]
         cells = [
-            TableCell(cell_text(numbers.get(nfe)), style="best" if best[nfe] == label else "")
+            _cell(numbers.get(nfe), results.published.get(label, {}).get(nfe), best=best[nfe] == label)
             for nfe in results.nfe
         ]
         learned = label == STUDENT
@@ -131,8 +144,16 @@ def results_table(results: Results) -> Table:
         columns=["solver", *(f"{nfe} NFE" for nfe in results.nfe)],
         rows=rows,
         title=f"FID on {results.model}, lower is better; mean ± spread",
-        caption=f"The model itself: {floor_text(results)}.",
+        caption=" ".join(filter(None, (floor_text(results), PUBLISHED_NOTE * bool(results.published)))),
     )
+
+
+def _cell(numbers: MetricsRow | None, published: float | None, *, best: bool) -> TableCell:
+    """The FID of a row; the published one below it, on the terminal in brackets."""
+    style: Style = "best" if best else ""
+    if numbers is None or published is None:
+        return TableCell(cell_text(numbers), style=style)
+    return TableCell(cell_text(numbers), f"published {published:g}", f" ({published:g})", style)
 
 
 def cell_text(numbers: MetricsRow | None) -> str:
@@ -141,5 +162,8 @@ def cell_text(numbers: MetricsRow | None) -> str:
 
 
 def floor_text(results: Results) -> str:
-    """What the model reaches with many steps, in words."""
-    return f"{cell_text(results.teacher)} with {results.teacher['nfe']} evaluations of Heun's method"
+    """What the model reaches with many steps, a sentence; empty where it was not measured."""
+    if results.teacher is None:
+        return ""
+    evaluations = results.teacher["nfe"]
+    return f"The model itself: {cell_text(results.teacher)} with {evaluations} evaluations of Heun's method."

@@ -142,7 +142,10 @@ def render(template: str, **values: Any) -> Markup:
 
 
 def number_text(numbers: Mapping[str, Any]) -> str:
-    """``0.123 ± 0.004`` from ``mean`` and ``spread``, with three significant digits of the mean."""
+    """``0.123 ± 0.004`` from ``mean`` and ``spread``, with three significant digits of the mean.
+
+    The mean alone where the spread is None: one seed range has none.
+    """
     mean, spread = numbers["mean"], numbers["spread"]
     digits = 3 if mean < 1 else 2 if mean < 10 else 1
-    return f"{mean:.{digits}f} ± {spread:.{digits}f}"
+    return f"{mean:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")

@@ -1,9 +1,10 @@
-"""Wrappers around a denoiser: evaluation counts, checks of its output, and the analytic first step."""
+"""Wrappers around a denoiser: evaluation counts, checks and limits of its output, the analytic first step."""
 
 from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from adasde.errors import SolverError
@@ -101,3 +102,27 @@ class AnalyticFirstStep:
             return self.denoise(x, sigma)
         self.first = False
         return x * (1 - sigma / (1 + sigma**2).sqrt())
+
+
+THRESHOLD_QUANTILE = 0.995
+"""Share of the values of a sample that dynamic thresholding keeps as they are."""
+
+
+class Thresholded:
+    """Dynamic thresholding: clean estimates clamped to ± s and divided by s (Saharia et al., 2205.11487).
+
+    s, for each sample, is the ``THRESHOLD_QUANTILE`` of |D(x, sigma)|, at least 1: the data lie in [-1, 1].
+    The quantile is linear between the values next to it, as in ``torch.quantile``, which has a size limit.
+    """
+
+    def __init__(self, denoise: Denoiser) -> None:
+        self.denoise = denoise
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        out = self.denoise(x, sigma)
+        sizes = out.flatten(1).abs()
+        rank = THRESHOLD_QUANTILE * (sizes.shape[1] - 1)
+        highest = sizes.topk(sizes.shape[1] - math.floor(rank)).values
+        above, below = highest[:, -2:-1] if highest.shape[1] > 1 else highest, highest[:, -1:]
+        s = torch.lerp(below, above, rank % 1).clamp(min=1).reshape(-1, *[1] * (out.ndim - 1))
+        return out.clamp(-s, s) / s

@@ -14,13 +14,13 @@ def _files(folder: str, names: str) -> tuple[str, ...]:
 
 
 COMMON, UTILS = _files("stages", "common"), _files("utils", "batching manifest pixels")
-GRIDS = _files("sampling", "noise schedules")
+GRIDS = _files("sampling", "noise schedules wrappers")
 LOADING = ("models/core", "models/loading.py")
 DENOISERS = (*LOADING, *(f"models/families/{name}" for name in ("adm", "diffusers", "edm", "ldm", "toy")))
 NETWORKS = (*LOADING, "models/families")
 
 CODE: dict[str, tuple[str, ...]] = {
-    "fetch": ("models", "sampling/schedules.py"),
+    "fetch": ("models", *_files("sampling", "schedules wrappers")),
     "reference": (*COMMON, "evaluation", "distillation/energy.py", "sampling", *NETWORKS, UTILS[0], UTILS[2]),
     "teacher": (*COMMON, *_files("distillation", "teacher shards"), "sampling", *DENOISERS, *UTILS),
     "distill": (

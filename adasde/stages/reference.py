@@ -34,7 +34,7 @@ def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> 
 
     The images are ``evaluate.reference`` or those that come with the model; where statistics alone are known,
     there are none, and nothing but FID is measured. The floor is Heun's method with ``evaluate.floor_steps``
-    intervals on the seeds of all samples, the limit of the model itself.
+    intervals on the seeds of all samples, the limit of the model itself; with 0 or None there is no floor.
 
     Raises:
         CheckpointError: the model or its extractor cannot be loaded, or no real images belong to it.
@@ -51,12 +51,17 @@ def reference(params: Params, checkpoint: Path, *, out: Path, metrics: Path) -> 
     save_tensors(out / FEATURES, {"features": _known_features(real, checkpoint)})
     moments.save(out / STATISTICS)
     save_dinov2_statistics(checkpoint, out, real)
-    images, nfe = _floor(params, model)
-    save_tensors(out / FLOOR, {"images": images})
     evaluator = Evaluator.load(params, checkpoint=checkpoint, folder=out)
+    made: Summary = {"out": str(out), "metrics": str(metrics)}
+    if not (steps := params.evaluate.floor_steps):
+        (out / FLOOR).unlink(missing_ok=True)
+        write_json(metrics, evaluator.document({}))
+        return made
+    images, nfe = _floor(params, model, steps=steps)
+    save_tensors(out / FLOOR, {"images": images})
     row = evaluator.row(images, nfe=nfe)
-    write_json(metrics, evaluator.document({f"Heun, {params.evaluate.floor_steps} steps": row}))
-    return {"out": str(out), "metrics": str(metrics), "fid": row["fid"]["mean"], "nfe": nfe}
+    write_json(metrics, evaluator.document({f"Heun, {steps} steps": row}))
+    return made | {"fid": row["fid"]["mean"], "nfe": nfe}
 
 
 def _known_features(real: Tensor | None, checkpoint: Path) -> Tensor:
@@ -66,9 +71,9 @@ def _known_features(real: Tensor | None, checkpoint: Path) -> Tensor:
     return image_features(thinned(real), extractor_of(checkpoint)).float()
 
 
-def _floor(params: Params, model: Model) -> tuple[Tensor, int]:
+def _floor(params: Params, model: Model, *, steps: int) -> tuple[Tensor, int]:
     """Images uint8 [n, C, H, W] of the many-step sampler and its evaluations per image."""
-    settings, steps = params.sample, params.evaluate.floor_steps
+    settings = params.sample
     sigmas = params.schedule.sigmas(steps, name=FLOOR_SCHEDULE, rho=FLOOR_RHO)
     nfe = 0
     with track(2 * steps * settings.count, "reference", "evaluations") as advance:

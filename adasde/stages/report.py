@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adasde.config.params import STUDENT, Params
+from adasde.config.published import published_fid
 from adasde.errors import DataError
 from adasde.report.page import PageSection, page
 from adasde.report.plots import coefficients_figure, fid_figure, losses_figure, samples_figure, save_figure
@@ -58,7 +59,7 @@ def report(params: Params, data: Path, *, out: Path) -> dict[str, Any]:
     Raises:
         DataError: an input is missing, damaged or does not belong to the others; nothing is written then.
     """
-    results = collect(data / "metrics", params.nfe)
+    results = collect(data / "metrics", params.nfe, published=published_fid(params))
     fid, *others = _charts(results, data)
     pictures = [fid, *(_samples(results, nfe, data) for nfe in results.nfe), *others]
     with track(len(pictures), "report", "pictures") as advance:
@@ -90,7 +91,8 @@ def results_page(results: Results, pictures: Sequence[PageSection]) -> str:
         PageSection("Use the coefficients", code=use),
         PageSection("How it was measured", facts=protocol),
     ]
-    tiles[f"Heun, {results.teacher['nfe']} NFE"] = cell_text(results.teacher)
+    if results.teacher is not None:
+        tiles[f"Heun, {results.teacher['nfe']} NFE"] = cell_text(results.teacher)
     return page(f"AdaSDE on {results.model}", LEAD, sections, tiles=tiles)
 
 
@@ -124,8 +126,10 @@ def _samples(results: Results, nfe: int, data: Path) -> Picture:
     """The first images of every row at ``nfe``, below those of the many-step sampler."""
     folder = data / f"samples/nfe{nfe}"
     files = {entry["label"]: folder / name for name, entry in Manifest.load(folder).entries.items()}
-    floor = load_images(data / "reference/floor.safetensors")[:COLUMNS]
-    rows = [(f"Heun, {results.teacher['nfe']} NFE", floor)]
+    rows = []
+    if results.teacher is not None:
+        floor = load_images(data / "reference/floor.safetensors")[:COLUMNS]
+        rows.append((f"Heun, {results.teacher['nfe']} NFE", floor))
     for label in results.labels:
         if nfe in results.rows[label] and label in files:
             rows.append(
@@ -135,7 +139,8 @@ def _samples(results: Results, nfe: int, data: Path) -> Picture:
     return Picture(
         f"samples-nfe{nfe}.png",
         f"Samples at {nfe} NFE",
-        "Every column starts from the same noise; the top row shows where many small steps end.",
+        "Every column starts from the same noise"
+        + ("; the top row shows where many small steps end." if results.teacher else "."),
         lambda: samples_figure(rows, title=title),
     )
 

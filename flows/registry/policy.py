@@ -124,9 +124,9 @@ def _metric_value(value: Any) -> MetricValue:
     if not isinstance(value, Mapping):
         return MetricValue(float(value))
     values = tuple(float(one) for one in value.get("values", ()))
-    # one seed range has no spread, whatever number was written
-    spread = None if len(values) == 1 else float(value["spread"])
-    return MetricValue(float(value["mean"]), spread, values)
+    # one seed range has no spread; older files have 0 there
+    known = None if len(values) == 1 else value["spread"]
+    return MetricValue(float(value["mean"]), None if known is None else float(known), values)
 
 
 def _flaws(candidate: Candidate, policy: PromotionParams) -> tuple[str, ...]:

@@ -114,11 +114,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a row of metrics, flat: ``{"fid": {"mean", "spread"}}`` -> ``fid``, ``fid_spread``."""
+    """The numbers of a row of metrics, flat: ``{"fid": {"mean", "spread"}}`` -> ``fid``, ``fid_spread``.
+
+    Without ``fid_spread`` where the spread is None.
+    """
     flat: dict[str, float] = {}
     for name, value in row.items():
         if isinstance(value, Mapping):
-            flat[name], flat[f"{name}_spread"] = value["mean"], value["spread"]
+            flat[name] = value["mean"]
+            flat |= {} if value["spread"] is None else {f"{name}_spread": value["spread"]}
         elif isinstance(value, int | float):
             flat[name] = value
     return flat

@@ -20,7 +20,8 @@ from tiny import tiny_values, write_params
 
 from adasde.config.cost import estimate, per_image, random_model, work
 from adasde.config.params import check_params, load_params
-from adasde.config.template import template
+from adasde.config.template import OVERRIDES, template
+from adasde.distillation.recipes import RECIPES
 from adasde.errors import ParamsError
 from adasde.models import describe
 from adasde.models.core.checkpoint import Card, Component, cards
@@ -54,6 +55,66 @@ def test_every_model_gets_params_that_hold_with_all_that_dvc_names(name: str) ->
             assert f"NFE {nfe}: {'published' if recipe.published else 'inferred'}" in text
 
 
+PUBLISHED = {
+    ("cifar10", 3): (3, 0.02, 20, 0.05, 0.2, 0.2, 32),
+    ("cifar10", 5): (3, 0.01, 50, 0.05, 0.2, 0.2, 64),
+    ("cifar10", 7): (3, 0.01, 20, 0.1, 0.2, 0.1, 32),
+    ("cifar10", 9): (2, 0.01, 20, 0.1, 0.2, 0.1, 32),
+    ("ffhq", 3): (4, 0.02, 50, 0.05, 0.2, 0.1, 32),
+    ("ffhq", 5): (3, 0.02, 50, 0.05, 0.2, 0.1, 32),
+    ("ffhq", 9): (3, 0, 50, 0.05, 0.2, 0.1, 32),
+    ("imagenet64", 9): (3, 0.02, 50, 0.05, 0.2, 0.2, 32),
+    ("ms_coco", 5): (3, 0.001, 20, 0.05, 0.2, 0.01, 32),
+}
+"""M, gamma_max, alpha, scale_dir, scale_time, lr and batch of the authors."""
+
+
+@pytest.mark.parametrize(("name", "nfe"), PUBLISHED)
+def test_the_paper_s_recipe_has_the_published_numbers(name: str, nfe: int) -> None:
+    params, card = check_params(parse_yaml(template(name, [3, 5, 7, 9]), source="x")), card_of(name)
+    budget = params.at(nfe)
+    teacher, made, text = budget.params.teacher, budget.settings, card.prompts is not None
+    expected = PUBLISHED[name, nfe]
+    found = (teacher.inserted, made.gamma_max, made.feature_weight, made.scale_dir, made.scale_time)
+    assert (*found, made.lr, made.batch) == expected
+    assert (teacher.solver, teacher.substeps) == ("dpm2", 2)
+    assert made.trajectories == teacher.trajectories == (5000 if text else 10_000)
+    assert made.lr_final == 0.01  # the end of the cosine, or a constant rate
+    assert (made.solver, made.points, made.loop, made.learn_grid) == ("adasde", 1, "node-by-node", False)
+    assert (made.gamma_min, made.inner_weight, made.pixel_weight, made.max_gradient) == (2e-4, 1, 0, 0)
+    assert budget.params.schedule.name == ("discrete" if text else "time_uniform")
+    assert budget.params.schedule.rho == 1 and budget.params.afs
+    assert [float(budget.sigmas[end]) for end in (0, -1)] == [card.sigma_max, card.sigma_min]
+    sample = params.sample
+    assert (sample.images, sample.ranges) == (30_000 if text else 50_000, 1)
+    assert sample.classes == ("balanced" if text else "random") and params.promotion.spread == 0
+
+
+@pytest.mark.parametrize("recipe", ["paper", "single-step", "multistep"])
+@pytest.mark.parametrize("name", [*catalogue(), *cards()])
+def test_every_recipe_fits_every_model(name: str, recipe: str) -> None:
+    params = check_params(parse_yaml(template(name, [3, 5], recipe=recipe), source="x"))
+    if name in catalogue():
+        card = card_of(name)
+        assert (params.schedule.sigma_min, params.schedule.sigma_max) == (card.sigma_min, card.sigma_max)
+        rows = check_params({"model": name, "nfe": [3], "baselines": "paper"}).baselines
+        assert (params.baselines == rows) is (card.image is None)
+    for nfe in (3, 5):
+        for section, values in RECIPES[recipe].at(nfe).items():
+            made = getattr(params.at(nfe).params, section).model_dump()
+            changed = OVERRIDES.get(name, {}).get(section, {}) if recipe == "multistep" else {}
+            if name in catalogue() and recipe == "paper":  # its numbers are the card's, above
+                continue
+            assert made | values | changed == made
+
+
+def test_an_unknown_recipe_is_named() -> None:
+    with pytest.raises(ParamsError, match=r"unknown recipe 'papers'.*Did you mean 'paper'"):
+        template("cifar10", [5], recipe="papers")
+    with pytest.raises(ParamsError, match="unknown recipe 'custom'"):
+        template("cifar10", [5], recipe="custom")
+
+
 def test_a_packaged_model_begins_with_what_measured_best_on_it() -> None:
     ours, digits, glyphs = (
         check_params(parse_yaml(text, source="x"))
@@ -76,6 +137,9 @@ def test_the_command_says_what_comes_and_overwrites_nothing(tmp_path: Path) -> N
     ):
         assert words in ended.out
     assert load_params(tmp_path / "params.yaml").nfe == [5, 3]
+    other = ["init", "--model", "digits", "--nfe", "5", "--recipe", "single-step", "--out", "other.yaml"]
+    assert adasde(other, tmp_path).code == 0
+    assert load_params(tmp_path / "other.yaml").distill.learn_grid
     again = ["init", "--model", "digits", "--json"]
     explained(adasde(again, tmp_path), "params.yaml is there already", "--force")
     ended = adasde([*again, "--force"], tmp_path)

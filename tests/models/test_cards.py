@@ -45,9 +45,45 @@ PUBLISHED = {
     ("ffhq", 5): (3, 0.02, 50, 0.05, 0.2, 0.1, 32),
     ("ffhq", 9): (3, 0, 50, 0.05, 0.2, 0.1, 32),
     ("imagenet64", 9): (3, 0.02, 50, 0.05, 0.2, 0.2, 32),
-    ("ms_coco", 5): (3, None, 20, 0.05, 0.2, 0.01, 32),
+    ("ms_coco", 5): (3, 0.001, 20, 0.05, 0.2, 0.01, 32),
 }
 """M, gamma_max, alpha, scale_dir, scale_time, lr and batch, as the authors published them."""
+
+
+FID = {
+    ("cifar10", "DDIM", 5): 49.66,
+    ("cifar10", "iPNDM", 5): 13.59,
+    ("cifar10", "UniPC", 9): 3.21,
+    ("cifar10", "AdaSDE", 5): 4.18,
+    ("cifar10", "AdaSDE, gamma = 0", 3): 13.32,
+    ("ffhq", "AdaSDE", 7): 5.11,
+    ("ffhq", "AdaSDE, gamma = 0", 9): 4.27,
+    ("imagenet64", "AMED-Solver", 5): 10.74,
+    ("lsun_bedroom", "DPM-Solver-2", 3): 227.3,
+}
+"""Some of the paper's table."""
+
+
+@pytest.mark.parametrize(("name", "row", "nfe"), FID)
+def test_published_fid(name: str, row: str, nfe: int) -> None:
+    assert card_of(name).published[row][nfe] == FID[name, row, nfe]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_paper_s_table_is_complete_for_its_data_and_absent_elsewhere(name: str) -> None:
+    published = card_of(name).published
+    assert bool(published) is (name in {"cifar10", "ffhq", "imagenet64", "lsun_bedroom"})
+    assert all(list(fids) == [3, 5, 7, 9] for fids in published.values())
+    assert all(sorted(fids.values(), reverse=True) == list(fids.values()) for fids in published.values())
+    best = published.get("AdaSDE", {})
+    assert all(best[k] < fids[k] for row, fids in published.items() if row != "AdaSDE" for k in fids)
+
+
+def test_show_says_what_is_published(tmp_path: Path) -> None:
+    shown = adasde(["models", "show", "cifar10"], tmp_path).out
+    assert "published AdaSDE: FID 12.62 at NFE 3, 4.18 at NFE 5" in shown
+    facts = json.loads(adasde(["models", "show", "ffhq", "--json"], tmp_path).out)
+    assert facts["published"]["DDIM"]["5"] == 43.93
 
 
 def test_every_row_of_the_released_table_has_a_card() -> None:

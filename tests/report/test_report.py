@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,14 @@ from tiny import STAGES, write_params
 from adasde.errors import DataError
 from adasde.report import Results, collect, results_table
 from adasde.report.page import PageSection
-from adasde.report.plots import coefficients_figure, contact_sheet, fid_figure, losses_figure, samples_figure
+from adasde.report.plots import (
+    coefficients_figure,
+    contact_sheet,
+    fid_figure,
+    losses_figure,
+    samples_figure,
+    save_figure,
+)
 from adasde.report.results import cell_text
 from adasde.sampling.coefficients import MULTISTEP, neutral
 from adasde.sampling.schedules import schedule
@@ -68,6 +76,37 @@ def test_the_table_has_adasde_first_and_one_best_a_column(results: Results) -> N
 )
 def test_three_digits(mean: float, spread: float, text: str) -> None:
     assert cell_text(row(mean, spread)) == text
+
+
+def test_one_seed_range_has_a_mean_alone(results: Results, tmp_path: Path) -> None:
+    alone = row(0.5) | {"fid": {"mean": 0.5, "spread": None, "values": [0.5]}}
+    single = replace(results, rows={label: {3: alone, 4: alone} for label in results.rows})
+    assert cell_text(alone) == "0.500"
+    assert [mean for _, mean, spread in single.series("iPNDM") if spread is None] == [0.5, 0.5]
+    save_figure(fid_figure(single), tmp_path / "fid.png")
+    assert Results.from_json(json.loads(json.dumps(single.to_json()))) == single
+
+
+def test_without_a_floor_nothing_speaks_of_it(results: Results) -> None:
+    bare = replace(results, teacher=None)
+    assert Results.from_json(json.loads(json.dumps(bare.to_json()))) == bare
+    page = results_page(bare, [])
+    assert "Heun, 100 NFE" in results_page(results, []) and "Heun, 100 NFE" not in page
+    assert "The model itself" not in page + results_table(bare).markdown()
+    assert "Heun, 100 NFE" not in [line.get_label() for line in fid_figure(bare).axes[0].lines]
+
+
+def test_published_numbers_stand_below_their_own_cells(results: Results) -> None:
+    beside = replace(results, published={"iPNDM": {3: 13.59}})
+    (cells,) = (row.cells for row in results_table(beside).rows if row.label == "iPNDM")
+    assert [cell.note for cell in cells] == ["published 13.59", ""]
+    others = [row for row in results_table(beside).rows if row.label != "iPNDM"]
+    assert not any(cell.note for row in others for cell in row.cells)
+    console = Console(width=100, file=io.StringIO())
+    console.print(results_table(beside))
+    assert "0.780±0.010 (13.59)" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "50 000 images" in results_page(beside, []) and "50 000 images" not in results_page(results, [])
+    assert Results.from_json(json.loads(json.dumps(beside.to_json()))) == beside
 
 
 def test_the_rich_table_prints_bold_for_the_best_only(results: Results) -> None:

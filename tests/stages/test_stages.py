@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,19 +17,22 @@ from command import tree
 from tiny import OUTPUTS, STAGES, tiny_values, write_params
 
 import adasde
-from adasde.config.params import Params, check_params
+from adasde.config.params import Params, check_params, row_file
 from adasde.errors import DataError, SolverError
+from adasde.evaluation.protocol import Evaluator
 from adasde.models.core.checkpoint import find
 from adasde.models.loading import load_model
+from adasde.report.results import read_results
 from adasde.sampling.coefficients import MULTISTEP, Coefficients
 from adasde.sampling.noise import SeededNoise, latents
 from adasde.sampling.wrappers import Counting
 from adasde.stages.common import evaluated_model, trained_model
+from adasde.stages.report import report
 from adasde.stages.teacher import teacher_origin
 from adasde.utils.batching import chunks
 from adasde.utils.manifest import Manifest
 from adasde.utils.pixels import to_uint8
-from adasde.utils.safetensors_io import load_tensors, save_tensors
+from adasde.utils.safetensors_io import load_images, load_tensors, save_tensors
 
 
 def test_every_output_has_the_same_bytes_when_made_again(finished_project: Path, tmp_path: Path) -> None:
@@ -152,6 +156,32 @@ def test_the_metrics_have_mean_spread_and_protocol(finished_project: Path) -> No
     assert floor["rows"]["Heun, 6 steps"]["nfe"] == 12
 
 
+@pytest.mark.parametrize("steps", [0, None])
+def test_the_floor_can_be_skipped(steps: int | None, project: Path, values: dict[str, Any]) -> None:
+    values["evaluate"]["floor_steps"] = steps
+    params = check_params(values)
+    summary = import_module("adasde.stages.reference").reference(
+        params,
+        project / "data/checkpoint",
+        out=project / "data/reference",
+        metrics=project / "data/metrics/floor.json",
+    )
+    assert "fid" not in summary and not (project / "data/reference/floor.safetensors").exists()
+    report(params, project / "data", out=project / "report")
+    results = read_results(project)
+    assert results.teacher is None and len(results.rows) > 1
+    assert "The model itself" not in (project / "report/index.html").read_text()
+
+
+def test_one_seed_range_has_no_spread(project: Path, values: dict[str, Any]) -> None:
+    values["sample"] |= {"ranges": 1, "images": 2 * values["sample"]["images"]}
+    params = check_params(values)
+    checkpoint, folder = project / "data/checkpoint", project / "data/reference"
+    evaluator = Evaluator.load(params, checkpoint=checkpoint, folder=folder)
+    found = evaluator.row(load_images(project / "data/samples/nfe3" / row_file("AdaSDE")), nfe=3)
+    assert found["fid"]["spread"] is None and found["fid"]["values"] == [found["fid"]["mean"]]
+
+
 def test_the_nfe_is_counted_not_computed(params: Params) -> None:
     values = tiny_values()
     values["baselines"] = {"iPNDM": {"solver": "ipndm"}, "iPNDM + AFS": {"solver": "ipndm", "afs": True}}
@@ -217,7 +247,7 @@ def test_samples_of_a_latent_model_are_decoded_before_they_are_judged(
     )
     for file in (project / "grey").glob("*.safetensors"):
         assert load_tensors(file)["images"].unique().numel() == 1
-    images, _ = reference._floor(params, latent)
+    images, _ = reference._floor(params, latent, steps=6)
     assert images.unique().numel() == 1
     distill.distill(params, 3, teacher=project / "data/teacher/nfe3", out=project / "learned", **given)
     with (project / "learned/loss.csv").open(newline="") as stream:

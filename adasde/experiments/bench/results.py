@@ -26,8 +26,8 @@ CLASSICAL = ("single-step", "multistep", "stochastic")
 def summary(ranges: list[dict[str, Any]]) -> dict[str, Any]:
     """The results of a sampler's seed ranges as mean, spread and values.
 
-    ``metrics``: for each, ``mean``, ``spread`` (standard deviation over the ranges) and ``values``; ``nfe``
-    measured; milliseconds per image. ``error`` instead, if a range broke down.
+    ``metrics``: for each, ``mean``, ``spread`` (standard deviation over the ranges, None for one) and
+    ``values``; ``nfe`` measured; milliseconds per image. ``error`` instead, if a range broke down.
     """
     broken = [result["error"] for result in ranges if "error" in result]
     if broken:
@@ -35,7 +35,7 @@ def summary(ranges: list[dict[str, Any]]) -> dict[str, Any]:
     metrics = {}
     for name in ranges[0]["metrics"]:
         values = [float(result["metrics"][name]) for result in ranges]
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        spread = statistics.stdev(values) if len(values) > 1 else None
         metrics[name] = {"mean": statistics.fmean(values), "spread": spread, "values": values}
     seconds = statistics.median(result["seconds"] for result in ranges)
     images = ranges[0]["images"]

@@ -1,4 +1,4 @@
-"""The synthetic experiment of the AdaSDE paper (2510.23285): which error noise reduces and which it adds.
+"""A version of the AdaSDE paper's experiment (2510.23285): which error noise reduces and which it adds.
 
 With S[D] the samples that Heun's method makes with the denoiser D, D* the exact one and D_theta the
 network, and W1 the Wasserstein-1 distance:

@@ -82,14 +82,14 @@ class Recipe(Section):
         published: whether they are the authors'; otherwise inferred, ``note`` says from what.
         intervals: of the student's grid.
         inserted: M, nodes that the teacher inserts into every interval.
-        gamma_max: highest noise injection; null: not known.
+        gamma_max: highest noise injection; 0: none.
         alpha: weight of the loss on features.
     """
 
     published: bool
     intervals: PositiveInt
     inserted: Annotated[int, Field(ge=0)]
-    gamma_max: Weight | None
+    gamma_max: Weight
     alpha: Weight
     scale_dir: Weight
     scale_time: Weight
@@ -147,6 +147,7 @@ class ModelCard(PublishedCard):
         features: name of the extractor card of its evaluation; null: none.
         prompts: address of the prompts of a text-to-image model's evaluation.
         recipes: by the number of evaluations; guidance doubles them.
+        published: the paper's FID of 50 000 images (2510.23285), by sampler and number of evaluations.
     """
 
     data: Text
@@ -162,6 +163,7 @@ class ModelCard(PublishedCard):
     reference: CardStatistics | None
     prompts: Address | None = None
     recipes: dict[PositiveInt, Recipe]
+    published: dict[Text, dict[PositiveInt, Positive]] = Field(default={})
 
     @model_validator(mode="after")
     def _check(self) -> ModelCard:
@@ -196,7 +198,8 @@ def catalogue() -> dict[str, ModelCard]:
 def read_cards(path: Path) -> list[ModelCard]:
     """The card of a file and those of its variants.
 
-    ``variants`` holds, by what is added to the name, the keys that differ. Their recipes are inferred.
+    ``variants`` holds, by what is added to the name, the keys that differ. Their recipes are inferred, and
+    nothing is published of them.
 
     Raises:
         CheckpointError: it is not a card.
@@ -207,7 +210,8 @@ def read_cards(path: Path) -> list[ModelCard]:
     made = [values]
     for suffix, changes in variants.items():
         recipes = {nfe: _inferred(recipe, values["name"]) for nfe, recipe in values["recipes"].items()}
-        made.append({**values, "recipes": recipes, **changes, "name": f"{values['name']}-{suffix}"})
+        own = {"recipes": recipes, "published": {}, **changes, "name": f"{values['name']}-{suffix}"}
+        made.append({**values, **own})
     return [_validated(ModelCard, card, path) for card in made]
 
 

@@ -8,7 +8,7 @@ a 0-dimensional tensor does not promote them. A new solver is one subclass of ``
 """
 
 # ruff: noqa: I001 - solvers are listed in the order of these imports
-from adasde.sampling.solvers.base import History, Interval, Node, Solver, Step, choice, number
+from adasde.sampling.solvers.base import DataPrediction, History, Interval, Node, Solver, Step, choice, number
 from adasde.sampling.solvers.formulas import direction, inject
 from adasde.sampling.solvers.registry import SOLVERS, evaluations_of, make_solver, noiseless, register
 from adasde.sampling.solvers.registry import steps_for_nfe
@@ -20,7 +20,7 @@ from adasde.sampling.solvers.learned import AdaSDE, Multistep, PlugIn, sampler_o
 
 __all__ = [
     "DPM2", "IPNDM", "SA", "SOLVERS", "AdaSDE", "AdamsBashforth", "Ancestral", "DPMpp", "DPMppSDE",
-    "EDMSampler", "Euler", "Heun", "History", "Interval", "Multistep", "Node", "PlugIn", "Solver",
-    "Step", "UniPC", "adams_bashforth", "choice", "direction", "evaluations_of", "inject",
+    "DataPrediction", "EDMSampler", "Euler", "Heun", "History", "Interval", "Multistep", "Node", "PlugIn",
+    "Solver", "Step", "UniPC", "adams_bashforth", "choice", "direction", "evaluations_of", "inject",
     "make_solver", "noiseless", "number", "register", "sampler_of", "steps_for_nfe",
 ]  # fmt: skip

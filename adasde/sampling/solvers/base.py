@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adasde.errors import SolverError
 from adasde.sampling.schedules import unknown
+from adasde.sampling.wrappers import Thresholded
 from adasde.types import Denoiser
 
 
@@ -123,6 +124,26 @@ class Solver(ABC):
     @abstractmethod
     def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
         """Step from the state ``x`` [B, *shape] at ``interval.start`` to ``interval.end``."""
+
+
+@dataclass(frozen=True)
+class DataPrediction(Solver):
+    """A solver whose formula is in clean estimates.
+
+    Attributes:
+        thresholding: dynamic thresholding of the clean estimates, for data in [-1, 1] (see ``Thresholded``).
+    """
+
+    thresholding: bool = field(default=False, kw_only=True)
+
+    @property
+    def scale_free(self) -> bool:
+        """Whether the solver commutes with scaling: not where the range of the data is known."""
+        return not self.thresholding
+
+    def clean(self, denoise: Denoiser) -> Denoiser:
+        """The denoiser that the formula sees."""
+        return Thresholded(denoise) if self.thresholding else denoise
 
 
 def newest(history: History, order: int, remaining: int, lower_order_final: bool) -> History:

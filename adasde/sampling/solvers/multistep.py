@@ -8,19 +8,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adasde.sampling.solvers.base import History, Interval, Solver, Step, choice, newest, number, remember
+from adasde.sampling.solvers.base import (
+    DataPrediction,
+    History,
+    Interval,
+    Solver,
+    Step,
+    choice,
+    newest,
+    number,
+    remember,
+)
 from adasde.sampling.solvers.formulas import weighted_sum
 from adasde.sampling.solvers.quadrature import VARIABLES, adams_weights, divided_differences
 from adasde.sampling.solvers.registry import register
 from adasde.types import Denoiser
 
 
-@register("dpm-3m", order=3, prediction="noise")
-@register("dpm-2m", order=2, prediction="noise")
+@register("dpm-3m", order=3, prediction="noise", thresholding=False)
+@register("dpm-2m", order=2, prediction="noise", thresholding=False)
 @register("dpmpp-3m", order=3, prediction="data")
 @register("dpmpp-2m", order=2, prediction="data")
 @dataclass(frozen=True)
-class DPMpp(Solver):
+class DPMpp(DataPrediction):
     """DPM-Solver++ multistep, or with ``prediction="noise"`` DPM-Solver multistep.
 
     Lu et al., 2211.01095, algorithm 2 and its 3M form; 2206.00927 for the noise. The prediction, clean
@@ -38,7 +48,7 @@ class DPMpp(Solver):
 
     def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
         t, s = interval.start, interval.end
-        history = remember(denoise, x, t, history, self.order)
+        history = remember(self.clean(denoise), x, t, history, self.order)
         nodes = newest(history, self.order, interval.remaining, self.lower_order_final)
         sigmas, h = [node.sigma for node in nodes], (t / s).log()
         if self.prediction == "data":

@@ -15,7 +15,17 @@ import torch
 from torch import Tensor
 
 from adasde.errors import SolverError
-from adasde.sampling.solvers.base import History, Interval, Node, Solver, Step, newest, number, remember
+from adasde.sampling.solvers.base import (
+    DataPrediction,
+    History,
+    Interval,
+    Node,
+    Solver,
+    Step,
+    newest,
+    number,
+    remember,
+)
 from adasde.sampling.solvers.formulas import inject, weighted_sum
 from adasde.sampling.solvers.multistep import exponential_sum
 from adasde.sampling.solvers.quadrature import adams_weights, lagrange
@@ -43,7 +53,7 @@ class WindowedNoise(Solver):
     @property
     def scale_free(self) -> bool:
         """Whether the solver commutes with scaling: not with a window of noise levels."""
-        return not self.stochastic or (self.low == 0 and self.high == math.inf)
+        return super().scale_free and (not self.stochastic or (self.low == 0 and self.high == math.inf))
 
     def noisy(self, sigma: Tensor) -> bool:
         """Whether a step that begins at ``sigma`` adds noise."""
@@ -109,7 +119,7 @@ class Ancestral(Solver):
 
 @register("dpmpp-sde")
 @dataclass(frozen=True)
-class DPMppSDE(Solver):
+class DPMppSDE(DataPrediction):
     """SDE-DPM-Solver++(2M), midpoint form (Lu et al., 2211.01095, eq. 18 and its multistep form).
 
     ``eta`` scales the noise: 1 is the reverse SDE, 0 is DPM-Solver++(2M). With ``lower_order_final`` the
@@ -123,7 +133,7 @@ class DPMppSDE(Solver):
 
     def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
         t, s = interval.start, interval.end
-        history = remember(denoise, x, t, history, 2)
+        history = remember(self.clean(denoise), x, t, history, 2)
         nodes = newest(history, 2, interval.remaining, self.lower_order_final)
         h = (t / s).log()
         drift = exponential_sum(
@@ -135,7 +145,7 @@ class DPMppSDE(Solver):
 
 @register("sa")
 @dataclass(frozen=True)
-class SA(WindowedNoise):
+class SA(WindowedNoise, DataPrediction):
     """SA-Solver with data prediction: stochastic Adams, predict - evaluate - correct (2309.05019, alg. 1).
 
     Xue et al.; tau(t) = ``tau`` for noise levels in [low, high], 0 outside: 1 is the reverse SDE, 0 the
@@ -167,7 +177,7 @@ class SA(WindowedNoise):
         return 1 if max(self.predictor_order, self.corrector_order) == 1 else 2
 
     def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
-        here = Node(interval.start, x, denoise(x, interval.start))
+        here = Node(interval.start, x, self.clean(denoise)(x, interval.start))
         if history and self.corrector_order:
             older = newest(history, self.corrector_order - 1, interval.remaining + 1, self.lower_order_final)
             here = replace(here, state=self.update(history[0], (here, *older), here.sigma))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from adasde.sampling.solvers.base import History, Interval, Node, Solver, Step, choice, newest, number
+from adasde.sampling.solvers.base import DataPrediction, History, Interval, Node, Step, choice, newest, number
 from adasde.sampling.solvers.formulas import weighted_sum
 from adasde.sampling.solvers.registry import register
 from adasde.types import Denoiser
@@ -18,7 +18,7 @@ from adasde.types import Denoiser
 @register("unipc-3", order=3)
 @register("unipc")
 @dataclass(frozen=True)
-class UniPC(Solver):
+class UniPC(DataPrediction):
     """UniPC with data prediction (Zhao et al., 2302.04867, algorithms 1 and 2 in their multistep form).
 
     The evaluation at the predicted state of a node first corrects that state (UniC) and then predicts the
@@ -41,7 +41,7 @@ class UniPC(Solver):
         return 2 if self.lower_order_final else min(self.order + 1, 3)
 
     def step(self, denoise: Denoiser, x: Tensor, interval: Interval, history: History) -> Step:
-        here = Node(interval.start, x, denoise(x, interval.start))
+        here = Node(interval.start, x, self.clean(denoise)(x, interval.start))
         if history:
             base, *older = newest(history, self.order, interval.remaining + 1, self.lower_order_final)
             here = replace(here, state=unified(base, [*older, here], here.sigma, self.variant))

@@ -142,8 +142,9 @@ def test_rows_of_metrics_files() -> None:
     assert set(known) == {"fid", "kid", "recall"}
 
 
-def test_one_seed_range_has_no_spread() -> None:
-    assert read_row({"fid": {"mean": 1.0, "spread": 0.0, "values": [1.0]}})["fid"].spread is None
+@pytest.mark.parametrize("spread", [None, 0.0])
+def test_one_seed_range_has_no_spread(spread: float | None) -> None:
+    assert read_row({"fid": {"mean": 1.0, "spread": spread, "values": [1.0]}})["fid"].spread is None
 
 
 @pytest.mark.parametrize("row", [None, 5, {"fid": "low"}, {"fid": {"mean": 1.0}}, {"kid": None}])

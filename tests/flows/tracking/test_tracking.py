@@ -44,6 +44,7 @@ def test_what_makes_another_run(stage: str, path: str, other_run: bool) -> None:
 def test_rows_of_metrics_become_flat_numbers() -> None:
     row = {"fid": {"mean": 0.5, "spread": 0.1, "values": [0.4, 0.6]}, "kid": 0.25, "nfe": 5, "note": "x"}
     assert payload.numbers(row) == {"fid": 0.5, "fid_spread": 0.1, "kid": 0.25, "nfe": 5}
+    assert payload.numbers({"fid": {"mean": 0.5, "spread": None, "values": [0.5]}}) == {"fid": 0.5}
 
 
 def test_labels_become_parts_of_metric_names() -> None:
