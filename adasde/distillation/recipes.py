@@ -191,7 +191,7 @@ RECIPES: dict[str, TrainingRecipe] = {
             "schedule": {"name": "time_uniform", "rho": 1.0},
             "teacher": {
                 **{"solver": "dpm2", "inserted": 3, "substeps": 2},
-                **{"trajectories": 10_000, "classes": "random"},
+                **{"trajectories": 10_000, "shard": 2000, "classes": "random"},
             },
             "distill": {
                 **BY_NODE,
