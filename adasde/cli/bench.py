@@ -17,8 +17,10 @@ Solvers = Annotated[str, typer.Option(help="Classical: all, none, or names with 
 Schedules = Annotated[
     str, typer.Option(help="Tried for every classical solver: names with rho, or nodes 80/10/1/0.002.")
 ]
-Recipes = Annotated[str, typer.Option(help="Learned: all, none, or names such as adasde,plugin-ipndm.")]
-RecipeSchedules = Annotated[str, typer.Option(help="Schedules tried for every learned sampler.")]
+Recipes = Annotated[str, typer.Option(help="Learned: all, none, or names, paper,multistep,plugin-ipndm.")]
+RecipeSchedules = Annotated[
+    str, typer.Option(help="Tried for every learned sampler whose recipe names none.")
+]
 Recipe = Annotated[str, typer.Option(help="Changes to every recipe: trajectories=4000:batch=32.")]
 Trajectories = Annotated[
     int, typer.Option(help="Teacher trajectories for all recipes; --recipe trajectories= counts repeats.")

@@ -10,7 +10,7 @@ import yaml
 from adasde.config.baselines import PAPER
 from adasde.config.params import Params, check_params
 from adasde.config.sections import DistillParams, Grid, NetworkParams, TeacherParams
-from adasde.distillation.recipes import RECIPES, Sections
+from adasde.distillation.recipes import RECIPES, Sections, recipe_named
 from adasde.errors import ParamsError
 from adasde.models.core.checkpoint import cards
 from adasde.models.hub.cards import ModelCard, Recipe, card_of
@@ -59,7 +59,7 @@ def template(name: str, nfe: Sequence[int], *, recipe: str | None = None) -> str
     """
     card = None if name in cards() else card_of(name)
     recipe = recipe or (MULTISTEP if card is None else PAPER)
-    if recipe not in OFFERED:
+    if recipe_named(recipe) and recipe not in OFFERED:
         raise ParamsError(unknown("recipe", recipe, OFFERED))
     own = _merged({k: _changes(name, recipe, card, nfe=k) for k in nfe})
     values = (

@@ -64,7 +64,7 @@ class DistillSettings:
     energy_weight: float = setting(0.0, "weight of the energy distance to real images; 0: none needed", ge=0)
     paired_final: float = setting(1.0, "share left of the three weights above it at the end", ge=0, le=1)
     max_gradient: float = setting(1.0, "norm to which larger gradients are scaled down; 0: not at all", ge=0)
-    clip: bool = setting(True, "features are of images clipped to [-1, 1], as evaluation sees them")
+    clip: bool = setting(True, "compare images clipped to [-1, 1] at the last node, as evaluation sees them")
     reference: bool = setting(
         False, "replace gradients that are not finite, as the authors do; false: an error"
     )

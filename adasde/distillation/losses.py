@@ -40,6 +40,31 @@ class Batch:
         return Batch(self.seeds[rows], self.states[:, rows], known)
 
 
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Features of images as evaluation sees them: decoded, and clipped with ``settings.clip``.
+
+    In the loop of the paper's authors, theirs: the features of clip(127.5 x + 128, 0, 255).
+    """
+
+    extractor: Features
+    settings: DistillSettings
+    decode: Callable[[Tensor], Tensor] | None = None
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """Features [B, F] of ``states`` [B, *shape]."""
+        return self.extractor(self._bounded(states if self.decode is None else self.decode(states)))
+
+    def visible(self, states: Tensor) -> Tensor:
+        """``states`` clipped where they are images; those of a latent model as they are."""
+        return self._bounded(states) if self.decode is None else states
+
+    def _bounded(self, images: Tensor) -> Tensor:
+        if self.settings.loop == NODE_BY_NODE:
+            return (127.5 * images + 128).clamp(0, 255) / 127.5 - 1
+        return images.clamp(-1, 1) if self.settings.clip else images
+
+
 class Rollout(NamedTuple):
     """Teacher-matching losses of a student's trajectories, and features [B, F] of their ends (None: unused).
 
@@ -70,7 +95,7 @@ class Losses:
     states (weight α in the paper). Energy distance to ``real`` [n, F], features of real samples (ours).
 
     Raises:
-        ParamsError: the energy distance has weight, and there are fewer than two real samples.
+        ParamsError: no term has weight, or the energy distance has and there are fewer than two real samples.
     """
 
     settings: DistillSettings
@@ -79,8 +104,14 @@ class Losses:
     reference: EnergyReference | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        if not self.settings.energy_weight:
-            return
+        settings = self.settings
+        if not settings.energy_weight:
+            if settings.pixel_weight or settings.inner_weight or (settings.feature_weight and self.features):
+                return
+            raise ParamsError(
+                "there is nothing to learn from: distill.pixel_weight is 0, and features have no weight or "
+                "the model has no extractor of them. Set distill.pixel_weight to 1."
+            )
         if self.real is None or len(self.real) < 2:
             raise ParamsError(
                 f"energy_weight = {self.settings.energy_weight:g} compares with real samples, and there are "
@@ -97,13 +128,20 @@ class Losses:
         """Student trajectories from the teacher's first states, compared at the nodes that ``batch`` has.
 
         A learned grid, whose inner nodes differ from the teacher's, is compared at the last node alone.
+        Images there are clipped with ``settings.clip``: few steps overshoot far out of [-1, 1], which nobody
+        sees, and the error of those values would outweigh all that is seen.
         """
         targets = batch.states[-1:] if self.settings.learn_grid else batch.states[1:]
         solver, noise = sampler_of(coefficients), SeededNoise(batch.seeds)
         x, sigmas, afs = batch.states[0], coefficients.sigmas, coefficients.afs
         states = list(integrate(denoise, x, sigmas, solver, afs=afs, noise=noise))[-len(targets) :]
-        nodes = [(state - target).square().mean() for state, target in zip(states, targets, strict=True)]
+        pairs = list(zip(states, targets, strict=True))
+        pairs[-1] = (self._visible(states[-1]), self._visible(targets[-1]))
+        nodes = [(state - target).square().mean() for state, target in pairs]
         return Rollout(torch.stack(nodes), *self._of_ends(states[-1], batch))
+
+    def _visible(self, states: Tensor) -> Tensor:
+        return self.features.visible(states) if isinstance(self.features, ImageFeatures) else states
 
     def _of_ends(self, end: Tensor, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         """Teacher-matching loss of features, and the features [B, F] of the last states ``end``."""
@@ -148,21 +186,9 @@ def features_in_chunks(features: Features, states: Tensor, *, size: int = 256) -
 
 def of_images(
     extractor: Features, settings: DistillSettings, decode: Callable[[Tensor], Tensor] | None = None
-) -> Features:
-    """Features of the images that evaluation sees: decoded, and clipped to [-1, 1] with ``settings.clip``.
-
-    In the loop of the paper's authors, theirs: the features of clip(127.5 x + 128, 0, 255).
-    """
-
-    def features(states: Tensor) -> Tensor:
-        images = states if decode is None else decode(states)
-        if settings.loop == NODE_BY_NODE:
-            images = (127.5 * images + 128).clamp(0, 255) / 127.5 - 1
-        elif settings.clip:
-            images = images.clamp(-1, 1)
-        return extractor(images)
-
-    return features
+) -> ImageFeatures:
+    """``extractor``'s features of the images that ``decode`` makes of states (None: states are images)."""
+    return ImageFeatures(extractor, settings, decode)
 
 
 def flat(states: Tensor) -> Tensor:

@@ -38,6 +38,8 @@ class TrainingRecipe:
 
 def recipe_named(name: str) -> TrainingRecipe:
     """The recipe ``name`` (ParamsError with the nearest name where there is none)."""
+    if name in INEXPRESSIBLE:
+        raise ParamsError(f"there is no recipe {name!r}: {INEXPRESSIBLE[name]}")
     if name not in RECIPES:
         raise ParamsError(unknown("recipe", name, RECIPES))
     return RECIPES[name]
@@ -79,8 +81,37 @@ GRID_END_TO_END: Sections = {
 """Training end to end with a learned grid and the energy distance, whatever the solver."""
 
 
+BY_NODE: dict[str, Any] = {
+    "solver": OWN,
+    "loop": "node-by-node",
+    "learn_grid": False,
+    "trajectories": 10_000,
+    "lr_final": 0.01,
+    "inner_weight": 1.0,
+    "pixel_weight": 0.0,
+    "energy_weight": 0.0,
+    "paired_final": 1.0,
+    "max_gradient": 0.0,
+}
+"""The loop of AdaSDE and of EPD, whose code it comes from."""
+
+FEATURES_ALONE: dict[str, Any] = {
+    "inner_weight": 0.0,
+    "pixel_weight": 0.0,
+    "feature_weight": 1.0,
+    "energy_weight": 0.0,
+    "paired_final": 1.0,
+}
+"""Squared error of features at the last node, and no other loss."""
+
+
 def _end_to_end(**distill: Any) -> Sections:
     return GRID_END_TO_END | {"distill": GRID_END_TO_END["distill"] | distill}
+
+
+def _inserted(by_nfe: Mapping[int, int]) -> dict[int, Sections]:
+    """Nodes that the teacher inserts into each interval, by number of evaluations."""
+    return {nfe: {"teacher": {"inserted": count}} for nfe, count in by_nfe.items()}
 
 
 RECIPES: dict[str, TrainingRecipe] = {
@@ -97,19 +128,10 @@ RECIPES: dict[str, TrainingRecipe] = {
                 "classes": "random",
             },
             "distill": {
-                "solver": OWN,
+                **BY_NODE,
                 "points": 1,
-                "loop": "node-by-node",
-                "learn_grid": False,
                 "gamma_min": 2e-4,
                 "scale_time": 0.2,
-                "trajectories": 10_000,
-                "lr_final": 0.01,
-                "inner_weight": 1.0,
-                "pixel_weight": 0.0,
-                "energy_weight": 0.0,
-                "paired_final": 1.0,
-                "max_gradient": 0.0,
             },
         },
         {
@@ -127,5 +149,68 @@ RECIPES: dict[str, TrainingRecipe] = {
         "learned sums of the newest evaluations, one evaluation a step, trained end to end",
         _end_to_end(solver=MULTISTEP, history=4, gamma_max=0.0),
     ),
+    "dyweight": TrainingRecipe(
+        "DyWeight (2603.11607) as the multistep form: features of the teacher's images alone",
+        {
+            "schedule": {"name": "polynomial", "rho": 7.0},
+            "teacher": {"solver": "ipndm", "substeps": 1, "trajectories": 10_000, "shard": 2000},
+            "distill": {
+                "solver": MULTISTEP,
+                "history": 3,
+                "learn_grid": True,
+                "gamma_max": 0.0,
+                "trajectories": 10_000,
+                "batch": 16,
+                "lr": 0.03,
+                "lr_final": 3e-4,
+                **FEATURES_ALONE,
+            },
+        },
+        _inserted({3: 8, 5: 5, 7: 3, 9: 2}),
+    ),
+    "ld3": TrainingRecipe(
+        "LD3 (2405.15506): the grid of UniPC alone is learned, from features of the teacher's images",
+        {
+            "schedule": {"name": "logsnr", "rho": 1.0},
+            "teacher": {"solver": "unipc", "substeps": 1, "trajectories": 8000, "shard": 2000},
+            "distill": {
+                "solver": "unipc",
+                "solver_options": {"order": 3, "variant": "bh1"},
+                "learn_grid": True,
+                "gamma_max": 0.0,
+                "scale_dir": 0.0,
+                "scale_time": 0.0,
+                **FEATURES_ALONE,
+            },
+        },
+        _inserted({3: 4, 5: 2, 7: 2, 9: 1}),
+    ),
+    "epd": TrainingRecipe(
+        "EPD (2507.14797) with two parallel points: the paper's loop without noise",
+        {
+            "schedule": {"name": "time_uniform", "rho": 1.0},
+            "teacher": {
+                **{"solver": "dpm2", "inserted": 3, "substeps": 2},
+                **{"trajectories": 10_000, "shard": 2000, "classes": "random"},
+            },
+            "distill": {
+                **BY_NODE,
+                "points": 2,
+                "gamma_max": 0.0,
+                "scale_dir": 0.05,
+                "scale_time": 0.05,
+                "feature_weight": 10.0,
+                "batch": 128,
+                "lr": 0.2,
+            },
+        },
+    ),
 }
 """Recipes by name, as ``students`` of params.yaml and ``recipe`` of ``distill_coefficients`` name them."""
+
+_EARLIER_STATES = (
+    "GS and GAS (2510.17699) weigh earlier states besides directions, which no form of coefficients does. "
+    "The nearest is 'multistep', see docs/bench.md."
+)
+INEXPRESSIBLE = {"gs": _EARLIER_STATES, "gas": _EARLIER_STATES}
+"""Published methods that look like recipes, and why they are none."""

@@ -123,7 +123,7 @@ def _steps(
 def _features(settings: DistillSettings, model: Model, checkpoint: Path) -> Features:
     from adasde.evaluation.features import load_features
 
-    return of_images(load_features(checkpoint, device=model.device), settings, model.images)
+    return of_images(load_features(checkpoint, device=model.device), settings, model.decode)
 
 
 def _real(reference: Path | None) -> Tensor:

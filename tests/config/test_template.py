@@ -90,7 +90,7 @@ def test_the_paper_s_recipe_has_the_published_numbers(name: str, nfe: int) -> No
     assert sample.classes == ("balanced" if text else "random") and params.promotion.spread == 0
 
 
-@pytest.mark.parametrize("recipe", ["paper", "single-step", "multistep"])
+@pytest.mark.parametrize("recipe", ["paper", "single-step", "multistep", "dyweight", "ld3"])
 @pytest.mark.parametrize("name", [*catalogue(), *cards()])
 def test_every_recipe_fits_every_model(name: str, recipe: str) -> None:
     params = check_params(parse_yaml(template(name, [3, 5], recipe=recipe), source="x"))
@@ -113,6 +113,14 @@ def test_an_unknown_recipe_is_named() -> None:
         template("cifar10", [5], recipe="papers")
     with pytest.raises(ParamsError, match="unknown recipe 'custom'"):
         template("cifar10", [5], recipe="custom")
+    with pytest.raises(ParamsError, match=r"no recipe 'gs': .*weigh earlier states"):
+        template("cifar10", [5], recipe="gs")
+
+
+def test_two_parallel_points_fit_every_third_budget() -> None:
+    assert check_params(parse_yaml(template("digits", [5, 8], recipe="epd"), source="x")).distill.points == 2
+    with pytest.raises(ParamsError, match="nfe=3 is impossible; the nearest are 2 and 5"):
+        template("digits", [3], recipe="epd")
 
 
 def test_a_packaged_model_begins_with_what_measured_best_on_it() -> None:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 import adasde
 from adasde.distillation.distill import DistillSettings, Student, batches_of, distill, initial_student
-from adasde.distillation.losses import Batch, Losses
+from adasde.distillation.losses import Batch, Losses, of_images
+from adasde.distillation.teacher import Teacher
 from adasde.errors import DivergenceError, ParamsError, SolverError
 from adasde.sampling.analytic import Gaussian
 from adasde.sampling.schedules import schedule
@@ -93,6 +94,49 @@ def test_feature_loss_is_differentiated_through_the_whole_walk() -> None:
     assert feature is not None
     feature.backward()
     assert float(table.midpoint.grad[0].abs()) > 0 and float(table.midpoint.grad[1].abs()) > 0
+
+
+@pytest.mark.parametrize(
+    ("clip", "decode", "beyond"),
+    [(True, None, False), (False, None, True), (True, torch.clone, True)],
+    ids=["images", "images as they are", "latents"],
+)
+def test_the_last_error_of_images_is_that_of_the_visible_range(clip: bool, decode, beyond: bool) -> None:
+    """A teacher beyond [-1, 1] differs from one at its bounds where states are not clipped images."""
+    grid = schedule("time_uniform", 2, rho=1)
+    settings = DistillSettings(clip=clip, inner_weight=0.0)
+    losses = Losses(settings, of_images(lambda images: images, settings, decode))
+    start = torch.randn(1, 8, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * grid[0]
+    ends = 2 * torch.randn(8, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    errors = []
+    for end in (ends, ends.clamp(-1, 1)):
+        batch = Batch(range(8), torch.cat([start, end[None]]))
+        errors.append(float(losses(small_mixture(), batch, adasde.neutral(grid, afs=True)).nodes[-1]))
+    assert (errors[0] != errors[1]) == beyond
+
+
+@pytest.mark.parametrize("recipe", ["paper", "dyweight", "ld3", "epd"])
+def test_a_loss_of_features_needs_an_extractor(recipe: str) -> None:
+    with pytest.raises(ParamsError, match=r"no extractor of them. Set distill\.pixel_weight to 1"):
+        adasde.distill_coefficients(small_mixture(), (6,), 5, recipe=recipe, pool=8, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("solver", ["dpm2", "heun"])
+def test_a_plug_in_is_better_than_its_solver_where_two_steps_overshoot(solver: str) -> None:
+    """At 3 evaluations these images end far out of [-1, 1]; their unclipped error would be learned alone."""
+    from adasde.experiments.bench.targets import target
+
+    digits, grid = target("digits"), schedule("time_uniform", 2, rho=1)
+    table = adasde.distill_coefficients(
+        digits.bind([0]), digits.shape, 3, features=digits.features, bind=digits.bind, pool=1024,
+        solver=solver, trajectories=8192, teacher=Teacher("ipndm", inserted=9, substeps=1),
+    )  # fmt: skip
+    seeds = range(900_000_000, 900_001_000)
+    start, denoise = adasde.latents(seeds, digits.shape), digits.bind(seeds)
+    before = adasde.solve(denoise, start, grid, solver, afs=True)
+    after = adasde.sample(denoise, start, table, adasde.SeededNoise(seeds))
+    fids = [digits.evaluate(states)["fid"] for states in (after, before)]
+    assert float(before.abs().max()) > 5 and fids[0] < 0.8 * fids[1]
 
 
 def test_gamma_is_learned_where_it_is_allowed() -> None:

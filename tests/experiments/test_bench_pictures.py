@@ -11,8 +11,9 @@ from adasde.report.plots import ACCENT
 @pytest.mark.parametrize(
     ("labels", "red"),
     [
-        (("ipndm", "AdaSDE", "AdaSDE multistep"), ["AdaSDE multistep"]),
-        (("ipndm", "AdaSDE"), ["AdaSDE"]),
+        (("ipndm", "AdaSDE (paper)", "AdaSDE multistep"), ["AdaSDE multistep"]),
+        (("ipndm", "AdaSDE (retrained)", "AdaSDE (paper)"), ["AdaSDE (paper)"]),
+        (("ipndm", "AdaSDE, teacher matching"), ["AdaSDE, teacher matching"]),
         (("ipndm",), []),
     ],
 )

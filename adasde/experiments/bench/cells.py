@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import functools
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
+from adasde.distillation.config import DistillSettings
 from adasde.distillation.distill import batches_of, distill
 from adasde.distillation.losses import of_images
 from adasde.errors import AdaSDEError
 from adasde.experiments.bench.cell_cache import CellCache
 from adasde.experiments.bench.samplers import Classical, Learned
-from adasde.experiments.bench.targets import target
+from adasde.experiments.bench.targets import Target, target
+from adasde.experiments.bench.taught import BATCH, TRAINING_SEED, Ends, Nodes, made_by
 from adasde.sampling import integrate
 from adasde.sampling.coefficients import Coefficients
 from adasde.sampling.noise import SeededNoise, latents
-from adasde.sampling.schedules import schedule
 from adasde.sampling.wrappers import Counting
 from adasde.stages.code import code_hash
 from adasde.types import Denoiser
 from adasde.utils.batching import in_chunks
 
-BATCH = 1000
 SHOWN = 24
 """Images of a cell that are kept for the sheets."""
-
-TEACHER_STEPS = 40
-"""iPNDM steps (time_uniform, rho = 1.5) of the teacher's trajectories."""
-
-TRAINING_SEED = 0
 
 
 class Cell(Protocol):
@@ -83,16 +77,6 @@ class SamplerSpec:
             "classical": asdict(self.classical) if self.classical else None,
             "table": table,
         }
-
-
-@functools.cache
-def made_by(spec: str) -> dict[str, Any]:
-    """What every result on this target depends on: the target, torch's version, our code."""
-    return {
-        **target(spec).identity,
-        "torch": torch.__version__,
-        "code": code_hash("sample"),
-    }
 
 
 @dataclass(frozen=True)
@@ -145,81 +129,54 @@ class Measure:
         return cache.put(self.identity, result, None if shown is None else {"images": shown})
 
 
-@dataclass(frozen=True)
-class Ends:
-    """Both ends of ``count`` teacher trajectories, which every distillation on this model learns from."""
-
-    target: str
-    count: int
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Number, seeds and the solver."""
-        what = {"count": self.count, "seed": TRAINING_SEED, "ipndm steps": TEACHER_STEPS}
-        return {"kind": "ends", **made_by(self.target), **what}
-
-    @property
-    def cost(self) -> int:
-        """Evaluations."""
-        return TEACHER_STEPS * self.count
-
-    @property
-    def seeds(self) -> range:
-        """Training seeds: neither test nor validation seeds."""
-        return range(TRAINING_SEED << 32, (TRAINING_SEED << 32) + self.count)
-
-    def compute(self, cache: CellCache) -> dict[str, Any]:
-        """Caches ``states`` [2, count, *shape]."""
-        goal = target(self.target)
-        grid = schedule(
-            "time_uniform", TEACHER_STEPS, sigma_min=goal.sigma_min, sigma_max=goal.sigma_max, rho=1.5
-        )
-
-        def states(chunk: range) -> Tensor:
-            start = latents(chunk, goal.shape, dtype=goal.dtype)
-            end = integrate.solve(goal.bind(chunk), start, grid, "ipndm")
-            return torch.stack([start * grid[0], end])
-
-        result = {"seeds": [self.seeds.start, self.seeds.stop]}
-        return cache.put(self.identity, result, {"states": in_chunks(self.seeds, BATCH, states, dim=1)})
+def fitting(settings: DistillSettings, goal: Target) -> DistillSettings:
+    """``settings`` for a target; without an extractor, a loss of features alone becomes the squared error."""
+    if goal.features is not None or settings.pixel_weight or settings.energy_weight:
+        return settings
+    return replace(settings, pixel_weight=1.0)
 
 
 @dataclass(frozen=True)
 class Train:
-    """Distil ``learned`` on the grid ``sigmas`` against ``ends``."""
+    """Distil ``learned`` on the grid ``sigmas`` against the states ``taught``."""
 
     target: str
     learned: Learned
     sigmas: tuple[float, ...]
     afs: bool
     nfe: int
-    ends: Ends
+    taught: Ends | Nodes
 
     per_evaluation: ClassVar[int] = 3  # forward and backward
 
     @property
     def identity(self) -> dict[str, Any]:
         """Recipe, grid and teacher."""
-        recipe = {"recipe": self.learned.identity(), "sigmas": list(self.sigmas), "afs": self.afs}
+        recipe = {"recipe": asdict(self.settings), "sigmas": list(self.sigmas), "afs": self.afs}
         code = code_hash("distill")
-        return {"kind": "train", "ends": self.ends.identity, **recipe, "training code": code}
+        return {"kind": "train", "ends": self.taught.identity, **recipe, "training code": code}
+
+    @property
+    def settings(self) -> DistillSettings:
+        """The recipe's settings at this budget, on this target."""
+        return fitting(self.learned.at(self.nfe), target(self.target))
 
     @property
     def cost(self) -> int:
         """Evaluations."""
-        return self.per_evaluation * self.nfe * self.learned.settings.trajectories
+        return self.per_evaluation * self.nfe * self.settings.trajectories
 
     def compute(self, cache: CellCache) -> dict[str, Any]:
         """The coefficient file, beside the cell."""
-        goal, settings = target(self.target), self.learned.settings
-        states = cache.tensors(self.ends.identity)["states"]
+        goal, settings = target(self.target), self.settings
+        states = cache.tensors(self.taught.identity)["states"]
         features = None if goal.features is None else of_images(goal.features, settings)
         paired = features if settings.feature_weight else None
-        batches = batches_of(states, self.ends.seeds, settings.batch, seed=TRAINING_SEED, features=paired)
+        batches = batches_of(states, self.taught.seeds, settings.batch, seed=TRAINING_SEED, features=paired)
         grid = torch.tensor(self.sigmas, dtype=torch.float64)
         started = time.perf_counter()
         updates = distill(
-            goal.bind(self.ends.seeds[:1]),
+            goal.bind(self.taught.seeds[:1]),
             batches,
             grid,
             settings=settings,

@@ -9,11 +9,12 @@ from typing import Any
 
 from adasde.errors import ParamsError
 from adasde.experiments.bench.cell_cache import CellCache
-from adasde.experiments.bench.cells import Cell, Ends, Measure, SamplerSpec, Train
+from adasde.experiments.bench.cells import Cell, Measure, SamplerSpec, Train
 from adasde.experiments.bench.results import summary
-from adasde.experiments.bench.samplers import Classical, Learned
+from adasde.experiments.bench.samplers import Classical, Learned, ScheduleSpec
 from adasde.experiments.bench.settings import EDM, VALIDATION_SEED, BenchSettings
 from adasde.experiments.bench.targets import target
+from adasde.experiments.bench.taught import Ends, Nodes
 from adasde.sampling.schedules import unknown
 
 Compute = Callable[[Sequence[Cell]], list[dict[str, Any]]]
@@ -52,7 +53,6 @@ class BenchPlan:
         self.spec, self.settings, self.cache = spec, settings, cache
         self.goal = target(spec)
         self.metrics = deciding_first(self.goal.metrics, settings.metric)
-        self.ends = Ends(spec, settings.trajectories)
         self.rows = list(self._rows())
 
     def _rows(self) -> Iterator[BenchRow]:
@@ -71,8 +71,7 @@ class BenchPlan:
     def cost(self) -> int:
         """Network evaluations of all cells, cached or not."""
         settings, trains = self.settings, self._trains()
-        total = sum(cell.cost for cell in self._floor()) + sum(cell.cost for _, _, cell in trains)
-        total += self.ends.cost * any(isinstance(row.entry, Learned) for row in self.rows)
+        total = sum(cell.cost for cell in (*self._floor(), *_taught(trains), *(cell for *_, cell in trains)))
         images = settings.ranges * settings.images
         return total + sum(
             row.nfe * (len(self._grids(row)) * settings.choice_images + images) for row in self.rows
@@ -101,8 +100,7 @@ class BenchPlan:
                 for label, sigmas in self._grids(row).items():
                     samplers[row][label] = SamplerSpec(sigmas, row.afs, row.entry)
         trains = self._trains()
-        if trains:
-            compute([self.ends])
+        compute(_taught(trains))
         for (row, label, cell), result in zip(trains, compute([cell for *_, cell in trains]), strict=True):
             if "table" in result:
                 table = str(self.cache.folder / result["table"])
@@ -137,20 +135,34 @@ class BenchPlan:
 
     def _grids(self, row: BenchRow) -> dict[str, tuple[float, ...]]:
         """Schedule -> its noise levels for this row."""
-        settings = self.settings
-        specs = settings.grids if isinstance(row.entry, Classical) else settings.learned_grids
+        return {spec.label: sigmas for spec, sigmas in self._specs(row).items()}
+
+    def _specs(self, row: BenchRow) -> dict[ScheduleSpec, tuple[float, ...]]:
+        """Schedules to try for this row, and their noise levels; a recipe that names one is tried on it."""
+        settings, entry = self.settings, row.entry
+        if isinstance(entry, Classical):
+            specs = settings.grids
+        else:
+            own = entry.grid(row.nfe)
+            specs = (own,) if own else settings.learned_grids
         ends = {"sigma_min": self.goal.sigma_min, "sigma_max": self.goal.sigma_max}
-        made = {spec.label: spec.sigmas(row.steps, **ends) for spec in specs}
-        return {label: tuple(sigmas.tolist()) for label, sigmas in made.items() if sigmas is not None}
+        made = {spec: spec.sigmas(row.steps, **ends) for spec in specs}
+        return {spec: tuple(sigmas.tolist()) for spec, sigmas in made.items() if sigmas is not None}
 
     def _trains(self) -> list[tuple[BenchRow, str, Train]]:
         """(row, schedule, distillation) of all learned samplers."""
         return [
-            (row, label, Train(self.spec, row.entry, sigmas, row.afs, row.nfe, self.ends))
+            (row, spec.label, self._train(row, row.entry, spec, sigmas))
             for row in self.rows
             if isinstance(row.entry, Learned)
-            for label, sigmas in self._grids(row).items()
+            for spec, sigmas in self._specs(row).items()
         ]
+
+    def _train(self, row: BenchRow, entry: Learned, spec: ScheduleSpec, sigmas: tuple[float, ...]) -> Train:
+        """The distillation, from the common teacher or from the recipe's own."""
+        teacher, count = entry.teacher(row.nfe), self.settings.trajectories
+        taught = Nodes(self.spec, count, teacher, spec, sigmas) if teacher else Ends(self.spec, count)
+        return Train(self.spec, entry, sigmas, row.afs, row.nfe, taught)
 
     def _measure(self, sampler: SamplerSpec, nfe: int, seeds: range) -> Measure:
         return Measure(self.spec, sampler, nfe, seeds.start, seeds.stop)
@@ -166,3 +178,8 @@ class BenchPlan:
         sigmas = EDM.sigmas(steps, sigma_min=self.goal.sigma_min, sigma_max=self.goal.sigma_max)
         assert sigmas is not None  # it has no explicit nodes
         return self._tests(SamplerSpec(tuple(sigmas.tolist()), False, Classical("heun")), 2 * steps)
+
+
+def _taught(trains: Sequence[tuple[BenchRow, str, Train]]) -> list[Ends | Nodes]:
+    """Teacher's states of all distillations, each once."""
+    return list(dict.fromkeys(cell.taught for *_, cell in trains))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 import yaml
 from torch import Tensor
 
-from adasde.distillation.config import DistillSettings, recipe_from
-from adasde.distillation.recipes import RECIPES
+from adasde.distillation.config import NODE_BY_NODE, DistillSettings, recipe_from
+from adasde.distillation.distill import TAUGHT
+from adasde.distillation.recipes import INEXPRESSIBLE, RECIPES
+from adasde.distillation.teacher import Teacher
 from adasde.errors import ParamsError, SolverError
 from adasde.sampling.coefficients import MULTISTEP, OWN
 from adasde.sampling.schedules import SCHEDULES, checked, schedule, unknown
@@ -74,27 +76,47 @@ class Classical:
 
 @dataclass(frozen=True)
 class Learned:
-    """A sampler whose coefficients the bench distils: ``changes`` to ``DistillSettings``' defaults."""
+    """A sampler whose coefficients the bench distils: ``changes`` to the values of a packaged recipe.
+
+    Without a ``recipe`` they are changes to the defaults of ``DistillSettings``.
+    """
 
     name: str
     label: str
     changes: dict[str, Any] = field(default_factory=dict)
+    recipe: str = "custom"
 
     family = "learned"
 
     @property
     def settings(self) -> DistillSettings:
-        """The settings of the distillation."""
-        return DistillSettings(**self.changes)
+        """Settings of the distillation at 5 evaluations; form, points and loop are those of every budget."""
+        return self.at(5)
+
+    def at(self, nfe: int) -> DistillSettings:
+        """Settings of the distillation at ``nfe`` evaluations."""
+        return recipe_from(self._section("distill", nfe) | self.changes)
+
+    def grid(self, nfe: int) -> ScheduleSpec | None:
+        """The recipe's schedule; None where it names none, so that several are tried."""
+        named = self._section("schedule", nfe)
+        return ScheduleSpec(named["name"], named["rho"]) if named else None
+
+    def teacher(self, nfe: int) -> Teacher | None:
+        """The recipe's teacher where the loss needs the states at all nodes; None: the common teacher."""
+        settings = self.at(nfe)
+        if settings.loop != NODE_BY_NODE and not settings.inner_weight:
+            return None
+        named = self._section("teacher", nfe)
+        return Teacher(**{name: named[name] for name in TAUGHT if name in named})
+
+    def _section(self, name: str, nfe: int) -> dict[str, Any]:
+        return RECIPES[self.recipe].at(nfe).get(name, {})
 
     def steps(self, nfe: int, *, afs: bool) -> int | None:
         """Number of intervals that spend ``nfe`` evaluations exactly, or None."""
-        settings = self.settings
+        settings = self.at(nfe)
         return _steps(settings.solver, nfe, afs=afs, points=settings.points)
-
-    def identity(self) -> dict[str, Any]:
-        """The settings as JSON."""
-        return asdict(self.settings)
 
 
 def _steps(solver: str, nfe: int, *, afs: bool, points: int = 1) -> int | None:
@@ -109,20 +131,32 @@ MULTISTEP_FORM = {"solver": MULTISTEP, "learn_grid": True, "gamma_max": 0.0}
 TRAINED = RECIPES["multistep"].sections["distill"]
 PLUG_IN = ("euler", "heun", "dpm2", "ipndm", "dpmpp-2m")
 
+PACKAGED = {
+    "paper": "AdaSDE (paper)",
+    "single-step": "AdaSDE (retrained)",
+    "multistep": "AdaSDE multistep",
+    "dyweight": "DyWeight, our training",
+    "ld3": "LD3, our training",
+    "epd": "EPD, our training",
+}
+"""Label of every packaged recipe; ``students`` of params.yaml has the same names."""
+
 LEARNED: dict[str, Learned] = {
     entry.name: entry
     for entry in (
-        Learned(OWN, "AdaSDE"),
+        *(Learned(name, label, recipe=name) for name, label in PACKAGED.items()),
+        Learned(OWN, "AdaSDE, teacher matching"),
         Learned(f"{OWN}-k2", "AdaSDE, K = 2", {"points": 2}),
         Learned(f"{OWN}-grid", "AdaSDE + grid", {"learn_grid": True}),
         *(Learned(f"plugin-{name}", f"plug-in: {name}", {"solver": name}) for name in PLUG_IN),
         Learned("grid-ipndm", "grid: ipndm", {"solver": "ipndm", **GRID_ONLY}),
         Learned("plugin-ipndm-grid", "plug-in + grid: ipndm", {"solver": "ipndm", "learn_grid": True}),
-        Learned("multistep", "AdaSDE multistep, teacher matching", MULTISTEP_FORM),
-        Learned("multistep-energy", "AdaSDE multistep", TRAINED),
+        Learned("multistep-matching", "AdaSDE multistep, teacher matching", MULTISTEP_FORM),
         Learned("multistep-noise", "AdaSDE multistep + noise", TRAINED | {"gamma_max": 1.0}),
     )
 }
+OTHER_NAMES = {"multistep-energy": "multistep"}
+"""Former name -> name."""
 
 
 def words(text: str) -> list[str]:
@@ -156,10 +190,13 @@ def parse_schedule(text: str) -> ScheduleSpec:
 
 
 def parse_learned(text: str) -> Learned:
-    """The learned sampler of that name (ParamsError: unknown; names the nearest)."""
-    if text not in LEARNED:
-        raise ParamsError(unknown("learned sampler", text, LEARNED))
-    return LEARNED[text]
+    """The learned sampler of that name (ParamsError: unknown, with the nearest; or one that cannot be)."""
+    name = OTHER_NAMES.get(text, text)
+    if name in INEXPRESSIBLE:
+        raise ParamsError(f"there is no learned sampler {name!r}: {INEXPRESSIBLE[name]}")
+    if name not in LEARNED:
+        raise ParamsError(unknown("learned sampler", name, LEARNED))
+    return LEARNED[name]
 
 
 def with_recipe(entry: Learned, text: str) -> Learned:
@@ -168,9 +205,9 @@ def with_recipe(entry: Learned, text: str) -> Learned:
     Raises:
         ParamsError: an unknown setting (names the nearest), or a value that does not go with the others.
     """
-    changes = options_of(text.split(":") if text else [], text)
-    recipe = recipe_from(entry.changes | changes)
-    return replace(entry, changes={name: getattr(recipe, name) for name in entry.changes | changes})
+    changes = entry.changes | options_of(text.split(":") if text else [], text)
+    settings = replace(entry, changes=changes).settings
+    return replace(entry, changes={name: getattr(settings, name) for name in changes})
 
 
 def options_of(pairs: Sequence[str], text: str) -> dict[str, Any]:
