@@ -33,20 +33,21 @@ def write_trajectories(
     made_from: dict[str, Any],
     states: Callable[[Sequence[range]], Iterator[tuple[range, Tensor]]],
     reused: Callable[[int], None],
+    others: Sequence[Path] = (),
 ) -> int:
     """Write the missing shards of ``plan``; returns their number.
 
     ``states(missing)`` yields the seeds of every missing shard and their states [N+1 or 2, B, *shape], in any
-    order; ``reused(count)`` is called with the number of trajectories that exist already, here or in a folder
-    beside this one, whose shards are linked.
+    order; ``reused(count)`` is called with the number of trajectories that exist already, here or in ``others``,
+    folders whose equal shards are linked.
 
     Raises:
         DataError: the folder cannot be written or holds other files.
     """
     wanted = fingerprints(plan, made_from)
     manifest = Manifest.resume(folder, wanted, kind="trajectories", about=made_from)
-    for beside in sorted(folder.absolute().parent.glob("*")):
-        manifest.adopt(beside, wanted)
+    for other in others:
+        manifest.adopt(other, wanted)
     missing = [name for name in plan if name not in manifest.entries]
     reused(sum(len(plan[name]) for name in manifest.entries))
     names = {plan[name]: name for name in missing}

@@ -53,6 +53,7 @@ def teacher(
         AdaSDEError: no Dask scheduler responds.
     """
     budget = params.at(nfe, student)
+    others = [out.parent / name for name in params.students if name != out.name == budget.student]
     params = budget.params
     model = trained_model(params, checkpoint)
     plan, origin = shards(params.training_seeds, params.teacher.shard), teacher_origin(budget, model=model)
@@ -76,6 +77,7 @@ def teacher(
                 made_from=origin,
                 states=here if alone else parallel,
                 reused=advance,
+                others=others,
             )
     return {"out": str(out), "made": made, "reused": len(plan) - made}
 

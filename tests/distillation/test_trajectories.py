@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -40,14 +40,18 @@ class Counted:
         return states(seeds)
 
 
-def fill(folder: Path, compute: Callable[[range], Tensor], origin: object = None) -> int:
+def fill(
+    folder: Path, compute: Callable[[range], Tensor], origin: object = None, others: Sequence[Path] = ()
+) -> int:
     reused: list[int] = []
     made_from = ORIGIN if origin is None else {"other": origin}
 
     def all_of(pieces):
         return ((seeds, compute(seeds)) for seeds in pieces)
 
-    return write_trajectories(folder, PLAN, made_from=made_from, states=all_of, reused=reused.append)
+    return write_trajectories(
+        folder, PLAN, made_from=made_from, states=all_of, reused=reused.append, others=others
+    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -74,6 +78,18 @@ def test_a_run_that_was_killed_carries_on_and_ends_with_the_same_bytes(tmp_path:
     assert fill(tmp_path / "cut", compute) == 1
     assert compute.calls == [range(140, 150)]
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_equal_shards_of_another_folder_are_linked(tmp_path: Path) -> None:
+    fill(tmp_path / "one", states)
+    damaged = tmp_path / "one/shard-00001.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    compute, others = Counted(), [tmp_path / "nothing", tmp_path / "one"]
+    assert fill(tmp_path / "two", compute, others=others) == 1
+    assert compute.calls == [range(120, 140)]
+    opened(tmp_path / "two")
+    assert (tmp_path / "two/shard-00000.safetensors").samefile(tmp_path / "one/shard-00000.safetensors")
+    assert fill(tmp_path / "three", states, origin="heun", others=others) == 3
 
 
 def test_nothing_to_do_changes_nothing(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def told(project: Path) -> Callable[..., Path]:
 
 def test_the_stage_begins_with_the_table_of_params(told: Callable[..., Path]) -> None:
     before = told() / "data/distill/nfe3/custom/coefficients.json"
-    start = before.rename(before.parents[3] / "start.json")
+    start = before.rename(before.parents[4] / "start.json")
     folder = told(start="start.json", lr=1e-9, lr_final=0.0)
     assert command(["distill", "--nfe", "3"], folder).code == 0
     first, again = Coefficients.load(start), Coefficients.load(before)
