@@ -38,8 +38,8 @@ def write_trajectories(
     """Write the missing shards of ``plan``; returns their number.
 
     ``states(missing)`` yields the seeds of every missing shard and their states [N+1 or 2, B, *shape], in any
-    order; ``reused(count)`` is called with the number of trajectories that exist already, here or in ``others``,
-    folders whose equal shards are linked.
+    order; ``reused(count)`` is called with the number of trajectories that exist already. Equal shards of the
+    folders ``others`` are linked.
 
     Raises:
         DataError: the folder cannot be written or holds other files.

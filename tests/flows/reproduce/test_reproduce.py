@@ -55,7 +55,7 @@ def made(make_toy) -> Made:
     under_git(project.root)
     project.params("nfe", value=[3])  # from here on nothing is committed
     toy = project.root / "toy.py"
-    toy.write_text(toy.read_text().replace("row(0.2 + i", "row(0.3 + i"))
+    toy.write_text(toy.read_text().replace("row(0.2 + noise", "row(0.3 + noise"))
     (project.root / "not tracked.txt").write_text("new")
     (summary,) = project.run()["runs"]
     git(project.root, "stash", "--include-untracked")  # another experiment goes on
@@ -86,7 +86,7 @@ def test_a_run_from_uncommitted_files_is_made_again_byte_by_byte(made: Made) -> 
     assert {one["difference"] for one in made.again["metrics"]} == {0.0}
     assert {"fid", "fid/DDIM-Euler", "precision_spread"} <= {one["name"] for one in made.again["metrics"]}
     assert (made.folder / "not tracked.txt").read_text() == "new"
-    assert "row(0.3 + i" in (made.folder / "toy.py").read_text()
+    assert "row(0.3 + noise" in (made.folder / "toy.py").read_text()
 
 
 def test_the_stages_really_run_and_show_their_progress(made: Made) -> None:

@@ -131,7 +131,7 @@ def test_after_kill_9_and_a_failure_only_what_is_missing_runs(project, killed, f
     assert stages_of(workspaces(project)["lr=0.05_nfe=5"]) == killed
     summary, err = finished
     assert f"{GOOD}: done before" in err
-    assert f"{BAD}: 5 of 9 stages are unchanged" in err
+    assert f"{BAD}: 7 of 9 stages are unchanged" in err
     assert {score["trial"] for score in summary["scores"]} == {GOOD, BAD}
     assert summary["failures"] == {}
 
@@ -170,10 +170,11 @@ def test_what_all_share_ran_once_in_the_project(project, failed, finished) -> No
     }  # fmt: skip
     assert not (project.root / "data/distill").exists()
     for _, err in (failed, finished):
-        assert "shared: 3 of 3 stages are unchanged" in err
+        assert "shared: 5 of 5 stages are unchanged" in err
     for folder in workspaces(project).values():
-        for stage, entry in stages_of(project.root).items():
-            assert stages_of(folder)[stage] == entry
+        shared = stages_of(project.root)
+        del shared["plan"]  # it has the values of the trial
+        assert shared.items() <= stages_of(folder).items()
 
 
 def test_parent_and_child_runs_show_the_sweep(finished, client) -> None:
