@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 PLAN = "plan"
 """The stage that writes the values of every student and budget."""
 
+RECIPE = "recipe"
+"""The setting that stands for ``students`` with one entry."""
+
 LONGEST = 100
 """Characters of the folder of a trial."""
 
@@ -121,10 +124,14 @@ def _trial(base: Mapping[str, Any], settings: Mapping[str, Any], short: Mapping[
     name = " ".join(f"{short[key]}={shown(value)}" for key, value in settings.items())
     values = deepcopy(dict(base))
     for key, value in settings.items():
-        if key == "recipe":  # one student, by its recipe
-            key, value = "students", [value]
-        _put(values, key, [value] if key == "nfe" and isinstance(value, int) else value, trial=name)
+        alone = key == RECIPE or (key == "nfe" and isinstance(value, int))
+        _put(values, key_of(key), [value] if alone else value, trial=name)
     return Trial(name, settings, values, check_params(values, source=f"trial {name}"))
+
+
+def key_of(setting: str) -> str:
+    """The key of params.yaml that a setting is written to: a recipe is the one student of its trial."""
+    return "students" if setting == RECIPE else setting
 
 
 def _put(values: dict[str, Any], dotted: str, value: Any, *, trial: str) -> None:
@@ -149,16 +156,16 @@ def shown(value: Any) -> str:
     return text.removesuffix("...\n").strip().replace(", ", ",").replace(": ", ":")
 
 
-def touched(stages: Mapping[str, Stage], keys: Collection[str], planned: Collection[str] = ()) -> set[str]:
+def touched(stages: Mapping[str, Stage], keys: Iterable[str], planned: Collection[str] = ()) -> set[str]:
     """Names of the stages that depend on one of ``keys``, or on such a stage; in ``read_stages``'s order.
 
     The stage ``plan`` reads many keys, but of its outputs only those of the stages ``planned`` change.
     """
-    names: set[str] = set()
+    names, wanted = set[str](), list(keys)
     for stage in stages.values():
         if stage.name == PLAN:
             continue
-        reads = any(_overlap(key, param) for key in keys for param in stage.params)
+        reads = any(_overlap(key, param) for key in wanted for param in stage.params)
         if reads or stage.name in planned or not names.isdisjoint(stage.needs):
             names.add(stage.name)
     return names
@@ -168,7 +175,7 @@ def require_effect(stages: Mapping[str, Stage], keys: Iterable[str]) -> None:
     """Refuse keys that no stage depends on (ParamsError): their trials would all be the same."""
     params = {param for stage in stages.values() for param in stage.params}
     for key in keys:
-        if key not in ("nfe", "recipe") and not any(_overlap(key, param) for param in params):
+        if key not in ("nfe", RECIPE) and not any(_overlap(key, param) for param in params):
             raise ParamsError(
                 f"no stage of dvc.yaml depends on {key}, so all trials would be the same. "
                 f"A sweep can set {', '.join(sorted(params))}, and the keys below them."

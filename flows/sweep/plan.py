@@ -15,7 +15,7 @@ from adasde.utils.atomic_io import sha256_file, sha256_json
 from adasde.utils.yaml_schema import read_yaml
 from flows.dvc import graph
 from flows.dvc.graph import Stage
-from flows.sweep.grid import Settings, Trial, make_trials, require_effect, touched
+from flows.sweep.grid import Settings, Trial, key_of, make_trials, require_effect, touched
 from flows.sweep.workspace import Workspace
 from flows.tracking.payload import NOT_COMPARED
 
@@ -70,7 +70,7 @@ class Plan:
 
     def touched(self, stages: Mapping[str, Stage]) -> set[str]:
         """Those of ``stages`` that some trial has other values for."""
-        return touched(stages, self.settings, self._planned())
+        return touched(stages, map(key_of, self.settings), self._planned())
 
     def _planned(self) -> set[str]:
         """Stages of students whose values in ``plan`` differ between the project and a trial."""

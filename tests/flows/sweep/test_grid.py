@@ -148,3 +148,17 @@ def test_settings_without_effect_are_refused() -> None:
     require_effect(STAGES, ["distill.lr", "nfe"])
     with pytest.raises(ParamsError, match=r"no stage of dvc.yaml depends on promotion.margin.*distill, "):
         require_effect(STAGES, ["distill.lr", "promotion.margin"])
+
+
+def test_a_recipe_is_the_one_student_of_its_trial() -> None:
+    base = tiny_values() | {
+        "students": ["paper", "multistep"],
+        "sample": {"validation": 600, "first_seed": 10**6},
+    }
+    del base["teacher"], base["distill"], base["evaluate"]
+    trials = list(make_trials(base, parse_settings(["recipe=paper,single-step"])))
+    assert [trial.name for trial in trials] == ["recipe=paper", "recipe=single-step"]
+    assert [trial.params.students for trial in trials] == [["paper"], ["single-step"]]
+    assert [trial.params.at(3).settings.loop for trial in trials] == ["node-by-node", "end-to-end"]
+    with pytest.raises(ParamsError, match=r"trial recipe=papr: .*unknown recipe 'papr'"):
+        list(make_trials(base, parse_settings(["recipe=papr"])))
