@@ -118,8 +118,9 @@ def test_an_unknown_recipe_is_named() -> None:
 
 
 def test_two_parallel_points_fit_every_third_budget() -> None:
-    assert check_params(parse_yaml(template("digits", [5, 8], recipe="epd"), source="x")).distill.points == 2
-    with pytest.raises(ParamsError, match="nfe=3 is impossible; the nearest are 2 and 5"):
+    params = check_params(parse_yaml(template("digits", [5, 8], recipe="epd"), source="x"))
+    assert params.at(8).settings.points == 2
+    with pytest.raises(ParamsError, match=r"nfe=3 is impossible; the nearest are 2 and 5"):
         template("digits", [3], recipe="epd")
 
 

@@ -60,6 +60,7 @@ def test_the_projects_files_are_those_of_git_or_not_ignored(folder: Path) -> Non
 
 def test_code_of_the_workspace_is_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     place = Workspace(folder, folder / "w", ())
     assert place.environment()["PYTHONPATH"] == "/elsewhere"
     (folder / "w/adasde").mkdir(parents=True)
