@@ -65,7 +65,10 @@ def fid_figure(results: Results) -> Figure:
     axes.set_xticks(results.nfe)
     plain_numbers(axes)
     handles, labels = axes.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: labels[i] not in results.students)
+    order = sorted(
+        range(len(labels)),
+        key=lambda i: students.index(labels[i]) if labels[i] in students else len(students),
+    )
     place: dict[str, Any] = {"loc": "outside right center", "frameon": False}
     figure.legend([handles[i] for i in order], [labels[i] for i in order], **place)
     plain(axes)
