@@ -65,10 +65,8 @@ def fid_figure(results: Results) -> Figure:
     axes.set_xticks(results.nfe)
     plain_numbers(axes)
     handles, labels = axes.get_legend_handles_labels()
-    order = sorted(
-        range(len(labels)),
-        key=lambda i: students.index(labels[i]) if labels[i] in students else len(students),
-    )
+    place_of = {label: place for place, label in enumerate(results.students)}
+    order = sorted(range(len(labels)), key=lambda i: place_of.get(labels[i], len(place_of)))
     place: dict[str, Any] = {"loc": "outside right center", "frameon": False}
     figure.legend([handles[i] for i in order], [labels[i] for i in order], **place)
     plain(axes)
