@@ -35,6 +35,7 @@ from adasde.stages.fetch import fetch
 from adasde.stages.teacher import teacher as teacher_stage
 
 HERE = Path(__file__).parent
+STUDENT = "multistep"
 
 
 def seconds(call, repeat: int) -> list[float]:
@@ -89,8 +90,8 @@ def sampling_ratio(name: str, table: adasde.Coefficients, *, images: int, batch:
 
 
 def trajectory_ratio(name: str, *, batch: int, repeat: int) -> float:
-    """The teacher of params.yaml at 5 evaluations."""
-    budget = load_params(HERE.parent / "params.yaml").at(5)
+    """The teacher of params.yaml's student ``STUDENT`` at 5 evaluations."""
+    budget = load_params(HERE.parent / "params.yaml").at(5, STUDENT)
     taught, steps, model = budget.params.teacher, budget.steps, load_model(name)
     teacher = adasde.Teacher(taught.solver, taught.inserted, taught.substeps)
     count = evaluations_of(taught.solver) * steps * (taught.inserted + 1) * taught.substeps
@@ -106,7 +107,7 @@ def trajectory_ratio(name: str, *, batch: int, repeat: int) -> float:
 
 def workers_ratio(trajectories: int) -> float:
     """The stage teacher with two processes over one, on digits at 5 evaluations."""
-    params = load_params(HERE.parent / "params.yaml")
+    params = load_params(HERE.parent / "params.yaml").at(5, STUDENT).params
     taught = params.teacher.model_copy(update={"trajectories": trajectories, "shard": trajectories // 8})
     params = params.model_copy(update={"teacher": taught})
 

@@ -39,7 +39,7 @@ CANDIDATES = [
 
 def measured(goal: ModelTarget, nfe: int, exact: Tensor, seeds: range) -> list[dict[str, Any]]:
     """A row a candidate."""
-    budget = load_params(HERE.parent / "params.yaml").at(nfe)
+    budget = load_params(HERE.parent / "params.yaml").at(nfe, "multistep")
     grid = budget.params.schedule
     ends = {"sigma_min": goal.sigma_min, "sigma_max": goal.sigma_max, "rho": grid.rho}
     features = goal.features or (lambda states: states.flatten(1))

@@ -1,4 +1,4 @@
-"""How much does the training seed matter? Students of params.yaml from many seeds, judged by the bench.
+"""How much does the training seed matter? A student of params.yaml from many seeds, judged by the bench.
 
     python benchmarks/training_seeds.py                      # 20 seeds at 3, 5, 7 and 9 evaluations
     python benchmarks/training_seeds.py --nfe 5 --seeds 3
@@ -58,12 +58,14 @@ def main() -> None:
     parser.add_argument(
         "--nfe", type=lambda text: [int(word) for word in text.split(",")], default=[3, 5, 7, 9]
     )
+    parser.add_argument("--student", default="multistep")
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "training_seeds.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     params = load_params(options.params)
+    params = params.model_copy(update={"students": [options.student]})
     found = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
