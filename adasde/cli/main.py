@@ -65,7 +65,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Sample a frozen diffusion model in 3 to 10 network evaluations, with distilled coefficients.",
-    epilog="All numbers come from params.yaml. Example: adasde fetch && adasde teacher --nfe 5",
+    epilog="All numbers come from params.yaml. Example: adasde fetch && adasde teacher --student paper --nfe 5",
 )
 
 
@@ -87,7 +87,7 @@ def options(
 COMMANDS: dict[Callable[..., None], str] = {
     fetch: "fetch --out data/checkpoint",
     reference: "reference --data images.zip --model my-model --out mine.npz",
-    teacher: "teacher --nfe 5 --workers 2",
+    teacher: "teacher --student paper --nfe 5 --workers 2",
     plan: "plan --out data/plan",
     distill: "distill --student paper --nfe 5",
     sample: "sample --coefficients nfe5.json --seeds 0-49999 --out images.zip --grid grid.png",
