@@ -31,7 +31,8 @@ from adasde.sampling.solvers import Interval
 from adasde.sampling.wrappers import AnalyticFirstStep
 from adasde.types import Denoiser
 
-FOLDERS = [Path(__file__).parents[1] / "data", *map(Path, os.environ.get("ADASDE_GOLDEN", "").split())]
+FOLDERS = [Path(__file__).parents[1] / "data"]
+FOLDERS += [Path(named)] if (named := os.environ.get("ADASDE_GOLDEN")) else []
 FILES = sorted(path for folder in FOLDERS for path in folder.glob("*training*.npz"))
 RAW = {
     "r_params": "midpoint",
@@ -87,6 +88,7 @@ class Golden:
         return DistillSettings(**preset | {
             "feature_weight": config["alpha"], "gamma_max": config["gamma"], "lr": config["lr"],
             "scale_dir": config["scale_dir"], "batch": config["batch"],
+            "scale_time": config.get("scale_time", preset["scale_time"]),
             "trajectories": config["batch"] * config["iters"], "reference": True,
         })  # fmt: skip
 
