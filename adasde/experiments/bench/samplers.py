@@ -127,6 +127,9 @@ def _steps(solver: str, nfe: int, *, afs: bool, points: int = 1) -> int | None:
 
 
 GRID_ONLY = {"learn_grid": True, "gamma_max": 0.0, "scale_dir": 0.0, "scale_time": 0.0}
+ENERGY = {"energy_weight": 3.0, "paired_final": 0.0}
+"""Energy distance in the end: a grid alone is too little to match every sample by."""
+
 MULTISTEP_FORM = {"solver": MULTISTEP, "learn_grid": True, "gamma_max": 0.0}
 TRAINED = RECIPES["multistep"].sections["distill"]
 PLUG_IN = ("euler", "heun", "dpm2", "ipndm", "dpmpp-2m")
@@ -149,7 +152,7 @@ LEARNED: dict[str, Learned] = {
         Learned(f"{OWN}-k2", "AdaSDE, K = 2", {"points": 2}),
         Learned(f"{OWN}-grid", "AdaSDE + grid", {"learn_grid": True}),
         *(Learned(f"plugin-{name}", f"plug-in: {name}", {"solver": name}) for name in PLUG_IN),
-        Learned("grid-ipndm", "grid: ipndm", {"solver": "ipndm", **GRID_ONLY}),
+        Learned("grid-ipndm", "grid: ipndm", {"solver": "ipndm", **GRID_ONLY, **ENERGY}),
         Learned("plugin-ipndm-grid", "plug-in + grid: ipndm", {"solver": "ipndm", "learn_grid": True}),
         Learned("multistep-matching", "AdaSDE multistep, teacher matching", MULTISTEP_FORM),
         Learned("multistep-noise", "AdaSDE multistep + noise", TRAINED | {"gamma_max": 1.0}),
