@@ -65,7 +65,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Sample a frozen diffusion model in 3 to 10 network evaluations, with distilled coefficients.",
-    epilog="All numbers come from params.yaml. Example: adasde fetch && adasde teacher --student paper --nfe 5",
+    epilog="All numbers come from params.yaml. Example: adasde fetch && adasde plan",
 )
 
 

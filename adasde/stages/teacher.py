@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
@@ -84,10 +85,15 @@ def teacher(
 
 @contextmanager
 def alone_on(out: Path, origin: dict[str, Any]) -> Iterator[None]:
-    """Wait for other processes that compute the same trajectories beside ``out``; theirs are then linked."""
+    """Wait for other processes that compute the same trajectories beside ``out``; theirs are then linked.
+
+    Where no lock can be had, both compute them.
+    """
     key = sha256_json([str(out.absolute().parent), origin])
-    with (Path(tempfile.gettempdir()) / f"adasde-teacher-{key[:16]}.lock").open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        with suppress(OSError):
+            path = Path(tempfile.gettempdir()) / f"adasde-teacher-{os.getuid()}-{key[:16]}.lock"
+            fcntl.flock(stack.enter_context(path.open("a")), fcntl.LOCK_EX)
         yield
 
 

@@ -41,10 +41,7 @@ class Plan:
     @cached_property
     def id(self) -> str:
         """The same for the same trials, params and code: twelve hexadecimal digits."""
-        parts = NOT_COMPARED - {"baselines", "nfe"}
-        trials = sorted(
-            sha256_json(trial.params.model_dump(exclude=parts, mode="json")) for trial in self.trials
-        )
+        trials = sorted(sha256_json(_resolved(trial)) for trial in self.trials)
         names = sorted(trial.name for trial in self.trials)
         return sha256_json([names, trials, _code(self.project, self.stages.values())])[:12]
 
@@ -120,6 +117,16 @@ def make_plan(project: Path, settings: Settings) -> Plan:
     stages = graph.read_stages(project)
     require_effect(stages, settings)
     return Plan(project, dict(settings), base, trials, stages)
+
+
+def _resolved(trial: Trial) -> list[Any]:
+    """All values of a trial that a stage depends on: those of its recipes, whether written or packaged."""
+    parts = NOT_COMPARED - {"baselines", "nfe"}
+    return [
+        [student, trial.params.at(nfe, student).params.model_dump(exclude=parts, mode="json")]
+        for student in trial.params.students
+        for nfe in trial.params.nfe
+    ]
 
 
 def _code(project: Path, stages: Iterable[Stage]) -> list[list[str]]:

@@ -18,6 +18,7 @@ from adasde.distillation.recipes import RECIPES
 from adasde.errors import ParamsError
 from adasde.sampling.coefficients import MULTISTEP, OWN
 from adasde.stages.plan import plan
+from adasde.stages.teacher import alone_on
 
 
 def of(**changes: Any) -> Params:
@@ -185,3 +186,11 @@ def test_two_students_share_a_teacher_and_stand_side_by_side(tmp_path: Path) -> 
     assert adasde(STAGES["report"], tmp_path).code == 0
     page = (tmp_path / "report/index.html").read_text()
     assert all(label in page for label in labels) and "The learned rows" in page
+
+
+def test_without_a_lock_the_teacher_is_computed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "nowhere"))
+    with alone_on(tmp_path / "out", {}):
+        assert not (tmp_path / "nowhere").exists()

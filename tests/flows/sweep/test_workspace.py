@@ -101,6 +101,27 @@ def test_a_sweep_is_the_same_while_trials_params_and_code_are(project: Project) 
     assert changed != first.id
 
 
+OWN = {"students": ["mine"], "recipes": {"mine": {"recipe": "multistep", "distill": {"lr": 0.02}}}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "settings"),
+    [
+        (OWN, {"recipes": {"mine": {"recipe": "multistep", "distill": {"lr": 0.04}}}}, {"recipe": ["mine"]}),
+        ({"students": ["paper"]}, {"students": ["multistep"]}, {"distill.lr": [0.02, 0.04]}),
+        ({"students": ["paper"]}, {"distill": {"lr": 0.05}}, {"distill.batch": [32, 64]}),
+    ],
+)
+def test_a_sweep_of_other_recipes_is_another(
+    before: dict, after: dict, settings: dict, project: Project
+) -> None:
+    ids = []
+    for changes in (before, before | after):
+        base = {"model": "digits", "nfe": [3], **changes}
+        ids.append(Plan(project.root, settings, base, tuple(make_trials(base, settings)), {}).id)
+    assert ids[0] != ids[1]
+
+
 def test_what_trials_share(project: Project) -> None:
     assert plan(project, distill__lr=[0.1], nfe=[5]).shared() == {
         "fetch", "plan", "reference", "baselines@5", "teacher@custom-5"
