@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
@@ -71,7 +69,7 @@ def teacher(
         def here(missing: Sequence[range]) -> Iterator[tuple[range, Tensor]]:
             return ((seeds, _states(budget, model, seeds, advance)) for seeds in missing)
 
-        with alone_on(out, origin):
+        with alone_on(out, origin) if others else nullcontext():
             made = write_trajectories(
                 out,
                 plan,
@@ -89,11 +87,12 @@ def alone_on(out: Path, origin: dict[str, Any]) -> Iterator[None]:
 
     Where no lock can be had, both compute them.
     """
-    key = sha256_json([str(out.absolute().parent), origin])
+    key = sha256_json(origin)
     with ExitStack() as stack:
         with suppress(OSError):
-            path = Path(tempfile.gettempdir()) / f"adasde-teacher-{os.getuid()}-{key[:16]}.lock"
-            fcntl.flock(stack.enter_context(path.open("a")), fcntl.LOCK_EX)
+            out.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((out.parent / f".{key[:16]}.lock").open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

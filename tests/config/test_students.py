@@ -188,9 +188,9 @@ def test_two_students_share_a_teacher_and_stand_side_by_side(tmp_path: Path) -> 
     assert all(label in page for label in labels) and "The learned rows" in page
 
 
-def test_without_a_lock_the_teacher_is_computed_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "nowhere"))
-    with alone_on(tmp_path / "out", {}):
-        assert not (tmp_path / "nowhere").exists()
+def test_without_a_lock_the_teacher_is_computed_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with alone_on(tmp_path / "file" / "out", {}):
+        assert (tmp_path / "file").is_file()
+    with alone_on(tmp_path / "nfe3" / "out", {}):
+        assert len(list((tmp_path / "nfe3").glob(".*.lock"))) == 1

@@ -70,8 +70,9 @@ def test_a_run_killed_in_every_stage_in_turn_ends_with_the_same_bytes(
     for folder in ("data", "report"):
         assert tree(project.root / folder) == tree(whole.root / folder)
     now, then = output_hashes(project.root), output_hashes(whole.root)
-    for outs in (now["sample@custom-3"], then["sample@custom-3"]):
-        del outs["data/samples/nfe3.custom.timing.json"]
+    for stage, name in (("sample@custom-3", "custom"), ("baselines@3", "baselines")):
+        for hashes in (now, then):
+            del hashes[stage][f"data/samples/nfe3.{name}.timing.json"]
     assert now == then
     assert call(project, "git", "status", "--porcelain").split("\n") == ["?? dvc.lock", ""]
 
@@ -79,7 +80,7 @@ def test_a_run_killed_in_every_stage_in_turn_ends_with_the_same_bytes(
 def test_every_stage_ran_and_the_report_is_there(finished: tuple[Project, dict]) -> None:
     project, summary = finished
     assert set(summary["stages"].values()) == {"ran"}
-    assert len(summary["stages"]) == 7
+    assert len(summary["stages"]) == 9
     labels = summary["results"]["rows"]
     assert all("3" in labels[label] for label in ("AdaSDE", "DDIM (Euler)", "Heun + AFS"))
     assert "data:image/png;base64" in (project.root / "report/index.html").read_text()
@@ -110,7 +111,7 @@ def test_the_run_is_made_again_with_the_same_bytes(finished: tuple[Project, dict
     assert again["identical"]
     states = {one["path"]: one["state"] for outputs in again["stages"].values() for one in outputs}
     assert states.pop("data/samples/nfe3.custom.timing.json") == "not judged"
-    assert len(states) == 9 and set(states.values()) == {"identical"}
+    assert len(states) == 11 and set(states.values()) == {"identical"}
     assert all(metric["difference"] == 0 for metric in again["metrics"])
     assert {"fid", "fid/Heun-AFS"} <= {metric["name"] for metric in again["metrics"]}
     for stage in set(summary["stages"]) - {"fetch"}:

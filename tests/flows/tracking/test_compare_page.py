@@ -39,9 +39,13 @@ QUIET = (
 STAGES = (
     "fetch --out data/checkpoint",
     "reference --out data/reference --metrics data/metrics/floor.json",
-    "teacher --nfe 3 --out data/teacher/nfe3/custom",
-    "distill --nfe 3 --teacher data/teacher/nfe3/custom --out data/distill/nfe3/custom",
-    "sample --nfe 3 --coefficients data/distill/nfe3/custom/coefficients.json --out data/samples/nfe3/custom",
+    "plan --out data/plan",
+    "teacher --nfe 3 --student custom --out data/teacher/nfe3/custom",
+    "distill --nfe 3 --student custom --teacher data/teacher/nfe3/custom --out data/distill/nfe3/custom",
+    "sample --nfe 3 --student custom --coefficients data/distill/nfe3/custom/coefficients.json"
+    " --out data/samples/nfe3/custom --timing data/samples/nfe3.custom.timing.json",
+    "sample --baselines --nfe 3 --out data/samples/nfe3/baselines"
+    " --timing data/samples/nfe3.baselines.timing.json",
     "evaluate --nfe 3 --samples data/samples/nfe3/custom --out data/metrics/nfe3.json",
     "report --data data --out report",
 )
