@@ -46,7 +46,7 @@ STAGES = (
     " --out data/samples/nfe3/custom --timing data/samples/nfe3.custom.timing.json",
     "sample --baselines --nfe 3 --out data/samples/nfe3/baselines"
     " --timing data/samples/nfe3.baselines.timing.json",
-    "evaluate --nfe 3 --samples data/samples/nfe3/custom --out data/metrics/nfe3.json",
+    "evaluate --nfe 3 --samples data/samples/nfe3 --out data/metrics/nfe3.json",
     "report --data data --out report",
 )
 
