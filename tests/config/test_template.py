@@ -15,6 +15,7 @@ import small_ldm
 import torch
 import yaml
 from command import ROOT, adasde, explained
+from model_cards import PUBLISHED
 from small_openai import small
 from tiny import tiny_values, write_params
 
@@ -53,20 +54,6 @@ def test_every_model_gets_params_that_hold_with_all_that_dvc_names(name: str) ->
             )
             assert made.feature_weight == recipe.alpha and budget.steps == recipe.intervals
             assert f"NFE {nfe}: {'published' if recipe.published else 'inferred'}" in text
-
-
-PUBLISHED = {
-    ("cifar10", 3): (3, 0.02, 20, 0.05, 0.2, 0.2, 32),
-    ("cifar10", 5): (3, 0.01, 50, 0.05, 0.2, 0.2, 64),
-    ("cifar10", 7): (3, 0.01, 20, 0.1, 0.2, 0.1, 32),
-    ("cifar10", 9): (2, 0.01, 20, 0.1, 0.2, 0.1, 32),
-    ("ffhq", 3): (4, 0.02, 50, 0.05, 0.2, 0.1, 32),
-    ("ffhq", 5): (3, 0.02, 50, 0.05, 0.2, 0.1, 32),
-    ("ffhq", 9): (3, 0, 50, 0.05, 0.2, 0.1, 32),
-    ("imagenet64", 9): (3, 0.02, 50, 0.05, 0.2, 0.2, 32),
-    ("ms_coco", 5): (3, 0.001, 20, 0.05, 0.2, 0.01, 32),
-}
-"""M, gamma_max, alpha, scale_dir, scale_time, lr and batch of the authors."""
 
 
 @pytest.mark.parametrize(("name", "nfe"), PUBLISHED)

@@ -14,6 +14,7 @@ import yaml
 from command import adasde, explained
 from golden_edm_nets import FULL
 from golden_openai import read_shapes
+from model_cards import PUBLISHED
 from small_ldm import PUBLISHED_TEXT, single_file, text_weights
 
 from adasde.errors import CheckpointError
@@ -35,20 +36,6 @@ TABLE = {
     "lsun_bedroom_ldm",
     "ms_coco",
 }
-
-PUBLISHED = {
-    ("cifar10", 3): (3, 0.02, 20, 0.05, 0.2, 0.2, 32),
-    ("cifar10", 5): (3, 0.01, 50, 0.05, 0.2, 0.2, 64),
-    ("cifar10", 7): (3, 0.01, 20, 0.1, 0.2, 0.1, 32),
-    ("cifar10", 9): (2, 0.01, 20, 0.1, 0.2, 0.1, 32),
-    ("ffhq", 3): (4, 0.02, 50, 0.05, 0.2, 0.1, 32),
-    ("ffhq", 5): (3, 0.02, 50, 0.05, 0.2, 0.1, 32),
-    ("ffhq", 9): (3, 0, 50, 0.05, 0.2, 0.1, 32),
-    ("imagenet64", 9): (3, 0.02, 50, 0.05, 0.2, 0.2, 32),
-    ("ms_coco", 5): (3, 0.001, 20, 0.05, 0.2, 0.01, 32),
-}
-"""M, gamma_max, alpha, scale_dir, scale_time, lr and batch, as the authors published them."""
-
 
 FID = {
     ("cifar10", "DDIM", 5): 49.66,

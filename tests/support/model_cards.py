@@ -9,6 +9,19 @@ import torch
 
 from adasde.models.hub.cards import ModelCard, card_of
 
+PUBLISHED = {
+    ("cifar10", 3): (3, 0.02, 20, 0.05, 0.2, 0.2, 32),
+    ("cifar10", 5): (3, 0.01, 50, 0.05, 0.2, 0.2, 64),
+    ("cifar10", 7): (3, 0.01, 20, 0.1, 0.2, 0.1, 32),
+    ("cifar10", 9): (2, 0.01, 20, 0.1, 0.2, 0.1, 32),
+    ("ffhq", 3): (4, 0.02, 50, 0.05, 0.2, 0.1, 32),
+    ("ffhq", 5): (3, 0.02, 50, 0.05, 0.2, 0.1, 32),
+    ("ffhq", 9): (3, 0, 50, 0.05, 0.2, 0.1, 32),
+    ("imagenet64", 9): (3, 0.02, 50, 0.05, 0.2, 0.2, 32),
+    ("ms_coco", 5): (3, 0.001, 20, 0.05, 0.2, 0.01, 32),
+}
+"""M, gamma_max, alpha, scale_dir, scale_time, lr and batch, as the authors published them."""
+
 
 def saved(tensors: dict[str, Any]) -> bytes:
     stream = io.BytesIO()
