@@ -125,10 +125,19 @@ class MicroBatches:
         feature = None if rollout.feature is None else rollout.feature * part.share
         errors = Errors(rollout.nodes * part.share, feature, self.losses.energy(own))
         loss = self.losses.total(errors, student.sigmas(), matching=matching)
-        gradients = torch.autograd.grad(loss, list(student.parameters()), materialize_grads=True)
-        flat = torch.cat([gradient.flatten().cpu() for gradient in gradients])
-        feature, energy = (None if error is None else error.detach().cpu() for error in errors[1:])
-        return Contribution(flat, Errors(errors.nodes.detach().cpu(), feature, energy))
+        return contribution_of(loss, errors, student)
+
+
+def contribution_of(
+    loss: Tensor, errors: Errors, student: Student, *, retain_graph: bool = False
+) -> Contribution:
+    """The gradient of ``loss`` in the parameters of ``student``, and ``errors``, detached."""
+    gradients = torch.autograd.grad(
+        loss, list(student.parameters()), retain_graph=retain_graph, materialize_grads=True
+    )
+    flat = torch.cat([gradient.flatten().cpu() for gradient in gradients])
+    feature, energy = (None if error is None else error.detach().cpu() for error in errors[1:])
+    return Contribution(flat, Errors(errors.nodes.detach().cpu(), feature, energy))
 
 
 def check_processes(settings: DistillSettings, group: Group) -> None:

@@ -18,6 +18,7 @@ from adasde.distillation.micro_batches import (
     Contribution,
     MicroBatch,
     check_processes,
+    contribution_of,
     micro_batches_of,
     set_gradients,
     summed,
@@ -110,17 +111,8 @@ class NodeByNode:
             feature = (self.features(state) - teacher_features(part.batch, self.features)).square().mean()
             loss = loss + settings.feature_weight * feature
         total = part.share * state[0].numel() * loss
-        gradients = torch.autograd.grad(
-            total, list(self.student.parameters()), retain_graph=True, materialize_grads=True
-        )
-        errors = [
-            None if error is None else part.share * error.detach().cpu() for error in (squared, feature)
-        ]
-        assert errors[0] is not None
-        return Contribution(
-            torch.cat([gradient.flatten().cpu() for gradient in gradients]),
-            Errors(errors[0].reshape(1), errors[1], None),
-        )
+        shared = Errors(part.share * squared[None], None if feature is None else part.share * feature, None)
+        return contribution_of(total, shared, self.student, retain_graph=True)
 
 
 @torch.no_grad()
