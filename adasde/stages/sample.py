@@ -80,10 +80,12 @@ def sample(
         "batch": settings.batch,
         **chosen_classes(params),
     }
-    images = settings.count + (settings.validation if coefficients else 0)
+    images = settings.count + (settings.validation if coefficients else 0)  # of a row
     what = rows[0].student["name"] or "student" if rows and rows[0].student else BASELINES
     with track(len(rows) * images, f"sample@{what}-{nfe}", "images") as advance:
-        made = _fill(out, rows, settings, timing=times, model=model, about=about, advance=advance)
+        made = _fill(
+            out, rows, settings, images=images, timing=times, model=model, about=about, advance=advance
+        )
     return {"out": str(out), "made": made, "reused": len(rows) - made, "timing": str(times)}
 
 
@@ -136,25 +138,25 @@ def _fill(
     rows: list[Row],
     settings: SampleParams,
     *,
+    images: int,
     timing: Path,
     model: Model,
     about: dict[str, Any],
     advance: Advance,
 ) -> int:
-    """Sample the missing rows; returns how many."""
+    """Sample the missing rows of ``images`` images each; returns how many rows."""
     wanted = {row.file: sha256_json([about, row.settings]) for row in rows}
     times = _known_times(timing, {row.label: wanted[row.file] for row in rows})
     usable = {row.file: wanted[row.file] if row.label in times else "its time is not known" for row in rows}
     manifest = Manifest.resume(out, usable, kind="samples", about=about)
     missing = [row for row in rows if row.file not in manifest.entries]
-    each = settings.count + (settings.validation if rows and rows[0].student else 0)
-    advance((len(rows) - len(missing)) * each)
+    advance((len(rows) - len(missing)) * images)
     for row in missing:
-        images, spent = _draw(row, settings.seeds, settings, model=model, advance=advance)
+        drawn, spent = _draw(row, settings.seeds, settings, model=model, advance=advance)
         about_row = {"label": row.label, "nfe": spent["nfe"]} | (
             {"student": row.student} if row.student else {}
         )
-        tensors = {"images": images}
+        tensors = {"images": drawn}
         if row.student and settings.validation:
             tensors["validation"], _ = _draw(
                 row, settings.validation_seeds, settings, model=model, advance=advance
