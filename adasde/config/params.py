@@ -28,7 +28,7 @@ from adasde.config.sections import (
 )
 from adasde.config.students import OwnRecipe, StudentName, label_of, layers_of, resolve
 from adasde.distillation.config import DistillSettings
-from adasde.distillation.recipes import RECIPES
+from adasde.distillation.recipes import CUSTOM, RECIPES
 from adasde.errors import ParamsError, SolverError
 from adasde.sampling.schedules import unknown
 from adasde.sampling.solvers import steps_for_nfe
@@ -47,7 +47,7 @@ class Params(Section):
     model: Text = Field(description="a name of 'adasde models', diffusers:…, file:… (docs/models.md)")
     nfe: list[PositiveInt] = Field(min_length=1, description="budgets to distil for")
     students: list[StudentName] = Field(
-        ["custom"], min_length=1, description="recipes to distil: packaged ones, or keys of recipes"
+        [CUSTOM], min_length=1, description="recipes to distil: packaged ones, or keys of recipes"
     )
     recipes: dict[StudentName, OwnRecipe] = option({}, "own recipes, as changes to a packaged one")
     features: Text | None = option(
@@ -237,7 +237,7 @@ class Budget:
     nfe: int
     steps: int
     params: Params
-    student: str = "custom"
+    student: str = CUSTOM
 
     @property
     def recipe(self) -> str:

@@ -6,6 +6,7 @@ from adasde.config.baselines import AFS, PAPER_BASELINES
 from adasde.config.params import Budget, Params
 from adasde.config.sections import Baseline
 from adasde.config.students import label_of
+from adasde.distillation.config import NODE_BY_NODE
 from adasde.models.hub.cards import catalogue
 from adasde.sampling.coefficients import OWN
 
@@ -41,7 +42,7 @@ def published_fid(params: Params) -> dict[str, dict[int, float]]:
 def student_row(budget: Budget) -> str | None:
     """The row of the paper's table that the student of ``budget`` repeats, if any."""
     settings = budget.settings
-    if (settings.solver, settings.points, settings.loop) != (OWN, 1, "node-by-node"):
+    if (settings.solver, settings.points, settings.loop) != (OWN, 1, NODE_BY_NODE):
         return None
     return ADASDE if settings.gamma_max > 0 else WITHOUT_NOISE
 

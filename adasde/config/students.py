@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, StringConstraints, ValidationError, model_validator
 
 from adasde.config.sections import DistillParams, Grid, PerNfe, TeacherParams
-from adasde.distillation.recipes import RECIPES, Sections
+from adasde.distillation.recipes import CUSTOM, RECIPES, Sections
 from adasde.errors import ParamsError
 from adasde.sampling.coefficients import MULTISTEP, OWN, Coefficients
 from adasde.sampling.schedules import unknown
@@ -99,7 +99,7 @@ def resolve(
 def label_of(solver: str, student: str) -> str:
     """Label of a student's row: ``AdaSDE (paper)``, ``AdaSDE multistep``; its form, then its recipe."""
     form = {OWN: "AdaSDE", MULTISTEP: "AdaSDE multistep"}.get(solver, f"AdaSDE on {solver}")
-    if student in ("", "custom") or (student == "multistep" and solver == MULTISTEP):
+    if student in ("", CUSTOM) or (student == "multistep" and solver == MULTISTEP):
         return form
     return f"{form} ({'retrained' if student == 'single-step' else student})"
 
@@ -111,7 +111,7 @@ def facts_of(table: Coefficients) -> dict[str, Any]:
     compared with real images, None where the table does not say.
     """
     about = table.provenance
-    student = str(about.get("student", "custom"))
+    student = str(about.get("student", CUSTOM))
     weight = about.get("params", {}).get("distill", {}).get("energy_weight")
     return {
         "label": label_of(table.solver, student),

@@ -15,7 +15,7 @@ from adasde.distillation.losses import Batch, Errors, Features, Losses, features
 from adasde.distillation.micro_batches import Bind, MicroBatches
 from adasde.distillation.node_by_node import NodeByNode, replace_invalid
 from adasde.distillation.progress import Progress, clip_gradients, coefficients_of, diverged
-from adasde.distillation.recipes import recipe_named
+from adasde.distillation.recipes import CUSTOM, recipe_named
 from adasde.distillation.student import Student
 from adasde.distillation.teacher import Teacher
 from adasde.distillation.warm_start import check_start, fitted, origin
@@ -186,7 +186,7 @@ def distill_coefficients(
     shape: tuple[int, ...],
     nfe: int,
     *,
-    recipe: str = "custom",
+    recipe: str = CUSTOM,
     schedule: str | None = None,
     rho: float | None = None,
     sigma_min: float = 0.002,

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from adasde.distillation.config import NODE_BY_NODE
 from adasde.errors import ParamsError
 from adasde.sampling.coefficients import MULTISTEP, OWN
 from adasde.sampling.schedules import unknown
+
+CUSTOM = "custom"
+"""The recipe without values, which a params.yaml has that names none."""
 
 Sections = dict[str, dict[str, Any]]
 """Values of params.yaml's sections ``schedule``, ``teacher`` and ``distill``."""
@@ -83,7 +87,7 @@ GRID_END_TO_END: Sections = {
 
 BY_NODE: dict[str, Any] = {
     "solver": OWN,
-    "loop": "node-by-node",
+    "loop": NODE_BY_NODE,
     "learn_grid": False,
     "trajectories": 10_000,
     "lr_final": 0.01,
@@ -115,7 +119,7 @@ def _inserted(by_nfe: Mapping[int, int]) -> dict[int, Sections]:
 
 
 RECIPES: dict[str, TrainingRecipe] = {
-    "custom": TrainingRecipe("the values of params.yaml alone", {}),
+    CUSTOM: TrainingRecipe("the values of params.yaml alone", {}),
     "paper": TrainingRecipe(
         "AdaSDE as its authors train it (2510.23285), with their numbers for CIFAR-10",
         {

@@ -34,6 +34,9 @@ BUNDLE = "coefficients"
 NOT_COMPARED = {"baselines", "nfe", "promotion", "recipes", "storage", "students"}
 """Sections of params.yaml that are not logged as params of a run."""
 
+UNNAMED = "custom"
+"""The student of a params.yaml that names none (``recipes.CUSTOM``, which would load torch here)."""
+
 BATCH = 1000
 
 NOTE = "mlflow.note.content"
@@ -55,7 +58,7 @@ class Outputs:
     params: Params
     nfe: int
     hashes: Mapping[str, Mapping[str, str]]
-    name: str = "custom"
+    name: str = UNNAMED
 
     @cached_property
     def budget(self) -> Budget:

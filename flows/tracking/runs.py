@@ -14,7 +14,7 @@ from adasde.report.results import chosen
 from adasde.utils.atomic_io import sha256_json
 from flows.dvc import graph
 from flows.tracking.client import experiment_id, open_client
-from flows.tracking.payload import BUNDLE, Outputs, describe, log_files, log_numbers
+from flows.tracking.payload import BUNDLE, UNNAMED, Outputs, describe, log_files, log_numbers
 from flows.tracking.provenance.provenance import Provenance
 from flows.tracking.run_names import differences, solver_label
 from flows.tracking.versions import ensure_challenger, registered_name
@@ -28,9 +28,6 @@ SWEEP = "sweep"
 
 TRIAL = "trial"
 """The tag of those that are a trial, with its folder."""
-
-UNNAMED = "custom"
-"""The student of a params.yaml that names none."""
 
 VOLATILE = ".timing.json"
 """Suffix of outputs that differ between equal runs (wall times)."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adasde.distillation.config import NODE_BY_NODE, DistillSettings, recipe_from
 from adasde.distillation.distill import TAUGHT
-from adasde.distillation.recipes import INEXPRESSIBLE, RECIPES
+from adasde.distillation.recipes import CUSTOM, INEXPRESSIBLE, RECIPES
 from adasde.distillation.teacher import Teacher
 from adasde.errors import ParamsError, SolverError
 from adasde.sampling.coefficients import MULTISTEP, OWN
@@ -84,7 +84,7 @@ class Learned:
     name: str
     label: str
     changes: dict[str, Any] = field(default_factory=dict)
-    recipe: str = "custom"
+    recipe: str = CUSTOM
 
     family = "learned"
 
